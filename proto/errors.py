@@ -1,0 +1,51 @@
+"""The exceptions of reading and writing Caffe files, and how an error names its place.
+
+    CaffepyError
+      PrototxtError    a prototxt that cannot be read, or says what cannot be
+      WeightsError     a binary file that does not hold what it should
+
+engine/core/errors.py continues the tree. The form is `where: what: expected, got. remedy.`
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # this module is imported with the package; protobuf is loaded when needed
+    from caffepy.proto import caffe_pb2 as pb
+
+
+class CaffepyError(Exception):
+    """Anything that the user's files or settings cause."""
+
+
+class PrototxtError(CaffepyError):
+    """A prototxt that cannot be read, or says what cannot be."""
+
+
+class WeightsError(CaffepyError):
+    """A binary file that does not hold what it should."""
+
+
+def place(layer: pb.LayerParameter | pb.V1LayerParameter) -> str:
+    """Where a layer stands: `lenet.prototxt:42: layer 'pool1' (Pooling)`."""
+    name: str = layer.name
+    kind: Any = layer.type
+    if not isinstance(kind, str):  # V1: an enum value; V0: name and type are one message deeper
+        old: Any = layer
+        name = name or old.layer.name
+        kind = old.layer.type or (old.LayerType.Name(kind) if layer.HasField("type") else "")
+    what = f"layer '{name}' ({kind})" if kind else f"layer '{name}'"
+    if not layer.source_file:
+        return what
+    line = f":{layer.source_line}" if layer.source_line else ""
+    return f"{layer.source_file}{line}: {what}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing where no known word is near."""
+    names = {name.removesuffix("_param"): name for name in known}  # the ending is no likeness
+    near = difflib.get_close_matches(word.removesuffix("_param"), names, n=1, cutoff=0.7)
+    return f" Did you mean '{names[near[0]]}'?" if near else ""
