@@ -1,0 +1,326 @@
+"""Layer: the life cycle that every layer type follows, and what it is given to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from google.protobuf.message import Message
+
+from caffepy.engine.core.backend import Ops
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.errors import DataError, NetError, ShapeError
+from caffepy.engine.core.random import Counter, Stream
+from caffepy.engine.core.value import Epoch, Shape, Value
+from caffepy.proto.caffe_pb2 import TEST, TRAIN, FillerParameter, LayerParameter
+from caffepy.proto.errors import place
+
+Blobs = Sequence[Blob]
+FORK_FIELDS = 20000  # field numbers from here on are ours, for fields that only forks of Caffe have
+
+
+@dataclass
+class LayerContext:
+    """What a net gives its layers.
+
+    phase: TRAIN or TEST.  ops: the backend.  seed, rank: what random streams are keyed by.
+    fill: fills a value by a FillerParameter with the numbers of a stream at a position.
+    folders: where relative files of the prototxt are looked for, in order.
+    passes: the net's count of forward passes, the position of random numbers in a layer.
+    """
+
+    phase: int
+    ops: Ops
+    fill: Callable[[Value, FillerParameter, Stream, int], None]
+    seed: int = 0
+    rank: int = 0
+    folders: tuple[Path, ...] = ()
+    epoch: Epoch = field(default_factory=Epoch)
+    passes: Counter = field(default_factory=Counter)
+
+
+class Layer:
+    """One layer of a net.
+
+    `setup` runs once, `reshape` after it and before every forward pass; `forward` fills the tops'
+    data, `backward` overwrites the diffs of those bottoms that `propagate_down` names and adds to the
+    diffs of the parameters whose `param_propagate_down` is set.
+
+    Class attributes say how many blobs the layer takes (an int, or a range (least, most)), whether
+    missing tops are made up, whether its first top is a loss, and whether it consists of op calls only
+    (`records`): then its calls are recorded and replayed, otherwise it is called anew in each run.
+    """
+
+    type: ClassVar[str]
+    bottoms: ClassVar[int | tuple[int, int | None]] = 1
+    tops: ClassVar[int | tuple[int, int | None]] = 1
+    equal_bottoms_tops: ClassVar[bool] = False
+    auto_tops: ClassVar[bool] = False
+    is_loss: ClassVar[bool] = False
+    in_place_allowed: ClassVar[bool] = False
+    records: ClassVar[bool] = True
+
+    def __init__(self, param: LayerParameter, context: LayerContext) -> None:
+        self.param = param
+        self.context = context
+        self.name: str = param.name
+        self.blobs: list[Blob] = []
+        self.param_propagate_down: list[bool] = []
+        self._shapes: tuple[Shape, ...] | None = None
+
+    # ---- the life cycle
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        """Reads the layer's parameters and makes its learnable blobs; shapes of bottoms are known."""
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        """Shapes the tops and builds the ops. Returns whether any bottom's shape is new; a layer
+        calls this first and returns at once on False."""
+        shapes = tuple(blob.shape for blob in bottom)
+        if shapes == self._shapes:
+            return False
+        self._shapes = shapes
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Fills the tops' data."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Overwrites bottom diffs and adds to parameter diffs; by default refuses to."""
+        self.refuse_backward(propagate_down, "it has no gradient")
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a snapshot besides the parameters: plain numbers, strings, arrays."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+
+    def close(self) -> None:
+        """Ends what the layer has running (threads, open files)."""
+
+    # ---- what the net asks
+
+    def loss_weight(self, top_index: int) -> float:
+        """The prototxt's loss_weight of a top, else 1 for the first top of a loss, else 0."""
+        given = self.param.loss_weight
+        if top_index < len(given):
+            return given[top_index]
+        return 1.0 if self.is_loss and top_index == 0 and not given else 0.0
+
+    def allow_force_backward(self, bottom_index: int) -> bool:
+        """Whether force_backward makes this layer fill the diff of a bottom."""
+        return not (self.is_loss and bottom_index == 1)
+
+    def check_blob_counts(self, bottoms: int, tops: int) -> None:
+        """Raises: NetError where the layer has another number of bottoms or tops than its type takes."""
+        for kind, wanted, found in (("bottom", self.bottoms, bottoms), ("top", self.tops, tops)):
+            least, most = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+            if found < least or (most is not None and found > most):
+                expected = (
+                    f"{least}" if least == most
+                    else f"at least {least}" if most is None
+                    else f"{least} to {most}"
+                )  # fmt: skip
+                raise NetError(
+                    f"{self.where}: expected {expected} {kind} blob(s), got {found}. "
+                    f"Give the layer that many `{kind}:` lines."
+                )
+        if self.equal_bottoms_tops and bottoms != tops:
+            raise NetError(
+                f"{self.where}: expected as many tops as bottoms, got {bottoms} bottom(s) and "
+                f"{tops} top(s). Make the numbers equal."
+            )
+
+    # ---- helpers for layers
+
+    @property
+    def ops(self) -> Ops:
+        return self.context.ops
+
+    @property
+    def training(self) -> bool:
+        return self.context.phase == TRAIN
+
+    @property
+    def testing(self) -> bool:
+        return self.context.phase == TEST
+
+    @property
+    def where(self) -> str:
+        """`net.prototxt:42: layer 'pool1' (Pooling)`, for messages."""
+        return place(self.param)
+
+    def stream(self, purpose: str) -> Stream:
+        """The random numbers of one purpose in this layer."""
+        return Stream(self.context.seed, self.name, purpose, self.context.rank)
+
+    def add_parameter(self, shape: Shape, filler: FillerParameter | None = None) -> Blob:
+        """Makes the next learnable blob, filled by `filler` (zeros without one).
+
+        When the layer was given as many blobs before (by setup of a layer that is set up again), the
+        blob is kept.
+        """
+        index = len(self.blobs)
+        blob = Blob(f"{self.name}.{index}", shape, self.ops.dtype)
+        self.fill(blob.data, filler or FillerParameter(), f"param{index}")
+        self.blobs.append(blob)
+        self.param_propagate_down.append(True)
+        return blob
+
+    def fill(self, value: Value, filler: FillerParameter, purpose: str, position: int = 0) -> None:
+        """Fills `value` with this layer's random numbers of `purpose` at `position`.
+
+        Raises: NetError where the filler does not exist or does not suit the shape.
+        """
+        try:
+            self.context.fill(value, filler, self.stream(purpose), position)
+        except NetError as error:
+            self.error(str(error))
+
+    def learning_diff(self, index: int) -> Value | None:
+        """Where backward adds the gradient of blobs[index]; None where there is none to add."""
+        if index < len(self.blobs) and self.param_propagate_down[index]:
+            return self.blobs[index].diff
+        return None
+
+    def canonical_axis(self, axis: int, blob: Blob, field_name: str = "axis") -> int:
+        """`axis`, negative ones counted from the end. Raises: ShapeError where blob has no such axis."""
+        if not -blob.num_axes <= axis < blob.num_axes:
+            self.shape_error(
+                f"{field_name} {axis} does not exist in '{blob.name}'",
+                f"{-blob.num_axes} to {blob.num_axes - 1} for its shape {blob.shape}",
+                str(axis),
+                f"Change {field_name}, or the shape of '{blob.name}'.",
+            )
+        return axis % blob.num_axes
+
+    def shape_error(self, what: str, expected: str, got: str, remedy: str) -> NoReturn:
+        """Raises: ShapeError in the form where: what: expected, got. remedy."""
+        raise ShapeError(f"{self.where}: {what}: expected {expected}, got {got}. {remedy}")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises: NetError with the layer's place before `message`."""
+        raise NetError(f"{self.where}: {message}")
+
+    def find_file(self, name: str, what: str) -> Path:
+        """The file or folder that a prototxt calls `name`: in the first of the context's folders that
+        has it. what: where it is named (`data_param.source`). Raises: DataError.
+        """
+        folders = self.context.folders or (Path(),)
+        for folder in folders if name else ():
+            if (folder / name).exists():
+                return folder / name
+        tried = ", ".join(f"'{folder.resolve()}'" for folder in folders)
+        raise DataError(
+            f"{self.where}: {what}: expected an existing file or folder, got '{name}', which is not in "
+            f"{tried}. Fix the path, or start in the folder that it is relative to."
+        )
+
+    def spanned(self, blob: Blob, axis: int, num_axes: int) -> Shape:
+        """The sizes of `num_axes` axes of `blob` (-1: all) from `axis` on, for a factor or a bias.
+
+        Raises: ShapeError where there are fewer.
+        """
+        if num_axes == 0:
+            return ()
+        start = self.canonical_axis(axis, blob)
+        end = blob.num_axes if num_axes == -1 else start + num_axes
+        if not start < end <= blob.num_axes:
+            self.shape_error(
+                "num_axes",
+                f"-1 to {blob.num_axes - start}, the axes of '{blob.name}' {blob.shape} from axis "
+                f"{start} on",
+                str(num_axes),
+                "Change axis or num_axes.",
+            )
+        return blob.shape[start:end]
+
+    def fitting_axis(self, blob: Blob, axis: int, shape: Shape) -> int:
+        """Where in `blob` the axes of a factor or a bias of `shape` begin.
+
+        Raises: ShapeError where sizes differ.
+        """
+        if not shape:
+            return 0
+        start = self.canonical_axis(axis, blob)
+        if blob.shape[start : start + len(shape)] != shape:
+            self.shape_error(
+                f"bottom '{blob.name}'",
+                f"the sizes {shape} from axis {start} on",
+                f"shape {blob.shape}",
+                "Change axis, or the shape of one of them.",
+            )
+        return start
+
+    def refuse_fork_fields(self, message: Message, harmless: Sequence[str] = ()) -> None:
+        """Raises: NetError where a field that only a fork has, and that is not named in `harmless`,
+        asks for something else than its default."""
+        defaults = type(message)()
+        for field_, value in message.ListFields():
+            if (
+                field_.number >= FORK_FIELDS
+                and field_.name not in harmless
+                and value != getattr(defaults, field_.name)
+            ):
+                self.error(
+                    f"{field_.name}: expected it to be left out or at its default, got {value}: a "
+                    "fork's extension that is not implemented here. Remove it, or build what it "
+                    "does from other layers."
+                )
+
+    def refuse_in_place(self, bottom: Blobs, top: Blobs) -> None:
+        """Raises: NetError where a top is one of the bottoms."""
+        for blob in top:
+            if any(blob is other for other in bottom):
+                self.error(
+                    f"it cannot work in place: top '{blob.name}' is also a bottom. Name the top "
+                    "differently."
+                )
+
+    def refuse_backward(self, propagate_down: Sequence[bool], why: str) -> None:
+        """Raises: NetError where a gradient is asked for that does not exist."""
+        if any(propagate_down):
+            index = list(propagate_down).index(True)
+            self.error(
+                f"bottom '{self.param.bottom[index]}' needs a gradient, but {why}. Put the layer "
+                "where nothing below it learns, or set `propagate_down: false`."
+            )
+
+
+class NeuronLayer(Layer):
+    """A layer with one bottom and one top of the same shape, which may be the same blob."""
+
+    in_place_allowed = True
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        top[0].reshape(bottom[0].shape)
+        return True
+
+
+class ViewLayer(Layer):
+    """A layer whose top is its bottom's memory, data and diff, in another shape: nothing is copied.
+
+    A subclass says the shape in `top_shape`.
+    """
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        changed = super().reshape(bottom, top)
+        shape = self.top_shape(bottom[0]) if changed else top[0].shape
+        top[0].alias(bottom[0], shape)  # each time: a shared parameter may have taken other memory
+        return changed
+
+    def top_shape(self, bottom: Blob) -> Shape:
+        """The shape of the top, with as many elements as `bottom`."""
+        raise NotImplementedError(f"{type(self).__name__}.top_shape")
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        """Nothing to do: the top is a view."""
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        """Nothing to do: the top is a view."""

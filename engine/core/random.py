@@ -1,0 +1,79 @@
+"""Random numbers as a function of position: the same words whatever ran before.
+
+Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox4x64-10).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+import numpy as np
+
+
+class Counter:
+    """How often a layer ran forward: the position of its random numbers. Ops hold the object, so that
+    a recorded step sees the count of the pass it runs in."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int = 0) -> None:
+        self.value = value
+
+
+class Stream:
+    """The random numbers of one purpose in one layer.
+
+    The Philox key is the blake2b hash of (seed, layer, purpose, rank); `position` (the layer's count
+    of forward passes, or an epoch) stands in the third word of the 256-bit counter, and words are
+    numbered by the first. Only raw words are taken from numpy, whose distributions may change
+    between versions; numpy counts up before it draws, so block 0 belongs to counter 1.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, seed: int, layer: str, purpose: str, rank: int = 0) -> None:
+        text = f"{seed}\0{layer}\0{purpose}\0{rank}".encode()
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        self._key = np.array(struct.unpack("<2Q", digest), np.uint64)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The Philox key, for generators on other devices."""
+        return int(self._key[0]), int(self._key[1])
+
+    def words(self, position: int, count: int) -> np.ndarray:
+        """(count,) uint64 raw words."""
+        counter = np.array([0, 0, position, 0], np.uint64)
+        return np.random.Philox(key=self._key, counter=counter).random_raw(count)
+
+    def blocks(self, first: int, count: int) -> np.ndarray:
+        """(count, 4) uint64: the words at position 0 by fours, from four number `first` on; for
+        things that are numbered, such as the samples of a data set."""
+        counter = np.array([first, 0, 0, 0], np.uint64)
+        words = np.random.Philox(key=self._key, counter=counter).random_raw(4 * count)
+        return words.reshape(count, 4)
+
+    def halves(self, position: int, count: int) -> np.ndarray:
+        """(count,) uint32, the low and high halves of words in turn."""
+        return self.words(position, (count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
+
+    def uniform(self, position: int, count: int) -> np.ndarray:
+        """(count,) float64 in [0, 1), multiples of 2^-53."""
+        return (self.words(position, count) >> np.uint64(11)) * 2.0**-53
+
+    def gaussian(self, position: int, count: int) -> np.ndarray:
+        """(count,) float64 of mean 0 and deviation 1 (Box-Muller)."""
+        pairs = (count + 1) // 2
+        uniform = self.uniform(position, 2 * pairs)
+        radius = np.sqrt(-2.0 * np.log1p(-uniform[:pairs]))  # 1 - u is in (0, 1]
+        angle = 2.0 * np.pi * uniform[pairs:]
+        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+
+    def integers(self, position: int, count: int, bound: int) -> np.ndarray:
+        """(count,) int64 in [0, bound)."""
+        return (self.uniform(position, count) * bound).astype(np.int64)
+
+    def permutation(self, position: int, count: int) -> np.ndarray:
+        """(count,) int64: 0 .. count-1 shuffled, the argsort of raw words."""
+        return np.argsort(self.words(position, count), kind="stable")

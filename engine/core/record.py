@@ -1,0 +1,103 @@
+"""Recording op calls as Steps: what a Program is made of."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from caffepy.engine.core.value import Value
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+@dataclass(slots=True)
+class Step:
+    """One op call with its arguments bound: what it runs, and which values it touches.
+
+    reads:   values whose content it needs (accumulated ones included)
+    writes:  values it overwrites or changes
+    adds:    the subset of writes it adds to
+    """
+
+    run: Callable[[], None]
+    reads: tuple[Value, ...]
+    writes: tuple[Value, ...]
+    adds: tuple[Value, ...] = ()
+    layer: str = ""
+    name: str = ""
+
+    def __call__(self) -> None:
+        self.run()
+        for value in self.writes:
+            if value.leased:
+                value.settle()
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Collects the steps of one run; `layer` names the layer whose calls are coming in."""
+
+    steps: list[Step] = field(default_factory=list)
+    layer: str = ""
+
+
+def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], F]:
+    """Decorates an op's method: its calls run as Steps, and are recorded while a recorder is set.
+
+    reads, writes, adds: names of the arguments that are read, overwritten and accumulated into. Each
+    argument is a Value, a sequence of Values or None. The op has an attribute `ops`, the backend,
+    whose `recorder` says whether to record. The decorated method has these names as its attribute
+    `step_arguments`.
+    """
+
+    def decorate(method: F) -> F:
+        parameters = list(inspect.signature(method).parameters)[1:]
+        places = {name: index for index, name in enumerate(parameters)}
+        read_names, written_names, added_names = reads.split(), writes.split(), adds.split()
+        unknown = {*read_names, *written_names, *added_names} - places.keys()
+        assert not unknown, f"{method.__qualname__} has no argument {unknown}"
+
+        @functools.wraps(method)
+        def call(self: Any, *args: Any, **kwargs: Any) -> None:
+            def values(names: Iterable[str]) -> tuple[Value, ...]:
+                found: list[Value] = []
+                for name in names:
+                    place = places[name]
+                    given = args[place] if place < len(args) else kwargs.get(name)
+                    if isinstance(given, Value):
+                        found.append(given)
+                    elif given is not None:
+                        found.extend(_members(given))
+                return tuple(found)
+
+            added = values(added_names)
+            bound = Step(
+                functools.partial(method, self, *args, **kwargs),
+                values(read_names) + added,
+                values(written_names) + added,
+                added,
+                name=f"{type(self).__name__}.{method.__name__}",
+            )
+            recorder = self.ops.recorder
+            if recorder is None:
+                bound()
+                return
+            bound.layer = recorder.layer
+            recorder.steps.append(bound)
+            self.ops.recorder = None  # calls of other ops inside this one belong to this step
+            try:
+                bound()
+            finally:
+                self.ops.recorder = recorder
+
+        call.step_arguments = (reads, writes, adds)  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _members(given: Sequence[Value | None]) -> list[Value]:
+    return [value for value in given if value is not None]

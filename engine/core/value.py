@@ -1,0 +1,321 @@
+"""Value: one array of a blob, wherever and however its elements lie."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core.layout import PLAIN, Buffer, Layout
+
+Shape = tuple[int, ...]
+
+
+class Epoch:
+    """Counts the shape changes among the values of one net; a recorded Program is valid for one count."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class _Owner:
+    """Keeps plain memory alive behind a leased array.
+
+    numpy lets views skip to the owner of their memory. An array made from this object has a base that
+    is no array, so views stop at it, and a weak reference to it tells whether any view still lives.
+    """
+
+    __slots__ = ("__array_interface__", "_memory")
+
+    def __init__(self, memory: np.ndarray) -> None:
+        self._memory = memory
+        self.__array_interface__ = memory.__array_interface__
+
+
+class _Storage:
+    """The memory of a value and of its aliases: plain elements and copies in other layouts.
+
+    plain is flat and may be longer than needed (values shrink without giving memory back).
+    A copy is known by its layout and the shape it was made for, since aliases differ in shape.
+    written is the key of the last write, None where that was to plain memory.
+    """
+
+    __slots__ = (
+        "copies",
+        "dtype",
+        "fresh",
+        "home",
+        "plain",
+        "plain_is_fresh",
+        "root",
+        "version",
+        "written",
+    )
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self.plain: np.ndarray | None = None
+        self.plain_is_fresh = False
+        self.copies: dict[tuple[Layout, Shape], Buffer] = {}
+        self.fresh: set[tuple[Layout, Shape]] = set()
+        self.root: weakref.ref[np.ndarray] | None = None
+        self.home: Layout | None = None
+        self.version = 0
+        self.written: tuple[Layout, Shape] | None = None
+
+    @property
+    def leased(self) -> bool:
+        if self.root is None:
+            return False
+        if self.root() is None:
+            self.root = None
+            return False
+        return True
+
+    def reserve_plain(self, count: int) -> np.ndarray:
+        """Plain memory for at least `count` elements; what was in it stays where it was, zeros follow."""
+        old = self.plain
+        if old is None or old.size < count:
+            self.plain = np.empty(count, self.dtype)
+            if old is not None:
+                self.plain[: old.size] = old
+                self.plain[old.size :] = 0
+            self.root = None  # an array leased before goes on showing the old memory
+        return self.plain
+
+    def bring_plain(self, count: int) -> np.ndarray:
+        """Plain memory holding the content, zeros where nothing was ever written."""
+        plain = self.reserve_plain(count)
+        if not self.plain_is_fresh:
+            if self.fresh:
+                layout, shape = next(iter(self.fresh))
+                source = self.copies[layout, shape]
+                layout.store(source, plain[: math.prod(shape)].reshape(shape))
+            else:
+                plain[:] = 0
+            self.plain_is_fresh = True
+        return plain
+
+
+class Value:
+    """One array of a blob: a shape and a dtype, and memory that is reached by naming a layout.
+
+    Copies in several layouts may exist; those that agree with the last write are fresh. `read` converts
+    at most once per write and keeps the result.
+    """
+
+    __slots__ = ("_epoch", "_storage", "_view", "_viewed", "shape")
+
+    def __init__(
+        self, shape: Shape = (), dtype: Any = np.float32, epoch: Epoch | None = None
+    ) -> None:
+        self.shape: Shape = tuple(shape)
+        self._epoch = epoch or Epoch()
+        self._storage = _Storage(np.dtype(dtype))
+        self._view: np.ndarray | None = None  # plain memory in this shape ...
+        self._viewed: np.ndarray | None = None  # ... and the memory that it shows
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._storage.dtype
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def version(self) -> int:
+        """Grows with every write. A leased value may have been written at any time: always new."""
+        if self._storage.leased:
+            self._storage.version += 1
+        return self._storage.version
+
+    @property
+    def allocated(self) -> bool:
+        """Whether anything was ever written or leased."""
+        storage = self._storage
+        return storage.plain_is_fresh or bool(storage.fresh)
+
+    @property
+    def leased(self) -> bool:
+        """Whether Python code holds an array of this value's memory."""
+        return self._storage.leased
+
+    @property
+    def home(self) -> Layout:
+        """The layout in which elementwise updates of this value run."""
+        return self._storage.home or PLAIN
+
+    @property
+    def fresh_layout(self) -> Layout:
+        """The layout of the last write, in which reading costs no conversion; PLAIN where this value
+        is leased, or an alias of another shape wrote last."""
+        storage = self._storage
+        written = storage.written
+        if (
+            written is None
+            or written not in storage.fresh
+            or written[1] != self.shape
+            or storage.leased
+        ):
+            return PLAIN
+        return written[0]
+
+    def prefer(self, layout: Layout) -> None:
+        """Makes `layout` the home, unless an earlier user chose one."""
+        if self._storage.home is None:
+            self._storage.home = layout
+
+    def reshape(self, shape: Shape) -> bool:
+        """Takes another shape; True where it differs. Elements keep their place in C order."""
+        shape = tuple(shape)
+        if shape == self.shape:
+            return False
+        storage = self._storage
+        if storage.fresh:
+            storage.bring_plain(self.count)
+        storage.copies.clear()
+        storage.fresh.clear()
+        if storage.plain_is_fresh:
+            storage.reserve_plain(math.prod(shape))
+        self._take_shape(shape)
+        return True
+
+    def alias(self, other: Value, shape: Shape | None = None) -> None:
+        """From now on the same memory as `other`, seen in `shape` (of as many elements)."""
+        shape = other.shape if shape is None else tuple(shape)
+        assert math.prod(shape) == other.count, f"{shape} does not alias {other.shape}"
+        if self._storage is not other._storage:
+            self._storage = other._storage
+            self._view = None
+        if shape != self.shape:
+            self._take_shape(shape)
+
+    def viewed(self, shape: Shape) -> Value:
+        """A new alias of this value in another shape."""
+        view = Value(shape, self.dtype, Epoch())
+        view.alias(self, shape)
+        return view
+
+    def shares_memory_with(self, other: Value) -> bool:
+        """Whether one is an alias of the other."""
+        return self._storage is other._storage
+
+    def read(self, layout: Layout = PLAIN) -> Buffer:
+        """A buffer in `layout` with the content, for reading only."""
+        storage = self._storage
+        if layout is PLAIN:
+            if not storage.plain_is_fresh:
+                storage.bring_plain(self.count)
+            return self._plain_view()
+        key = (layout, self.shape)
+        leased = storage.leased
+        if key in storage.fresh and not leased:
+            return storage.copies[key]
+        buffer = self._copy(key)
+        if leased or not self._convert(key, buffer):
+            layout.load(self.read(), buffer)
+        if not leased:
+            storage.fresh.add(key)
+        return buffer
+
+    def write(self, layout: Layout = PLAIN) -> Buffer:
+        """A buffer in `layout`, content undefined, that from now on is the only fresh one."""
+        storage = self._storage
+        storage.version += 1
+        storage.fresh.clear()
+        if layout is PLAIN:
+            storage.written = None
+            storage.reserve_plain(self.count)
+            storage.plain_is_fresh = True
+            return self._plain_view()
+        storage.plain_is_fresh = False
+        key = (layout, self.shape)
+        storage.written = key
+        storage.fresh.add(key)
+        return self._copy(key)
+
+    def clear(self) -> None:
+        """Makes all elements zero. Memory is touched when the value is next read, and not at all where
+        an op writes it first: then it is not `allocated`."""
+        storage = self._storage
+        storage.version += 1
+        storage.fresh.clear()
+        storage.plain_is_fresh = False
+        if storage.leased:
+            storage.bring_plain(self.count)
+
+    def modify(self, layout: Layout = PLAIN) -> Buffer:
+        """The content in `layout`, to be changed in place; from now on the only fresh one."""
+        buffer = self.read(layout)
+        self.write(layout)
+        return buffer
+
+    def lease(self) -> np.ndarray:
+        """The content as a plain array that may be read and written at any time while it lives.
+
+        As long as this array or a view of it exists, plain memory is the truth: steps that read the
+        value import from it, steps that write the value export to it (`settle`).
+        """
+        storage = self._storage
+        memory = storage.bring_plain(self.count)
+        storage.fresh.clear()
+        root = storage.root() if storage.root is not None else None
+        if root is None:
+            root = np.asarray(_Owner(memory))
+            storage.root = weakref.ref(root)
+        return root[: self.count].reshape(self.shape)
+
+    def settle(self) -> None:
+        """After a step wrote: a living lease shows the new content."""
+        storage = self._storage
+        if storage.leased and storage.fresh:
+            storage.bring_plain(self.count)
+            storage.fresh.clear()
+
+    def move_to(self, memory: np.ndarray) -> None:
+        """Makes a flat array of `count` elements (part of an arena) the plain memory, content kept."""
+        storage = self._storage
+        if self.allocated:
+            memory[:] = self.read().reshape(-1)
+        storage.plain = memory
+        storage.root = None
+        self._view = None
+
+    def _take_shape(self, shape: Shape) -> None:
+        self.shape = shape
+        self._view = None
+        self._epoch.count += 1
+
+    def _plain_view(self) -> np.ndarray:
+        """Plain memory in this value's shape; made once per memory and shape."""
+        memory = self._storage.plain
+        if self._view is None or self._viewed is not memory:
+            self._view = memory[: self.count].reshape(self.shape)
+            self._viewed = memory
+        return self._view
+
+    def _copy(self, key: tuple[Layout, Shape]) -> Buffer:
+        copies = self._storage.copies
+        if key not in copies:
+            copies[key] = key[0].allocate(self.shape, self.dtype)
+        return copies[key]
+
+    def _convert(self, key: tuple[Layout, Shape], buffer: Buffer) -> bool:
+        """Fills `buffer` from a fresh copy of the same shape directly, where a layout can."""
+        storage = self._storage
+        if storage.plain_is_fresh:
+            return False
+        layout, shape = key
+        return any(
+            shape == source_shape
+            and layout.convert(source, storage.copies[source, source_shape], buffer)
+            for source, source_shape in storage.fresh
+        )
+
+    def __repr__(self) -> str:
+        return f"Value({self.shape}, {self.dtype})"

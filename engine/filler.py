@@ -1,0 +1,122 @@
+"""Fillers: how learnable blobs start.
+
+Sources: Caffe's layer catalogue (FillerParameter); X. Glorot and Y. Bengio, "Understanding the difficulty
+of training deep feedforward neural networks", 2010 (xavier); K. He et al., "Delving deep into rectifiers",
+2015 (msra); J. Long et al., "Fully convolutional networks for semantic segmentation", 2015 (bilinear).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from caffepy.engine.core.errors import NetError
+from caffepy.engine.core.random import Stream
+from caffepy.engine.core.value import Shape, Value
+from caffepy.proto.caffe_pb2 import FillerParameter
+from caffepy.proto.errors import did_you_mean
+
+Fill = Callable[[Shape, FillerParameter, Stream, int], np.ndarray]
+
+
+def fill(value: Value, filler: FillerParameter, stream: Stream, position: int) -> None:
+    """Overwrites `value` by what `filler` says, drawing the numbers of `stream` at `position`.
+
+    Raises: NetError where the filler's type is unknown, or it does not suit the shape or itself.
+    """
+    make = _FILLERS.get(filler.type)
+    if make is None:
+        remedy = did_you_mean(filler.type, _FILLERS) or f" Known are {', '.join(_FILLERS)}."
+        raise NetError(f"filler type '{filler.type}' does not exist.{remedy}")
+    if value.count == 0:
+        raise NetError(
+            f"filler '{filler.type}': expected a shape with elements, got {value.shape}. Correct "
+            "the sizes that lead to it."
+        )
+    if filler.sparse != -1 and filler.type != "gaussian":
+        raise NetError(
+            f"filler '{filler.type}': expected no `sparse`, got {filler.sparse}. Remove it, or use "
+            "the filler 'gaussian'."
+        )
+    value.write()[...] = make(value.shape, filler, stream, position).reshape(value.shape)
+
+
+def _constant(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+    return np.full(shape, filler.value)
+
+
+def _uniform(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+    if filler.min > filler.max:
+        raise NetError(
+            f"filler 'uniform': expected min up to max, got min {filler.min:g} and max "
+            f"{filler.max:g}. Exchange them."
+        )
+    return filler.min + (filler.max - filler.min) * stream.uniform(position, math.prod(shape))
+
+
+def _gaussian(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+    """With `sparse: s`, each weight survives with probability s / (number of outputs)."""
+    if filler.std < 0:
+        raise NetError(
+            f"filler 'gaussian': expected std from 0 up, got {filler.std:g}. Correct the sign."
+        )
+    count = math.prod(shape)
+    drawn = filler.mean + filler.std * stream.gaussian(position, count)
+    if filler.sparse >= 0:
+        words = stream.uniform(position + (1 << 32), count)  # beyond any count of forward passes
+        drawn *= words < filler.sparse / (shape[0] if shape else 1)
+    return drawn
+
+
+def _positive_unitball(
+    shape: Shape, filler: FillerParameter, stream: Stream, position: int
+) -> np.ndarray:
+    drawn = stream.uniform(position, math.prod(shape)).reshape(*shape[:1], -1)
+    return drawn / drawn.sum(axis=-1, keepdims=True)
+
+
+def _xavier(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+    scale = math.sqrt(3.0 / _fan(shape, filler))
+    return scale * (2.0 * stream.uniform(position, math.prod(shape)) - 1.0)
+
+
+def _msra(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+    return math.sqrt(2.0 / _fan(shape, filler)) * stream.gaussian(position, math.prod(shape))
+
+
+def _bilinear(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise NetError(
+            f"filler 'bilinear': expected a square kernel (outputs, inputs, k, k), got {shape}. "
+            "Use it in a Deconvolution or Convolution with a square kernel_size."
+        )
+    size = shape[3]
+    factor = math.ceil(size / 2)
+    centre = (size - 1) / (2.0 * factor)  # symmetric, as since Caffe's pull request 5713
+    line = 1 - np.abs(np.arange(size) / factor - centre)
+    return np.broadcast_to(np.outer(line, line), shape)
+
+
+def _fan(shape: Shape, filler: FillerParameter) -> float:
+    """Inputs per output, outputs per input, or their mean, by variance_norm."""
+    count = math.prod(shape)
+    fan_in = count / (shape[0] if shape else 1)
+    fan_out = count / shape[1] if len(shape) > 1 else count
+    if filler.variance_norm == FillerParameter.FAN_OUT:
+        return fan_out
+    if filler.variance_norm == FillerParameter.AVERAGE:
+        return (fan_in + fan_out) / 2
+    return fan_in
+
+
+_FILLERS: dict[str, Fill] = {
+    "constant": _constant,
+    "gaussian": _gaussian,
+    "uniform": _uniform,
+    "positive_unitball": _positive_unitball,
+    "xavier": _xavier,
+    "msra": _msra,
+    "bilinear": _bilinear,
+}

@@ -1,0 +1,355 @@
+"""Net: layers wired by their blobs, run forward and backward."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from caffepy.engine import debug_info, filler
+from caffepy.engine.core import log
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.errors import NetError
+from caffepy.engine.core.layer import Layer, LayerContext
+from caffepy.engine.core.random import Counter
+from caffepy.engine.core.record import Recorder, Step
+from caffepy.engine.core.value import Epoch, Value
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.known_types import unknown_type
+from caffepy.engine.parameters import Parameters
+from caffepy.engine.passes.program import Program
+from caffepy.engine.wiring import Node, backward_needs
+from caffepy.proto import text
+from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter, NetState
+from caffepy.proto.errors import did_you_mean, place
+from caffepy.proto.filter import filter_net
+from caffepy.proto.splits import insert_splits
+from caffepy.proto.upgrade import upgrade_net
+
+
+AUTOMATIC = "(automatic)"  # the name of tops that the prototxt leaves out
+
+
+class Net:
+    """A net of layers in one phase.
+
+    param: a NetParameter of any age; it is upgraded, filtered by `state` (phase, level, stages) and
+    given Split layers.  ops: the backend.  registry: the layer classes by type.  seed: what all
+    random numbers follow from.  folders: where relative files are looked for.
+
+    Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
+    layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order), parameters,
+    memory_bytes (of all data, as Caffe counts it), loss (scalar Value).
+    """
+
+    def __init__(
+        self,
+        param: NetParameter,
+        state: NetState,
+        *,
+        ops: Ops,
+        registry: Mapping[str, type[Layer]],
+        seed: int = 0,
+        rank: int = 0,
+        folders: tuple[Path, ...] = (Path(),),
+    ) -> None:
+        filtered = filter_net(upgrade_net(param), state)
+        filtered.state.CopyFrom(state)
+        log.info("Initializing net from parameters: \n" + text.write(filtered).rstrip("\n"))
+        self.param = insert_splits(filtered)
+        self.name: str = param.name
+        self.phase: int = state.phase
+        self.ops = ops
+        self.epoch = Epoch()
+        self.passes = Counter()
+        self.context = LayerContext(
+            self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes
+        )
+        self.layers: list[Layer] = []
+        self.blobs: dict[str, Blob] = {}
+        self.bottoms: list[list[Blob]] = []
+        self.tops: list[list[Blob]] = []
+        self.inputs: list[str] = []
+        self.parameters = Parameters()
+        self.memory_bytes = 0
+        self.loss = Value((), ops.dtype)
+        self.debug_info: bool = self.param.debug_info
+        self._unused: set[str] = set()
+        self._losses: list[tuple[int, Blob, float]] = []  # place of the layer, top, weight
+        self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
+
+        for layer_param in self.param.layer:
+            self._add_layer(layer_param, registry)
+        self._decide_backward()
+        self.outputs: list[str] = sorted(self._unused)
+        for name in self.outputs:
+            log.info(f"This network produces output {name}")
+        self.parameters.gather()
+        log.info("Network initialization done.")
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The loss weights other than 0, by blob name."""
+        return {blob.name: weight for _, blob, weight in self._losses}
+
+    # ---- running
+
+    def forward(self, start: int = 0, end: int | None = None) -> None:
+        """Runs the layers from index `start` to `end`, both included; the weighted sum of the losses
+        among them is then in `loss`."""
+        self.passes.value += 1
+        last = len(self.layers) - 1
+        end = last if end is None else end
+        if (start, end) != (0, last) or self.debug_info:
+            for index in range(start, end + 1):
+                self._forward_layer(index)
+                if self.debug_info:
+                    debug_info.log_forward(self, index)
+            self._add_losses(start, end)
+            return
+        program = self._programs["forward"]
+        if program is None or program.shape_count != self.epoch.count:
+            self._programs["forward"] = self._record(range(last + 1), self._forward_layer, True)
+            return
+        resume = program.run(self.epoch)
+        if resume is not None:
+            for index in range(resume, last + 1):
+                self._forward_layer(index)
+            self._add_losses(0, last)
+
+    def backward(self, start: int | None = None, end: int = 0) -> None:
+        """Runs the layers back from index `start` to `end`, both included: fills the diffs of bottoms and
+        adds to those of parameters."""
+        last = len(self.layers) - 1
+        start = last if start is None else start
+        order = range(start, end - 1, -1)
+        if (start, end) != (last, 0) or self.debug_info:
+            for index in order:
+                self._backward_layer(index)
+                if self.debug_info and self.layer_needs_backward[index]:
+                    debug_info.log_backward(self, index)
+            if self.debug_info:
+                debug_info.log_parameters(self)
+            return
+        program = self._programs["backward"]
+        if program is None or program.shape_count != self.epoch.count:
+            self._programs["backward"] = self._record(order, self._backward_layer, False)
+        else:
+            program.run(self.epoch)
+
+    def reshape(self) -> None:
+        """Lets every layer shape its tops anew, after an input was reshaped."""
+        for layer, bottom, top in zip(self.layers, self.bottoms, self.tops, strict=True):
+            layer.reshape(bottom, top)
+        self._set_loss_diffs()
+
+    def forward_backward(self) -> None:
+        """One pass forward and one back."""
+        self.forward()
+        self.backward()
+
+    def close(self) -> None:
+        """Ends the threads and files of all layers."""
+        for layer in self.layers:
+            layer.close()
+
+    # ---- weights
+
+    def share_parameters(self, other: Net) -> None:
+        """Takes the parameters of the layers of the same name in `other`: the same memory.
+
+        Raises: NetError where blob counts or shapes differ.
+        """
+        theirs = {layer.name: layer for layer in other.layers}
+        for layer in self.layers:
+            source = theirs.get(layer.name)
+            if source is None:
+                continue
+            if [blob.shape for blob in layer.blobs] != [blob.shape for blob in source.blobs]:
+                layer.error(
+                    "cannot share its parameters between the train and the test net: expected shapes "
+                    f"{[blob.shape for blob in source.blobs]}, got "
+                    f"{[blob.shape for blob in layer.blobs]}. Make both definitions equal."
+                )
+            for blob, source_blob in zip(layer.blobs, source.blobs, strict=True):
+                if not blob.data.shares_memory_with(source_blob.data):
+                    blob.data.alias(source_blob.data)
+                    self.epoch.count += 1  # views of a parameter (Split tops) are taken anew
+
+    # ---- building
+
+    def _add_layer(self, param: LayerParameter, registry: Mapping[str, type[Layer]]) -> None:
+        cls = registry.get(param.type)
+        if cls is None:
+            raise NetError(f"{place(param)}: {unknown_type(param.type, registry)}")
+        log.info(f"Creating Layer {param.name}")
+        if param.propagate_down and len(param.propagate_down) != len(param.bottom):
+            raise NetError(
+                f"{place(param)}: expected no `propagate_down` or one per bottom "
+                f"({len(param.bottom)}), got {len(param.propagate_down)}."
+            )
+        layer = cls(param, self.context)
+        bottom = [self._take_bottom(param, name) for name in param.bottom]
+        top = [self._make_top(param, index, name) for index, name in enumerate(param.top)]
+        needed = layer.tops if isinstance(layer.tops, int) else layer.tops[0]
+        for _ in range(len(top), needed if layer.auto_tops else 0):
+            log.info(f"{param.name} -> {AUTOMATIC}")
+            top.append(Blob(AUTOMATIC, (), self.ops.dtype, self.epoch))
+            self.blobs[AUTOMATIC] = top[-1]
+        layer.check_blob_counts(len(bottom), len(top))
+        if not layer.in_place_allowed:
+            layer.refuse_in_place(bottom, top)
+        layer.setup(bottom, top)
+        layer.reshape(bottom, top)
+        log.info(f"Setting up {param.name}")
+        self.layers.append(layer)
+        self.bottoms.append(bottom)
+        self.tops.append(top)
+        self._note_tops(layer, top)
+        self.parameters.add_layer(layer)
+
+    def _take_bottom(self, param: LayerParameter, name: str) -> Blob:
+        if name not in self._unused:
+            remedy = did_you_mean(name, self.blobs) or " Add the layer, or fix the name."
+            raise NetError(
+                f"{place(param)}: bottom '{name}' is not produced by any layer before it.{remedy}"
+            )
+        self._unused.remove(name)
+        log.info(f"{param.name} <- {name}")
+        return self.blobs[name]
+
+    def _make_top(self, param: LayerParameter, index: int, name: str) -> Blob:
+        """The blob of a top: a new one, or the bottom that the layer changes in place."""
+        if index < len(param.bottom) and param.bottom[index] == name:
+            log.info(f"{param.name} -> {name} (in-place)")
+        elif name in self.blobs:
+            producers = [layer for layer in self.layers if name in layer.param.top]
+            raise NetError(
+                f"{place(param)}: top '{name}' is already produced by layer "
+                f"'{producers[0].name}'. Name one of them differently; to work in place, make "
+                f"'{name}' the bottom at the same place too."
+            )
+        else:
+            log.info(f"{param.name} -> {name}")
+            self.blobs[name] = Blob(name, (), self.ops.dtype, self.epoch)
+        if param.type == "Input":
+            self.inputs.append(name)
+        self._unused.add(name)
+        return self.blobs[name]
+
+    def _note_tops(self, layer: Layer, top: Sequence[Blob]) -> None:
+        """Logs the tops of a new layer and takes down which of them are losses."""
+        if len(layer.param.loss_weight) not in (0, len(layer.param.top)):
+            layer.error(
+                f"expected no `loss_weight` or one per top ({len(layer.param.top)}), got "
+                f"{len(layer.param.loss_weight)}."
+            )
+        for index, blob in enumerate(top):
+            weight = layer.loss_weight(index)
+            log.info(f"Top shape: {' '.join(map(str, (*blob.shape, f'({blob.count})')))}")
+            if weight:
+                log.info(f"    with loss weight {weight:g}")
+                self._losses.append((len(self.layers) - 1, blob, weight))
+                blob.diff.write()[...] = weight
+            self.memory_bytes += blob.count * 4
+        log.info(f"Memory required for data: {self.memory_bytes}")
+
+    def _decide_backward(self) -> None:
+        nodes = [
+            Node(
+                [blob.name for blob in bottom],
+                [blob.name for blob in top],
+                list(layer.param.propagate_down),
+                any(self._learns(layer)),
+                [bool(layer.loss_weight(index)) for index in range(len(top))],
+                [layer.allow_force_backward(index) for index in range(len(bottom))],
+            )
+            for layer, bottom, top in zip(self.layers, self.bottoms, self.tops, strict=True)
+        ]
+        needs = backward_needs(nodes, False)
+        for layer, needed in zip(reversed(self.layers), reversed(needs.layers), strict=True):
+            verb = "needs" if needed else "does not need"
+            log.info(f"{layer.name} {verb} backward computation.")
+            layer.param_propagate_down = self._learns(layer)
+        if self.param.force_backward:  # as in Caffe, the lines above do not know of it
+            needs = backward_needs(nodes, True)
+            for layer in self.layers:
+                layer.param_propagate_down = [True] * len(layer.blobs)
+        self.layer_needs_backward = needs.layers
+        self.bottom_needs_backward = needs.bottoms
+
+    @staticmethod
+    def _learns(layer: Layer) -> list[bool]:
+        """Per learnable blob of the layer, whether its lr_mult is other than 0."""
+        specs = layer.param.param
+        return [
+            index >= len(specs) or specs[index].lr_mult != 0 for index in range(len(layer.blobs))
+        ]
+
+    def _set_loss_diffs(self) -> None:
+        """The diff of a top with a loss weight is that weight everywhere."""
+        for _, blob, weight in self._losses:
+            blob.diff.write()[...] = weight
+
+    # ---- one layer, one recording
+
+    def _forward_layer(self, index: int) -> None:
+        layer, bottom, top = self.layers[index], self.bottoms[index], self.tops[index]
+        before = self.epoch.count
+        layer.reshape(bottom, top)
+        if self.epoch.count != before:
+            self._set_loss_diffs()
+        layer.forward(bottom, top)
+
+    def _backward_layer(self, index: int) -> None:
+        if self.layer_needs_backward[index]:
+            self.layers[index].backward(
+                self.tops[index], self.bottom_needs_backward[index], self.bottoms[index]
+            )
+
+    def _add_losses(self, start: int, end: int) -> None:
+        """Sums the weighted losses of the layers from `start` to `end` into `loss`."""
+        tops = [(blob.data, weight) for place, blob, weight in self._losses if start <= place <= end]
+        total = self.ops.weighted_sum(tuple(weight for _, weight in tops))
+        total.forward([data for data, _ in tops], out=self.loss)
+
+    def _record(
+        self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
+    ) -> Program:
+        """Runs the layers in `order` and returns what they did as a Program."""
+        steps: list[tuple[int, Step]] = []
+        for place, index in enumerate(order):
+            if self.layers[index].records:
+                run = functools.partial(run_layer, index)
+                steps += [(place, step) for step in self._recorded(run, self.layers[index].name)]
+            elif forward or self.layer_needs_backward[index]:
+                call = self._host_step(index, functools.partial(run_layer, index), forward)
+                call()
+                steps.append((place, call))
+        if forward:
+            run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
+            steps += [(len(order), step) for step in self._recorded(run, "(loss)")]
+        return Program(steps, self.epoch.count)
+
+    def _recorded(self, run: Callable[[], None], name: str) -> list[Step]:
+        recorder = self.ops.recorder = Recorder(layer=name)
+        try:
+            run()
+        finally:
+            self.ops.recorder = None
+        return recorder.steps
+
+    def _host_step(self, index: int, run: Callable[[], None], forward: bool) -> Step:
+        """A layer with Python-side behaviour as one step: it is called anew in each run."""
+        layer, bottom, top = self.layers[index], self.bottoms[index], self.tops[index]
+        parameters = [blob.data for blob in layer.blobs]
+        if forward:
+            reads = [blob.data for blob in bottom] + parameters
+            writes, adds = [blob.data for blob in top], []
+        else:
+            reads = [blob.data for blob in (*bottom, *top)] + [blob.diff for blob in top]
+            reads += parameters
+            adds = [blob.diff for blob in layer.blobs]
+            writes = [blob.diff for blob in bottom] + adds
+        return Step(run, tuple(reads), tuple(writes), tuple(adds), layer.name, layer.type)
+

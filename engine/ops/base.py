@@ -1,0 +1,50 @@
+"""Ops: a backend, the maker of op objects for one device.
+
+An op object is built once per shape by a layer's `reshape`: `ops.convolution(geometry)`. Its methods take
+Values, outputs included (`out=` is overwritten, `add_*=` is added to), and it owns its scratch and plans.
+The reference classes in `ops/numpy/` define each op's methods; a class of another backend has the same
+methods with the same argument names.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from caffepy.engine.core.backend import Ops
+
+__all__ = ["Op", "Ops", "op"]
+
+
+class Op:
+    """Base of op objects."""
+
+    def __init__(self, ops: Ops) -> None:
+        self.ops = ops
+
+    @classmethod
+    def supports(cls, ops: Ops, *args: Any, **kwargs: Any) -> bool:
+        """Whether this class can do what the constructor's arguments ask for."""
+        return True
+
+
+T = TypeVar("T", bound=Op)
+
+
+class op(Generic[T]):  # noqa: N801 - reads as a declaration: convolution = op(Convolution)
+    """Declares an op constructor of a backend: the first class that supports the arguments is built."""
+
+    def __init__(self, *classes: type[T]) -> None:
+        self.classes = classes
+
+    def __get__(self, ops: Ops | None, owner: type[Ops]) -> Callable[..., T]:
+        if ops is None:
+            return self  # type: ignore[return-value]
+        return functools.partial(self._build, ops)
+
+    def _build(self, ops: Ops, *args: Any, **kwargs: Any) -> T:
+        for cls in self.classes[:-1]:
+            if cls.supports(ops, *args, **kwargs):
+                return cls(ops, *args, **kwargs)
+        return self.classes[-1](ops, *args, **kwargs)

@@ -1,0 +1,148 @@
+"""Geometries: the shape arithmetic of ops, in Caffe's rules, without any data.
+
+A layer builds a geometry from its parameters and bottom shapes and hands it to a backend. All shapes are
+tuples of ints; N samples, C channels, then spatial axes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ConvolutionGeometry:
+    """Convolution over any number of spatial axes (0 included).
+
+    shape: (N, C, *spatial) of the input. kernel, stride, pad, dilation: one int per spatial axis.
+    """
+
+    shape: Shape
+    num_output: int
+    kernel: Shape
+    stride: Shape
+    pad: Shape
+    dilation: Shape
+    group: int = 1
+    bias: bool = True
+
+    @property
+    def out_spatial(self) -> Shape:
+        """floor((size + 2 pad - extent) / stride) + 1 along each spatial axis."""
+        return tuple(
+            (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
+            for size, kernel, stride, pad, dilation in zip(
+                self.shape[2:], self.kernel, self.stride, self.pad, self.dilation, strict=True
+            )
+        )
+
+    @property
+    def out_shape(self) -> Shape:
+        """(N, num_output, *out_spatial)"""
+        return (self.shape[0], self.num_output, *self.out_spatial)
+
+    @property
+    def weight_shape(self) -> Shape:
+        """(num_output, C / group, *kernel)"""
+        return (self.num_output, self.shape[1] // self.group, *self.kernel)
+
+
+@dataclass(frozen=True)
+class PoolingGeometry:
+    """Pooling over H and W.
+
+    shape: (N, C, H, W). method: "MAX", "AVE" or "STOCHASTIC". kernel, stride, pad: (h, w).
+    ceil: round output sizes up (Caffe's default), else down.
+    """
+
+    shape: Shape
+    method: str
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    ceil: bool = True
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """(out_h, out_w). With padding on either axis, a last window that would start beyond the
+        image and its leading padding is dropped."""
+        sizes = []
+        for size, kernel, stride, pad in zip(
+            self.shape[2:], self.kernel, self.stride, self.pad, strict=True
+        ):
+            steps = (size + 2 * pad - kernel) / stride
+            out = (math.ceil(steps) if self.ceil else math.floor(steps)) + 1
+            if any(self.pad) and (out - 1) * stride >= size + pad:
+                out -= 1
+            sizes.append(out)
+        return sizes[0], sizes[1]
+
+    @property
+    def out_shape(self) -> Shape:
+        """(N, C, out_h, out_w)"""
+        return (*self.shape[:2], *self.out_size)
+
+
+@dataclass(frozen=True)
+class InnerProductGeometry:
+    """(rows, inputs) x weights -> (rows, outputs); weights (outputs, inputs), or (inputs, outputs)
+    when transposed."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    bias: bool = True
+    transpose: bool = False
+
+    @property
+    def weight_shape(self) -> Shape:
+        return (self.inputs, self.outputs) if self.transpose else (self.outputs, self.inputs)
+
+
+@dataclass(frozen=True)
+class LrnGeometry:
+    """Local response normalisation of (N, C, H, W) over `size` channels or a size x size window."""
+
+    shape: Shape
+    size: int
+    alpha: float
+    beta: float
+    k: float
+    within_channel: bool
+
+
+@dataclass(frozen=True)
+class AxisGeometry:
+    """A blob seen as (outer, size, inner) around one axis or a run of axes: softmax, scale, labels."""
+
+    outer: int
+    size: int
+    inner: int
+
+    @staticmethod
+    def around(shape: Shape, axis: int, num_axes: int = 1) -> AxisGeometry:
+        """Axes before `axis`, the `num_axes` from it on, and those after."""
+        end = axis + num_axes
+        return AxisGeometry(
+            math.prod(shape[:axis]), math.prod(shape[axis:end]), math.prod(shape[end:])
+        )
+
+    @property
+    def shape(self) -> Shape:
+        return (self.outer, self.size, self.inner)
+
+
+@dataclass(frozen=True)
+class ConcatGeometry:
+    """Blobs of these shapes side by side along an axis; the shapes differ there only."""
+
+    shapes: tuple[Shape, ...]
+    axis: int
+
+    @property
+    def out_shape(self) -> Shape:
+        first = self.shapes[0]
+        size = sum(shape[self.axis] for shape in self.shapes)
+        return (*first[: self.axis], size, *first[self.axis + 1 :])

@@ -1,0 +1,130 @@
+"""Elementwise functions of one value on numpy: the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Op, Ops
+from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+
+
+class Relu(Op):
+    """max(x, 0) + slope min(x, 0)."""
+
+    def __init__(self, ops: Ops, slope: float = 0.0) -> None:
+        super().__init__(ops)
+        self.slope = ops.dtype.type(slope)
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        source, target = source_and_target(x, out)
+        if self.slope == 0:
+            np.maximum(source, 0, out=target)
+        else:
+            np.multiply(
+                source, np.where(source > 0, self.ops.dtype.type(1), self.slope), out=target
+            )
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x; may be dy. x may be what forward wrote over it."""
+        source, target = source_and_target(dy, out)
+        positive = x.read() > 0
+        if self.slope == 0:
+            np.multiply(source, positive, out=target)
+        else:
+            np.multiply(source, np.where(positive, self.ops.dtype.type(1), self.slope), out=target)
+
+
+class Sigmoid(ScratchOp):
+    """1 / (1 + exp(-x)), as (tanh(x / 2) + 1) / 2, which cannot overflow."""
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        source, target = source_and_target(x, out)
+        half = self.ops.dtype.type(0.5)
+        np.multiply(source, half, out=target)
+        np.tanh(target, out=target)
+        target *= half
+        target += half
+
+    @step(reads="dy y", writes="out")
+    def backward(self, dy: Value, y: Value, *, out: Value) -> None:
+        """out: gradient of x, dy y (1 - y); may be dy. y: what forward wrote."""
+        source, target = source_and_target(dy, out)
+        result = y.read()
+        slope = self.take("slope", result.shape)
+        np.subtract(1, result, out=slope)
+        slope *= result
+        np.multiply(source, slope, out=target)
+
+
+class TanH(ScratchOp):
+    """The hyperbolic tangent."""
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        source, target = source_and_target(x, out)
+        np.tanh(source, out=target)
+
+    @step(reads="dy y", writes="out")
+    def backward(self, dy: Value, y: Value, *, out: Value) -> None:
+        """out: gradient of x, dy (1 - y^2); may be dy. y: what forward wrote."""
+        source, target = source_and_target(dy, out)
+        slope = self.take("slope", y.shape)
+        np.square(y.read(), out=slope)
+        np.subtract(1, slope, out=slope)
+        np.multiply(source, slope, out=target)
+
+
+class Power(ScratchOp):
+    """(shift + scale x)^power. Where that is constant (power or scale 0) x is not looked at; a
+    fractional power of a negative number is nan, a negative one of 0 inf."""
+
+    def __init__(
+        self, ops: Ops, power: float = 1.0, scale: float = 1.0, shift: float = 0.0
+    ) -> None:
+        super().__init__(ops)
+        self.power, self.scale, self.shift = power, scale, shift
+        self._kept = Kept()
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        if self.power == 0 or self.scale == 0:
+            out.write()[...] = 1.0 if self.power == 0 else self.shift**self.power
+            return
+        if self.power != 1:
+            self._kept.keep(x, out)
+        source, target = source_and_target(x, out)
+        self._raise(source, self.power, target)
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy power scale (shift + scale x)^(power - 1); may be dy."""
+        if self.power == 0 or self.scale == 0:
+            out.write()[...] = 0
+            return
+        source, target = source_and_target(dy, out)
+        factor = self.power * self.scale
+        if self.power == 1:
+            np.multiply(source, self.ops.dtype.type(factor), out=target)
+            return
+        slope = self.take("slope", target.shape)
+        self._raise(self._kept.read(x).reshape(target.shape), self.power - 1, slope)
+        slope *= factor
+        np.multiply(source, slope, out=target)
+
+    def _raise(self, x: np.ndarray, power: float, out: np.ndarray) -> None:
+        """Overwrites `out` with (shift + scale x)^power."""
+        np.multiply(x, self.ops.dtype.type(self.scale), out=out)
+        if self.shift:
+            out += self.shift
+        if power != 1:
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                out **= power

@@ -1,0 +1,67 @@
+"""NumpyOps: the backend that has every op, in float32 and float64; the reference for all others."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from caffepy.engine.core.record import Recorder
+from caffepy.engine.ops.base import Ops, op
+from caffepy.engine.ops.numpy.absolute import Absolute
+from caffepy.engine.ops.numpy.accuracy import Accuracy
+from caffepy.engine.ops.numpy.activation import Power, Relu, Sigmoid, TanH
+from caffepy.engine.ops.numpy.arrays import Scratch
+from caffepy.engine.ops.numpy.batch_norm import BatchNorm
+from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.concat import Concat
+from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.dropout import Dropout
+from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
+from caffepy.engine.ops.numpy.inner_product import InnerProduct
+from caffepy.engine.ops.numpy.loss import EuclideanLoss
+from caffepy.engine.ops.numpy.lrn import Lrn
+from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
+from caffepy.engine.ops.numpy.scale import Scale
+from caffepy.engine.ops.numpy.softmax import Softmax, SoftmaxLoss
+from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
+from caffepy.engine.ops.numpy.update import SgdUpdate, SumOfSquares
+
+
+class NumpyOps(Ops):
+    """Every op on host memory, through numpy. dtype: float32 or float64."""
+
+    name: ClassVar[str] = "numpy"
+
+    def __init__(self, dtype: Any = np.float32) -> None:
+        self.dtype = np.dtype(dtype)
+        self.recorder: Recorder | None = None
+        self.scratch = Scratch()
+
+    convolution = op(Convolution)
+    pooling = op(Pooling)
+    stochastic_pooling = op(StochasticPooling)
+    inner_product = op(InnerProduct)
+    relu = op(Relu)
+    sigmoid = op(Sigmoid)
+    tanh = op(TanH)
+    power = op(Power)
+    dropout = op(Dropout)
+    lrn = op(Lrn)
+    batch_norm = op(BatchNorm)
+    scale = op(Scale)
+    sum = op(Sum)
+    fill = op(Fill)
+    weighted_sum = op(WeightedSum)
+    concat = op(Concat)
+    softmax = op(Softmax)
+    softmax_loss = op(SoftmaxLoss)
+    euclidean_loss = op(EuclideanLoss)
+    accuracy = op(Accuracy)
+    sgd_update = op(SgdUpdate)
+    sum_of_squares = op(SumOfSquares)
+    absolute = op(Absolute)
+    bias = op(Bias)
+    eltwise_sum = op(EltwiseSum)
+    eltwise_product = op(EltwiseProduct)
+    eltwise_max = op(EltwiseMax)

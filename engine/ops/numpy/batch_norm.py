@@ -1,0 +1,93 @@
+"""Batch normalisation on numpy: the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+
+
+class BatchNorm(ScratchOp):
+    """y = (x - mean) / sqrt(variance + eps) per channel; x seen as (samples, channels, pixels).
+
+    mean, variance: (channels,), sums of past statistics that fade by `fraction` per pass; factor:
+    (1,), the sum of their weights.
+    """
+
+    def __init__(self, ops: Ops, geometry: AxisGeometry, eps: float, fraction: float) -> None:
+        super().__init__(ops)
+        self.geometry = geometry
+        self.eps = ops.dtype.type(eps)
+        self.fraction = ops.dtype.type(fraction)
+        self._kept = Kept()
+        self._mean = self._inverse = np.empty(0)  # (channels, 1), those of the last forward pass
+
+    @step(reads="x mean variance factor", writes="out mean variance factor")
+    def forward_train(
+        self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
+    ) -> None:
+        """out: like x, normalised by its own statistics; may be x. These are added to the sums: the
+        variance times m / (m - 1), for m elements per channel."""
+        self._kept.keep(x, out)
+        source, target = (self._seen(array) for array in source_and_target(x, out))
+        count = self.geometry.outer * self.geometry.inner
+        batch_mean = source.sum(axis=(0, 2)) / self.ops.dtype.type(count)
+        self._mean = batch_mean.reshape(-1, 1)
+        np.subtract(source, self._mean, out=target)
+        squares = self.take("product", target.shape)
+        np.multiply(target, target, out=squares)
+        batch_variance = squares.sum(axis=(0, 2)) / self.ops.dtype.type(count)
+        self._inverse = 1 / np.sqrt(batch_variance + self.eps).reshape(-1, 1)
+        target *= self._inverse
+        unbiased = self.ops.dtype.type(count / (count - 1) if count > 1 else 1)
+        for value, new in ((mean, batch_mean), (variance, unbiased * batch_variance), (factor, 1)):
+            total = value.modify().reshape(-1)
+            total *= self.fraction
+            total += new
+
+    @step(reads="x mean variance factor", writes="out")
+    def forward_test(
+        self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
+    ) -> None:
+        """out: like x, normalised by the stored statistics (0 where factor is 0); may be x."""
+        weight = factor.read().reshape(-1)[0]
+        share = self.ops.dtype.type(0) if weight == 0 else 1 / weight
+        self._mean = (mean.read() * share).reshape(-1, 1)
+        self._inverse = 1 / np.sqrt(variance.read() * share + self.eps).reshape(-1, 1)
+        source, target = (self._seen(array) for array in source_and_target(x, out))
+        np.subtract(source, self._mean, out=target)
+        target *= self._inverse
+
+    @step(reads="dy x", writes="out")
+    def backward_train(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x after forward_train,
+        (dy - mean(dy) - mean(dy y) y) / sqrt(variance + eps); may be dy. x may be what forward
+        wrote over it."""
+        original = self._seen(self._kept.read(x))
+        source, target = (self._seen(array) for array in source_and_target(dy, out))
+        count = self.ops.dtype.type(self.geometry.outer * self.geometry.inner)
+        normal = self.take("normal", source.shape)
+        product = self.take("product", source.shape)
+        np.subtract(original, self._mean, out=normal)
+        normal *= self._inverse
+        np.multiply(source, normal, out=product)
+        along_normal = product.sum(axis=(0, 2)) / count
+        along_ones = source.sum(axis=(0, 2)) / count
+        normal *= along_normal.reshape(-1, 1)
+        np.subtract(source, along_ones.reshape(-1, 1), out=target)
+        target -= normal
+        target *= self._inverse
+
+    @step(reads="dy", writes="out")
+    def backward_test(self, dy: Value, *, out: Value) -> None:
+        """out: gradient of x after forward_test, dy / sqrt(variance + eps); may be dy."""
+        source, target = (self._seen(array) for array in source_and_target(dy, out))
+        np.multiply(source, self._inverse, out=target)
+
+    def _seen(self, array: np.ndarray) -> np.ndarray:
+        """(samples, channels, pixels)"""
+        return array.reshape(self.geometry.shape)

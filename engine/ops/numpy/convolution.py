@@ -1,0 +1,124 @@
+"""Convolution on numpy: the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.geometry import ConvolutionGeometry
+from caffepy.engine.ops.numpy.arrays import ScratchOp
+from caffepy.engine.ops.numpy.im2col import Windows
+
+if TYPE_CHECKING:
+    from caffepy.engine.ops.numpy.backend import NumpyOps
+
+
+class Convolution(ScratchOp):
+    """y[n, o] = b[o] + sum over the channels c of o's group and kernel places: w[o, c] x[n, c].
+
+    x: geometry.shape.  w: geometry.weight_shape.  b: (num_output,) or None.  y: geometry.out_shape.
+    Per chunk of samples: im2col into scratch, then one matrix product per group.
+    """
+
+    def __init__(self, ops: NumpyOps, geometry: ConvolutionGeometry) -> None:
+        super().__init__(ops)
+        self.geometry = geometry
+        self._windows = Windows(geometry, ops.dtype.itemsize)
+
+    @step(reads="x w b", writes="out")
+    def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
+        """out: y."""
+        weights = self._weights(w.read())
+        source, target = x.read(), out.write()
+        bias = None if b is None else b.read().reshape(-1, 1)
+        if self._windows.pointwise:
+            np.matmul(weights, self._grouped(source), out=self._grouped(target))
+            if bias is not None:
+                y = target.reshape(*target.shape[:2], -1)
+                y += bias
+            return
+        for chunk in self._chunks():
+            padded, columns, outputs = self._scratch(chunk)
+            self._windows.gather(source[chunk], padded=padded, columns=columns)
+            np.matmul(weights, columns, out=outputs)
+            if bias is not None:
+                y = outputs.reshape(self.geometry.num_output, -1)
+                y += bias
+            self._to_samples(outputs, target[chunk])
+
+    @step(reads="dy w", writes="out")
+    def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
+        """out: gradient of x."""
+        weights = self._weights(w.read()).transpose(
+            0, 2, 1
+        )  # (group, C / group * kernel, O / group)
+        gradient, target = dy.read(), out.write()
+        if self._windows.pointwise:
+            np.matmul(weights, self._grouped(gradient), out=self._grouped(target))
+            return
+        for chunk in self._chunks():
+            padded, columns, outputs = self._scratch(chunk)
+            self._from_samples(gradient[chunk], outputs)
+            product = np.multiply if weights.shape[2] == 1 else np.matmul  # depthwise: no sum
+            product(weights, outputs, out=columns)
+            self._windows.scatter(columns, padded=padded, out=target[chunk])
+
+    @step(reads="dy x", adds="add_w add_b")
+    def backward_params(
+        self, dy: Value, x: Value, *, add_w: Value | None = None, add_b: Value | None = None
+    ) -> None:
+        """Adds the gradients of the parameters."""
+        gradient = dy.read()
+        if add_b is not None:
+            bias = add_b.modify().reshape(-1)
+            bias += gradient.reshape(*gradient.shape[:2], -1).sum(axis=2).sum(axis=0)
+        if add_w is None:
+            return
+        weights = self._weights(add_w.modify())
+        source = x.read()
+        for chunk in self._chunks():
+            padded, columns, outputs = self._scratch(chunk)
+            self._windows.gather(source[chunk], padded=padded, columns=columns)
+            self._from_samples(gradient[chunk], outputs)
+            weights += np.matmul(outputs, columns.transpose(0, 2, 1))
+
+    def _chunks(self) -> Iterator[slice]:
+        """The samples, as many at a time as fit into scratch."""
+        count = self.geometry.shape[0]
+        for start in range(0, count, self._windows.samples):
+            yield slice(start, min(start + self._windows.samples, count))
+
+    def _scratch(self, chunk: slice) -> list[np.ndarray]:
+        """Padded images, columns, and outputs (group, O / group, out * samples)."""
+        samples = chunk.stop - chunk.start
+        windows, geometry = self._windows, self.geometry
+        outputs = (geometry.group, geometry.num_output // geometry.group, windows.places * samples)
+        return [
+            self.take("padded", windows.padded_shape(samples)),
+            self.take("columns", windows.columns_shape(samples)),
+            self.take("outputs", outputs),
+        ]
+
+    def _weights(self, w: np.ndarray) -> np.ndarray:
+        """(group, O / group, C / group * kernel)"""
+        return w.reshape(self.geometry.group, self.geometry.num_output // self.geometry.group, -1)
+
+    def _grouped(self, blob: np.ndarray) -> np.ndarray:
+        """(N, group, channels / group, pixels)"""
+        count, channels = blob.shape[:2]
+        group = self.geometry.group
+        return blob.reshape(count, group, channels // group, -1)
+
+    def _to_samples(self, outputs: np.ndarray, y: np.ndarray) -> None:
+        """Copies (group, O / group, out * samples) to y: (samples, O, *out)."""
+        places = self._windows.places
+        y.reshape(len(y), -1, places)[...] = outputs.reshape(-1, places, len(y)).transpose(2, 0, 1)
+
+    def _from_samples(self, y: np.ndarray, outputs: np.ndarray) -> None:
+        """Copies y, (samples, O, *out), to (group, O / group, out * samples)."""
+        places = self._windows.places
+        outputs.reshape(-1, places, len(y))[...] = y.reshape(len(y), -1, places).transpose(1, 2, 0)

@@ -1,0 +1,32 @@
+"""Program: the recorded steps of one forward or backward pass, run again without the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from caffepy.engine.core.record import Step
+from caffepy.engine.core.value import Epoch
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in the order they ran, grouped by the place of their layer in the run.
+
+    steps: (place, step) pairs; places count up from 0.  shape_count: the epoch in which shapes were as
+    recorded. A Program is valid while its net's epoch stands there.
+    """
+
+    steps: Sequence[tuple[int, Step]]
+    shape_count: int
+
+    def run(self, epoch: Epoch) -> int | None:
+        """Runs all steps. Where one of them changes a shape (a data layer may), stops after it and
+        returns the place of the first layer that has not run."""
+        shape_count = self.shape_count
+        for place, run_step in self.steps:
+            run_step()
+            if epoch.count != shape_count:
+                return place + 1
+        return None
+

@@ -1,0 +1,9 @@
+"""The layer types: importing this package registers every module in its folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,63 @@
+"""Dropout: sets random elements to 0 in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.layer import Blobs, NeuronLayer
+from caffepy.engine.core.registry import register_layer
+
+
+@register_layer("Dropout")
+class DropoutLayer(NeuronLayer):
+    """In phase TRAIN each element is 0 with probability p, else x / (1 - p); in phase TEST y = x.
+
+    bottom[0]: any shape   top[0]: the same shape, may be the bottom
+    dropout_param: dropout_ratio (0.5), p in [0, 1); scale_train (true; a fork's field): with false,
+    y is x where it is not 0 in phase TRAIN, and (1 - p) x in phase TEST.
+
+    Raises: NetError where p is outside [0, 1).
+    Source: Caffe's layer catalogue, Dropout; N. Srivastava et al., 2014.
+    """
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        param = self.param.dropout_param
+        self.refuse_fork_fields(param, ("engine", "scale_train"))
+        if not 0 <= param.dropout_ratio < 1:
+            self.error(
+                f"dropout_ratio: expected at least 0 and less than 1, got {param.dropout_ratio:g}. "
+                "It is the part of the elements that becomes 0."
+            )
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        param = self.param.dropout_param
+        kept = 1.0 - param.dropout_ratio
+        stream = self.stream("dropout")
+        self.op = self.ops.dropout(
+            param.dropout_ratio,
+            1.0 / kept if param.scale_train else 1.0,
+            stream,
+            self.context.passes,
+        )
+        self.test_op = self.ops.power(scale=1.0 if param.scale_train else kept)
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        if self.training:
+            self.op.forward(bottom[0].data, out=top[0].data)
+        elif not self._does_nothing(bottom, top):
+            self.test_op.forward(bottom[0].data, out=top[0].data)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        if not propagate_down[0]:
+            return
+        if self.training:
+            self.op.backward(top[0].diff, out=bottom[0].diff)
+        elif not self._does_nothing(bottom, top):
+            self.test_op.backward(top[0].diff, bottom[0].data, out=bottom[0].diff)
+
+    def _does_nothing(self, bottom: Blobs, top: Blobs) -> bool:
+        """Whether phase TEST leaves the blob as it is."""
+        return bottom[0] is top[0] and self.param.dropout_param.scale_train

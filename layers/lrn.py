@@ -1,0 +1,58 @@
+"""LRN: local response normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.layer import Blobs, Layer
+from caffepy.engine.core.registry import register_layer
+from caffepy.engine.ops.geometry import LrnGeometry
+from caffepy.proto.caffe_pb2 import LRNParameter
+
+
+@register_layer("LRN")
+class LRNLayer(Layer):
+    """y = x / (k + alpha / n * sum of x^2 over the n elements around x)^beta.
+
+    ACROSS_CHANNELS: the n = local_size channels around, at the same pixel. WITHIN_CHANNEL: the
+    n = local_size^2 pixels around in the same plane, and k is 1 whatever is given. Beyond the edges
+    there are zeros.
+
+    bottom[0]: (N, C, H, W)   top[0]: the same shape
+    lrn_param: local_size (5, odd), alpha (1), beta (0.75), k (1), norm_region (ACROSS_CHANNELS).
+    engine is of no effect.
+
+    Raises: NetError where local_size is even; ShapeError where bottom is not (N, C, H, W).
+    Source: Caffe's layer catalogue, LRN; A. Krizhevsky et al., 2012.
+    """
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        size = self.param.lrn_param.local_size
+        if size % 2 == 0:
+            self.error(f"local_size: expected an odd number, got {size}. Take {size + 1}.")
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        param, shape = self.param.lrn_param, bottom[0].shape
+        if len(shape) != 4:
+            self.shape_error(
+                f"bottom '{bottom[0].name}'",
+                "4 axes (N, C, H, W)",
+                f"shape {shape}",
+                "Reshape the blob to 4 axes.",
+            )
+        within = param.norm_region == LRNParameter.WITHIN_CHANNEL
+        geometry = LrnGeometry(
+            shape, param.local_size, param.alpha, param.beta, 1.0 if within else param.k, within
+        )
+        top[0].reshape(shape)
+        self.op = self.ops.lrn(geometry)
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        self.op.forward(bottom[0].data, out=top[0].data)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        if propagate_down[0]:
+            self.op.backward(top[0].diff, bottom[0].data, out=bottom[0].diff)

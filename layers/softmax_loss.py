@@ -1,0 +1,62 @@
+"""SoftmaxWithLoss: cross entropy of the softmax of scores against class labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.layer import Blobs
+from caffepy.engine.core.loss import LossLayer, class_axis
+from caffepy.engine.core.registry import register_layer
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.geometry import AxisGeometry
+
+
+@register_layer("SoftmaxWithLoss")
+class SoftmaxWithLossLayer(LossLayer):
+    """E = -1/M sum of log(softmax(x)[label]); its gradient is (softmax(x) - 1 at the label) / M.
+
+    bottom[0]: (N, C, ...) scores   bottom[1]: (N, ...) class numbers 0 to C-1, as many as there are
+    scores without the class axis   top[0]: scalar   top[1], optional: like bottom[0], the
+    probabilities
+    softmax_param.axis: int, default 1: the axis of the classes
+    loss_param: ignore_label (none): positions with it count for nothing; normalization (VALID): M
+    is FULL all positions, VALID those not ignored, BATCH_SIZE the positions before the class axis,
+    NONE 1; normalize: old form, true VALID, false BATCH_SIZE. M is at least 1.
+
+    Raises: ShapeError where the number of labels does not fit; DataError at a label that is no
+    class; NetError where the labels are to get a gradient.
+    Differs: Caffe reads beyond its memory at a label that is no class.
+    Source: Caffe's layer catalogue, Softmax with Loss.
+    """
+
+    tops = (1, 2)
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        super().setup(bottom, top)
+        self.refuse_fork_fields(self.param.softmax_param)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        scores, labels = bottom
+        axis = class_axis(self, scores, labels, self.param.softmax_param.axis, "softmax_param.axis")
+        geometry = AxisGeometry.around(scores.shape, axis)
+        self.probabilities = Value(scores.shape, self.ops.dtype)
+        if len(top) > 1:
+            top[1].reshape(scores.shape)
+            self.probabilities = top[1].data
+        self.op = self.ops.softmax_loss(
+            geometry,
+            self.normalization(geometry.outer, geometry.inner),
+            self.ignore_label,
+            self.where,
+        )
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data, prob=self.probabilities)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        self.refuse_label_gradient(propagate_down)
+        if propagate_down[0]:
+            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)

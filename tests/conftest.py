@@ -1,0 +1,47 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.ops.onednn.backend import OneDnnOps
+from caffepy.engine.ops.onednn.library import available
+from tests.padded_ops import PaddedOps
+
+TESTS = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Recorded results of Caffe that are part of the repository."""
+    return TESTS / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Data that is too big or not ours to embed: a folder beside the checkout, absent elsewhere."""
+    folder = TESTS.parent.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs the data folder {folder}, which is not here")
+    return folder
+
+
+@pytest.fixture(params=["numpy", "padded", "onednn"])
+def ops(request: pytest.FixtureRequest) -> Ops:
+    """Every backend that a layer must run on, in float32."""
+    if request.param == "onednn":
+        return onednn_ops()
+    return {"numpy": NumpyOps, "padded": PaddedOps}[request.param](np.float32)
+
+
+def onednn_ops() -> Ops:
+    """The oneDNN backend; skips the test where the library is missing."""
+    reason = available()
+    if reason is not None:
+        pytest.skip(reason)
+    return OneDnnOps(np.float32)

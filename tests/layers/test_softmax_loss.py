@@ -1,0 +1,119 @@
+"""SoftmaxWithLoss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caffepy.engine.core.errors import DataError, NetError, ShapeError
+from caffepy.engine.ops.base import Ops
+from tests.harness import LayerRun, check_layer_gradient, golden_cases, make_layer, run_golden
+
+LOSS = 'type: "SoftmaxWithLoss"'
+
+
+@pytest.mark.parametrize("case", golden_cases("SoftmaxWithLoss"), ids=lambda case: case.name)
+def test_equals_caffe(case: Path, ops: Ops) -> None:
+    run_golden(case, ops)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 4), min_size=2, max_size=4),
+    axis=st.integers(1, 3),
+    normalization=st.sampled_from(["FULL", "VALID", "BATCH_SIZE", "NONE"]),
+    ignore=st.booleans(),
+)
+def test_gradient(shape: list[int], axis: int, normalization: str, ignore: bool) -> None:
+    axis = min(axis, len(shape) - 1)
+    random = np.random.default_rng(0)
+    labels = random.integers(shape[axis], size=shape[:axis] + shape[axis + 1 :])
+    ignored = "ignore_label: 0" if ignore else ""
+    check_layer_gradient(
+        f"""{LOSS} softmax_param {{ axis: {axis} }} loss_weight: 0.7
+        loss_param {{ normalization: {normalization} {ignored} }}""",
+        [random.standard_normal(shape), labels],
+        bottoms=[0],
+    )
+
+
+def test_second_top_holds_the_probabilities(ops: Ops) -> None:
+    run = _run(np.log([[1.0, 3.0], [4.0, 1.0]]), [0, 1], 'top: "loss" top: "prob"', ops)
+    loss, probabilities = run.forward()
+    np.testing.assert_allclose(probabilities, [[0.25, 0.75], [0.8, 0.2]], rtol=1e-6)
+    np.testing.assert_allclose(loss, -(np.log(0.25) + np.log(0.2)) / 2, rtol=1e-6)
+    run.backward([True, False])
+    np.testing.assert_allclose(run.bottom[0].diff.read(), [[-0.375, 0.375], [0.4, -0.4]], rtol=1e-6)
+
+
+def test_loss_and_gradient_are_zero_where_all_labels_are_ignored(ops: Ops) -> None:
+    run = _run(np.ones((2, 3)), [9, 9], "loss_param { ignore_label: 9 }", ops)
+    assert run.forward()[0] == 0
+    run.backward([True, False])
+    assert not run.bottom[0].diff.read().any()
+
+
+def test_probability_zero_gives_a_finite_loss(ops: Ops) -> None:
+    run = _run([[0.0, 1000.0]], [0], "", ops)
+    np.testing.assert_allclose(run.forward()[0], -np.log(np.finfo(np.float32).tiny), rtol=1e-6)
+
+
+def test_labels_are_cut_to_integers_as_in_caffe() -> None:
+    scores = np.arange(6.0).reshape(2, 3)
+    cut = _run(scores, [1.9, -0.9], "").forward()[0]
+    assert cut == _run(scores, [1, 0], "").forward()[0]
+
+
+@pytest.mark.parametrize("label", [3, -1, np.nan, np.inf])
+def test_label_that_is_no_class_is_refused_with_its_sample(label: float, ops: Ops) -> None:
+    run = _run(np.ones((4, 3)), [0, 2, label, label], "", ops)
+    with pytest.raises(
+        DataError, match=r"'layer' .*label of sample 2 of the batch: expected 0 to 2"
+    ):
+        run.forward()
+
+
+def test_refused_label_inside_an_image_is_named_by_its_position() -> None:
+    labels = np.zeros((2, 1, 2, 2))
+    labels[1, 0, 1, 0] = 7
+    run = _run(np.ones((2, 3, 2, 2)), labels, "loss_param { ignore_label: 255 }")
+    with pytest.raises(DataError, match=r"sample 1 of the batch at \(0, 1, 0\): .*255, got 7"):
+        run.forward()
+
+
+def test_number_of_labels_must_fit() -> None:
+    with pytest.raises(ShapeError, match=r"'bottom_1': expected 8 labels.*got 2 in shape"):
+        _run(np.ones((2, 3, 2, 2)), [0, 1], "")
+
+
+def test_numbers_of_samples_must_agree() -> None:
+    with pytest.raises(ShapeError, match=r"as many samples \(axis 0\)"):
+        _run(np.ones((2, 3)), np.zeros((1, 2)), "")
+
+
+def test_labels_get_no_gradient() -> None:
+    run = _run(np.ones((2, 3)), [0, 1], "")
+    run.forward()
+    with pytest.raises(NetError, match="'bottom_1' needs a gradient, but labels have no gradient"):
+        run.backward([True, True])
+
+
+def test_normalization_of_a_fork_is_refused() -> None:
+    with pytest.raises(NetError, match=r"expected FULL, VALID, BATCH_SIZE, NONE, got PRE_FIXED"):
+        _run(np.ones((2, 3)), [0, 1], "loss_param { normalization: PRE_FIXED }")
+
+
+def _run(scores: object, labels: object, options: str, ops: Ops | None = None) -> LayerRun:
+    return make_layer(f"{LOSS} {options}", [scores, labels], ops=ops)
+
+
+@pytest.mark.parametrize(
+    "option", ["loss_param { label_smoothing: 0.1 }", "softmax_param { scaling_temperature: 2 }"]
+)
+def test_option_of_a_fork_is_refused(option: str) -> None:
+    with pytest.raises(NetError, match="expected it to be left out or at its default"):
+        _run(np.ones((2, 3)), [0, 1], option)
