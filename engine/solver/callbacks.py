@@ -1,0 +1,90 @@
+"""Callbacks: what others do while a solver works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffepy.engine.solver.scores import Output
+
+if TYPE_CHECKING:
+    from caffepy.engine.solver.solver import Solver
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What one test of one test net gave. loss: the mean weighted loss, with test_compute_loss."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    iteration: int
+    net: int
+    outputs: Sequence[Output]
+    loss: float | None = None
+
+
+class Callback:
+    """Does nothing at each of the moments of a solver; subclasses do something at some.
+
+    Any of them may call `solver.request_stop()` or `solver.request_snapshot()`.
+    """
+
+    def on_start(self, solver: Solver) -> None:
+        """`solve` begins."""
+
+    def on_gradients_ready(self, solver: Solver) -> None:
+        """Losses and gradients of an iteration are there; parameters are not updated yet."""
+
+    def on_updated(self, solver: Solver) -> None:
+        """An iteration is over; `solver.iteration` counts it already."""
+
+    def on_tested(self, solver: Solver, result: TestResult) -> None:
+        """A test net was run."""
+
+    def on_snapshot(self, solver: Solver, weights: Path, state: Path) -> None:
+        """A snapshot lies in these two files."""
+
+    def on_end(self, solver: Solver) -> None:
+        """`solve` is done."""
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a snapshot: plain numbers, strings, lists, arrays."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` gave."""
+
+
+@dataclass
+class History(Callback):
+    """Remembers what a run gave. Reading each loss waits for the device in every iteration.
+
+    losses, rates: by iteration.  tests: in order.
+    """
+
+    losses: dict[int, float] = field(default_factory=dict)
+    rates: dict[int, float] = field(default_factory=dict)
+    tests: list[TestResult] = field(default_factory=list)
+
+    def on_gradients_ready(self, solver: Solver) -> None:
+        self.losses[solver.iteration] = solver.losses.last()
+
+    def on_updated(self, solver: Solver) -> None:
+        self.rates[solver.iteration - 1] = solver.learning_rate
+
+    def on_tested(self, solver: Solver, result: TestResult) -> None:
+        self.tests.append(result)
+
+
+@dataclass
+class StopAfter(Callback):
+    """Ends a run after a number of its iterations, whatever max_iter says."""
+
+    iterations: int
+
+    def on_updated(self, solver: Solver) -> None:
+        self.iterations -= 1
+        if self.iterations <= 0:
+            solver.request_stop()

@@ -1,0 +1,371 @@
+"""Solver: trains a net, tests it, and takes snapshots."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from caffepy.engine.core import log
+from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.core.layer import Layer
+from caffepy.engine.core.value import Value
+from caffepy.engine.files import sync_folder
+from caffepy.engine.net import Net
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.snapshot import Snapshot, find_weights, read_snapshot, write_snapshot
+from caffepy.engine.solver import sources
+from caffepy.engine.solver.callbacks import Callback, TestResult
+from caffepy.engine.solver.loss_window import LossWindow
+from caffepy.engine.solver.lr_policy import make_policy
+from caffepy.engine.solver.scores import Scores, outputs
+from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.sources import NetSource
+from caffepy.engine.solver.updates.rule import find_rule
+from caffepy.engine.weights import load_weights, load_weights_list, save_weights
+from caffepy.proto import text
+from caffepy.proto.caffe_pb2 import SolverParameter
+
+MakeNet = Callable[..., Net]
+
+
+class Solver:
+    """Trains a net by gradient descent.
+
+    settings: the solver's parameters (`Settings.read(path)`, or `Settings(message)`).
+    ops: the backend.  registry: the layer classes by type.  make_net: called like Net.
+    callbacks: told of each step.  resume: a state file to go on from; its random seed is used where
+    random_seed does not say another.
+    honour_mode: refuse `solver_mode: GPU` on a backend that is none.
+    keep_diffs: leave the applied updates in the parameters' diffs, as Caffe does.
+
+    Attributes: net, test_nets, iteration (updates done), learning_rate (of the last iteration),
+    losses, rule, policy, seed.
+
+    Raises: PrototxtError, NetError, WeightsError, SnapshotError, DeviceError.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ops: Ops,
+        registry: Mapping[str, type[Layer]],
+        make_net: MakeNet = Net,
+        callbacks: Sequence[Callback] = (),
+        resume: str | os.PathLike[str] | None = None,
+        rank: int = 0,
+        honour_mode: bool = True,
+        keep_diffs: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.param = param = settings.param
+        self.ops = ops
+        self.callbacks = list(callbacks)
+        log.info("Initializing solver from parameters: \n" + text.write(param).rstrip("\n"))
+        log.info(f"Solver type: {param.type}")
+        if honour_mode:
+            _check_mode(settings, ops)
+        settings.check()
+        rule_class = find_rule(settings)
+        self.policy = make_policy(settings)
+        state = None if resume is None else read_snapshot(Path(resume))
+        self.seed = self._choose_seed({} if state is None else state.extra)
+
+        def make(source: NetSource) -> Net:
+            return make_net(
+                source.param,
+                source.state,
+                ops=ops,
+                registry=registry,
+                seed=self.seed,
+                rank=rank,
+                folders=source.folders,
+            )
+
+        source = sources.train_source(settings)
+        tests = sources.test_sources(settings)
+        log.info(f"Creating training net {source.label}")
+        self.net = make(source)
+        self._load_weights(self.net, True)
+        self.test_nets: list[Net] = []
+        for index, test in enumerate(tests):
+            log.info(f"Creating test net (#{index}) {test.label}")
+            self.test_nets.append(self._make_test_net(make(test)))
+        self.rule = rule_class(settings, self.net.parameters.learnable, ops)
+        self.iteration = 0
+        self.learning_rate = 0.0
+        self.losses = LossWindow(ops, param.average_loss)
+        self.keep_diffs = keep_diffs or param.snapshot_diff
+        self._keep_losses = False  # the next step goes on with the window of a snapshot
+        self._stop = False
+        self._snapshot_wanted = False
+        self._stopped = False
+        self._norm = ops.sum_of_squares()
+        self._norm_value = Value((), ops.dtype)
+        self._display_time, self._display_iteration = time.perf_counter(), 0
+        log.info("Solver scaffolding done.")
+        if state is not None:
+            log.info(f"Resuming from {resume}")
+            self._take(state, Path(str(resume)))
+
+    # ---- running
+
+    def solve(self) -> None:
+        """Trains until max_iter, with the tests, log lines and snapshots that are due."""
+        log.info(f"Solving {self.net.name}")
+        log.info(f"Learning Rate Policy: {self.param.lr_policy}")
+        if self.param.snapshot_after_train:
+            self.settings.check_snapshot_folder()
+        for callback in self.callbacks:
+            callback.on_start(self)
+        self.step(self.param.max_iter - self.iteration)
+        if self.param.snapshot_after_train and not self._is_due(self.param.snapshot):
+            self.snapshot()
+        if self._stopped:
+            log.info("Optimization stopped early.")
+        else:
+            self._look_at_result()
+            log.info("Optimization Done.")
+        for callback in self.callbacks:
+            callback.on_end(self)
+
+    def step(self, iterations: int) -> None:
+        """Runs iterations, tests and snapshots included; fewer where somebody asks to stop."""
+        if not self._keep_losses:
+            self.losses.clear()
+        self._keep_losses = False
+        self._stopped = False
+        self._display_time, self._display_iteration = time.perf_counter(), self.iteration
+        for _ in range(iterations):
+            self.net.parameters.clear_diffs()
+            if self._is_due(self.param.test_interval) and (
+                self.iteration > 0 or self.param.test_initialization
+            ):
+                self.test_all()
+                if self._stopped:
+                    break
+            self._compute_gradients()
+            for callback in self.callbacks:
+                callback.on_gradients_ready(self)
+            self._apply_update()
+            self.iteration += 1
+            for callback in self.callbacks:
+                callback.on_updated(self)
+            if self._is_due(self.param.snapshot) or self._snapshot_wanted:
+                self.snapshot()
+            if self._take_stop():
+                break
+
+    def test_all(self) -> None:
+        """Runs every test net over its test_iter batches."""
+        for index in range(len(self.test_nets)):
+            if not self._stopped:
+                self.test(index)
+
+    def test(self, index: int) -> None:
+        """Runs one test net over its batches and logs its mean outputs."""
+        log.info(f"Iteration {self.iteration}, Testing net (#{index})")
+        net = self.test_nets[index]
+        scores = Scores(net)
+        for _ in range(self.param.test_iter[index]):
+            if self._snapshot_wanted:
+                self.snapshot()
+            if self._take_stop():
+                log.info("Test interrupted.")
+                return
+            net.forward()
+            scores.add()
+        loss = scores.mean_loss() if self.param.test_compute_loss else None
+        if loss is not None:
+            log.info(f"Test loss: {loss:g}")
+        result = TestResult(self.iteration, index, scores.means(), loss)
+        for output in result.outputs:
+            log.info(f"    Test net output {output}")
+        for callback in self.callbacks:
+            callback.on_tested(self, result)
+
+    def request_stop(self) -> None:
+        """Ends the run after the current iteration or test batch; safe in a signal handler."""
+        self._stop = True
+
+    def request_snapshot(self) -> None:
+        """Takes a snapshot after the current iteration or test batch; safe in a signal handler."""
+        self._snapshot_wanted = True
+
+    def close(self) -> None:
+        """Ends the threads and files of all nets."""
+        for net in (self.net, *self.test_nets):
+            net.close()
+
+    # ---- snapshots
+
+    def snapshot(self) -> None:
+        """Writes the weights, then the state that makes them count. Raises: SnapshotError."""
+        self._snapshot_wanted = False
+        hdf5 = self.param.snapshot_format == SolverParameter.HDF5
+        prefix = f"{self.param.snapshot_prefix}_iter_{self.iteration}"
+        ending, kind = (".h5", "HDF5") if hdf5 else ("", "binary proto")
+        weights, state = Path(f"{prefix}.caffemodel{ending}"), Path(f"{prefix}.solverstate{ending}")
+        log.info(f"Snapshotting to {kind} file {weights}")
+        digest = save_weights(self.net, weights, hdf5=hdf5, diffs=self.param.snapshot_diff)
+        log.info(f"Snapshotting solver state to {kind} file {state}")
+        extra = {"seed": self.seed, "weights_sha256": digest, **self._extra_state()}
+        history = [value.read() for value in self.rule.history]
+        write_snapshot(
+            Snapshot(self.iteration, str(weights), self.policy.current_step, history, extra),
+            state,
+            hdf5=hdf5,
+        )
+        sync_folder(state.parent)
+        for callback in self.callbacks:
+            callback.on_snapshot(self, weights, state)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Goes on from a state file. The random numbers stay those of this solver's seed; `resume`
+        takes the file's. Raises: SnapshotError, WeightsError."""
+        self._take(read_snapshot(Path(path)), Path(path))
+
+    # ---- parts of an iteration
+
+    def _compute_gradients(self) -> None:
+        """The forward and backward passes of one iteration; logs its loss where that is due."""
+        display = self._is_due(self.param.display)
+        self.net.debug_info = display and self.param.debug_info
+        self.losses.begin()
+        for _ in range(self.param.iter_size):
+            self.net.forward_backward()
+            self.losses.add(self.net.loss)
+        if display:
+            self._display()
+
+    def _display(self) -> None:
+        now = time.perf_counter()
+        seconds = now - self._display_time
+        rate = (self.iteration - self._display_iteration) / seconds if seconds else 0.0
+        log.info(
+            f"Iteration {self.iteration} ({rate:g} iter/s, {seconds:g}s/{self.param.display} iters)"
+            f", loss = {self.losses.mean():g}"
+        )
+        self._display_time, self._display_iteration = now, self.iteration
+        for output in outputs(self.net):
+            log.info(f"    Train net output {output}")
+
+    def _apply_update(self) -> None:
+        self.learning_rate = self.policy.rate(self.iteration)
+        if self._is_due(self.param.display):
+            log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
+        scale = self._clipping() / self.param.iter_size
+        self.rule.update_all(self.learning_rate, scale, self.keep_diffs)
+
+    def _clipping(self) -> float:
+        """What the gradients are multiplied by, so that their norm stays within clip_gradients."""
+        limit = self.param.clip_gradients
+        if limit < 0:
+            return 1.0
+        diffs = [parameter.blob.diff for parameter in self.net.parameters.learnable]
+        self._norm.forward(diffs, out=self._norm_value)
+        norm = math.sqrt(float(self._norm_value.read()))
+        if not norm > limit:
+            return 1.0
+        log.info(
+            f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) by scale "
+            f"factor {limit / norm:g}"
+        )
+        return limit / norm
+
+    def _look_at_result(self) -> None:
+        """After the last update: the loss of one more batch, and a test, where they are due."""
+        if self._is_due(self.param.display):
+            self.net.forward()
+            self.losses.begin()
+            self.losses.add(self.net.loss)
+            log.info(f"Iteration {self.iteration}, loss = {self.losses.mean():g}")
+        if self._is_due(self.param.test_interval):
+            self.test_all()
+
+    def _is_due(self, interval: int) -> bool:
+        return bool(interval) and self.iteration % interval == 0
+
+    def _take_stop(self) -> bool:
+        """Whether somebody asked to stop; from then on this run counts as stopped early."""
+        self._stopped = self._stopped or self._stop
+        self._stop = False
+        return self._stopped
+
+    # ---- setting up and resuming
+
+    def _choose_seed(self, extra: dict[str, Any]) -> int:
+        """random_seed, else the seed of the resumed run, else one from the operating system."""
+        if self.param.random_seed >= 0:
+            return self.param.random_seed
+        if "seed" in extra:
+            return int(extra["seed"])
+        seed = int.from_bytes(os.urandom(4), "little") >> 1
+        log.info(f"Random seed: {seed} (set random_seed to repeat this run)")
+        return seed
+
+    def _make_test_net(self, net: Net) -> Net:
+        net.debug_info = self.param.debug_info
+        self._load_weights(net, False)
+        net.share_parameters(self.net)
+        return net
+
+    def _load_weights(self, net: Net, must_match: bool) -> None:
+        for paths in self.param.weights:
+            load_weights_list(net, paths, must_match=must_match)
+
+    def _extra_state(self) -> dict[str, Any]:
+        """What exact resume needs besides iteration, weights and history."""
+        return {
+            "losses": self.losses.state(),
+            "nets": [_net_state(net) for net in (self.net, *self.test_nets)],
+            "callbacks": {type(one).__name__: one.state() for one in self.callbacks if one.state()},
+        }
+
+    def _take(self, state: Snapshot, path: Path) -> None:
+        weights = find_weights(state, path)
+        if weights is not None:
+            load_weights(self.net, weights)
+        log.info("SGDSolver: restoring history")
+        self.rule.restore(state.history, str(path))
+        self.iteration = state.iteration
+        self.policy.current_step = state.current_step
+        extra = state.extra
+        if extra.get("seed", self.seed) != self.seed:
+            log.warning(
+                f"{path}: it was made with random seed {extra['seed']}, this run has {self.seed}. "
+                f"Set random_seed: {extra['seed']} to go on with the same random numbers."
+            )
+        self.losses.restore(extra.get("losses", ()))
+        self._keep_losses = True
+        for net, saved in zip((self.net, *self.test_nets), extra.get("nets", ())):
+            _restore_net(net, saved)
+        for callback in self.callbacks:
+            if type(callback).__name__ in extra.get("callbacks", {}):
+                callback.restore(extra["callbacks"][type(callback).__name__])
+
+
+def _check_mode(settings: Settings, ops: Ops) -> None:
+    """Raises: DeviceError where the solver asks for a GPU that the backend does not use."""
+    param = settings.param
+    if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
+        raise DeviceError(
+            f"{settings.where('solver_mode')}: expected CPU, got GPU: this version of caffepy has "
+            f"no GPU engine yet. Set solver_mode: CPU, or choose a CPU engine: --engine {ops.name}."
+        )
+
+
+def _net_state(net: Net) -> dict[str, Any]:
+    layers = {layer.name: state for layer in net.layers if (state := layer.state())}
+    return {"passes": net.passes.value, "layers": layers}
+
+
+def _restore_net(net: Net, saved: dict[str, Any]) -> None:
+    net.passes.value = saved["passes"]
+    for layer in net.layers:
+        if layer.name in saved["layers"]:
+            layer.restore(saved["layers"][layer.name])

@@ -1,0 +1,246 @@
+"""The parameters of a net from and to .caffemodel and .caffemodel.h5 files.
+
+HDF5, as in Caffe: dataset /data/<layer>/<index> (gradients under /diff); a `/` in a layer's name
+makes nested groups. A parameter that a layer shares with an earlier one stands in the binary file
+twice, in the HDF5 file once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core import log
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.errors import SnapshotError, WeightsError
+from caffepy.engine.core.layer import Layer
+from caffepy.engine.files import written_whole
+from caffepy.engine.net import Net
+from caffepy.proto import weights
+from caffepy.proto.caffe_pb2 import LayerParameter, Phase
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One layer of a file; some blobs may be missing (`partial`: shared ones in HDF5)."""
+
+    name: str
+    blobs: dict[int, weights.BlobArray]
+    partial: bool
+
+
+def load_weights(net: Net, path: str | os.PathLike[str], *, must_match: bool = True) -> None:
+    """Copies the blobs of a file into the layers of the same name.
+
+    Binary and HDF5 files are told apart by their content. Layers of the file that the net does not
+    have are ignored, with a log line. Shapes of the old 4-axis form fit as in Caffe: (1, 1, N, K)
+    is (N, K).
+    must_match: refuse a file of which no layer is in the net.
+
+    Raises: WeightsError; the net is then unchanged.
+    """
+    path = Path(path)
+    sources = _read_hdf5(path) if is_hdf5(path) else _read_binary(path)
+    layers: dict[str, Layer] = {}
+    for layer in net.layers:
+        layers.setdefault(layer.name, layer)
+    owned = {id(parameter.blob) for parameter in net.parameters.learnable}
+    copies: list[tuple[Blob, weights.BlobArray]] = []
+    for source in sources:
+        if source.name in layers:
+            copies += _matched(path, source, layers[source.name], owned)
+        else:
+            log.info(f"Ignoring source layer {source.name}")
+    if must_match and not any(source.name in layers for source in sources):
+        names = [f"'{source.name}'" for source in sources[:5]]
+        raise WeightsError(
+            f"{path}: expected layers of net '{net.name}', got no layer whose name is in it "
+            f"({', '.join(names) or 'the file has none'}). Layers are matched by name: use the "
+            "weights of this net, or give its layers the file's names."
+        )
+    for blob, array in copies:
+        blob.data.write()[...] = array.data.reshape(blob.shape)
+        if array.diff is not None:
+            blob.diff.write()[...] = array.diff.reshape(blob.shape)
+
+
+def load_weights_list(net: Net, paths: str, *, must_match: bool = True) -> None:
+    """Loads several files, parted by commas, one after the other."""
+    for name in filter(None, (name.strip() for name in paths.split(","))):
+        log.info(f"Finetuning from {name}")
+        load_weights(net, name, must_match=must_match)
+
+
+def save_weights(net: Net, path: Path, *, hdf5: bool = False, diffs: bool = False) -> str:
+    """Writes the parameters (diffs: and gradients) of a net. Returns the file's SHA-256.
+
+    Raises: SnapshotError.
+    """
+    with written_whole(path) as temporary:
+        if hdf5:
+            _write_hdf5(net, temporary, path, diffs)
+            return file_hash(temporary)
+        digest = hashlib.sha256()
+        with open(temporary, "wb") as file:
+            for piece in _binary_pieces(net, path, diffs):
+                digest.update(piece)
+                file.write(piece)
+        return digest.hexdigest()
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins like HDF5. Raises: WeightsError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: there is no such file. Fix the path.") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from None
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+# ---- fitting a file's layers to the net's
+
+
+def _matched(
+    path: Path, source: _Source, layer: Layer, owned: set[int]
+) -> Iterator[tuple[Blob, weights.BlobArray]]:
+    """The copies to make for one layer. Raises: WeightsError where blobs do not fit."""
+    complete = all(
+        index in source.blobs or (source.partial and id(blob) not in owned)
+        for index, blob in enumerate(layer.blobs)
+    )
+    if not complete or any(index >= len(layer.blobs) for index in source.blobs):
+        raise WeightsError(
+            f"{path}: layer '{source.name}': expected {len(layer.blobs)} blob(s), as the net "
+            f"has, got {len(source.blobs)}. Rename the layer in the prototxt to learn it from "
+            "scratch, or make it like the file's (bias_term)."
+        )
+    for index, array in source.blobs.items():
+        blob = layer.blobs[index]
+        if not _fits(blob.shape, array):
+            raise WeightsError(
+                f"{path}: layer '{source.name}', blob {index}: expected shape {blob.shape}, as the "
+                f"net has, got {array.shape}. Rename the layer in the prototxt to learn it from "
+                "scratch, or change its num_output (or its input) to fit the file."
+            )
+        yield blob, array
+
+
+def _fits(shape: tuple[int, ...], array: weights.BlobArray) -> bool:
+    if array.legacy_shape and len(shape) <= 4:
+        shape = (1,) * (4 - len(shape)) + shape
+    return shape == array.shape
+
+
+# ---- binary
+
+
+def _read_binary(path: Path) -> list[_Source]:
+    return [
+        _Source(layer.name, dict(enumerate(layer.blobs)), False) for layer in weights.read(path)
+    ]
+
+
+def _binary_pieces(net: Net, path: Path, diffs: bool) -> Iterator[bytes | memoryview]:
+    layers = []
+    for layer in net.layers:
+        arrays = [
+            weights.BlobToWrite(blob.data.read(), blob.diff.read() if diffs else None)
+            for blob in layer.blobs
+        ]
+        layers.append((_described(layer, net.param.state.phase), arrays))
+    try:
+        return weights.encode_net(net.name, layers)
+    except WeightsError as error:
+        raise SnapshotError(f"{path}: {error}") from None
+
+
+def _described(layer: Layer, phase: Phase) -> LayerParameter:
+    """What Caffe writes about a layer: its parameters with phase and loss weight filled in."""
+    param = LayerParameter()
+    param.CopyFrom(layer.param)
+    if not param.HasField("phase"):
+        param.phase = phase
+    if layer.is_loss and not param.loss_weight:
+        param.loss_weight.append(1.0)
+    return param
+
+
+# ---- HDF5
+
+
+def _read_hdf5(path: Path) -> list[_Source]:
+    import h5py
+
+    found: list[_Source] = []
+
+    def visit(group: Any, name: str) -> None:
+        children = {key: group[key] for key in group}
+        blobs = {
+            int(key): weights.BlobArray(np.asarray(item[()]), item.shape, False, None)
+            for key, item in children.items()
+            if isinstance(item, h5py.Dataset) and key.isdecimal()
+        }
+        groups = {key: item for key, item in children.items() if isinstance(item, h5py.Group)}
+        if name and (blobs or not groups):
+            found.append(_Source(name, dict(sorted(blobs.items())), True))
+        for key, item in groups.items():
+            visit(item, f"{name}/{key}" if name else key)
+
+    try:
+        with h5py.File(path, "r") as file:
+            if "data" not in file:
+                raise WeightsError(
+                    f"{path}: expected a group 'data' with one group for each layer, got "
+                    f"{', '.join(file) or 'nothing'}. This HDF5 file holds no Caffe weights."
+                )
+            visit(file["data"], "")
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read as HDF5: {error}. Fetch the file again."
+        ) from None
+    return found
+
+
+def _write_hdf5(net: Net, temporary: Path, path: Path, diffs: bool) -> None:
+    import h5py
+
+    owned = {id(parameter.blob) for parameter in net.parameters.learnable}
+    written: set[str] = set()
+    with h5py.File(temporary, "w") as file:
+        for layer in net.layers:
+            try:
+                if layer.name in written:
+                    raise ValueError("another layer has this name")
+                written.add(layer.name)
+                data = file.require_group("data").require_group(layer.name)
+                for index, blob in enumerate(layer.blobs):
+                    if id(blob) in owned:
+                        data.create_dataset(str(index), data=blob.data.read())
+                if diffs:
+                    diff = file.require_group("diff").require_group(layer.name)
+                    for index, blob in enumerate(layer.blobs):
+                        diff.create_dataset(str(index), data=blob.diff.read())
+            except (ValueError, TypeError) as error:  # TypeError: a group where a blob lies
+                raise SnapshotError(
+                    f"{path}: layer '{layer.name}' has no place of its own in an HDF5 file: "
+                    f"{error}. Give every layer another name, or set snapshot_format: BINARYPROTO."
+                ) from None

@@ -1,0 +1,85 @@
+"""Update ops: chunks, layouts other than plain, norms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from caffepy.engine.core.layout import PLAIN
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.ops.numpy.update import CHUNK
+
+
+class Reversed:
+    """Elements in reverse order with a zero before and after: elementwise work must not mind."""
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        return np.zeros(int(np.prod(shape)) + 2, dtype)
+
+    def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
+        buffer[1:-1] = plain.reshape(-1)[::-1]
+
+    def store(self, buffer: np.ndarray, plain: np.ndarray) -> None:
+        plain[...] = buffer[1:-1][::-1].reshape(plain.shape)
+
+    def convert(self, source: object, content: object, buffer: np.ndarray) -> bool:
+        return False
+
+    def elements(self, buffer: np.ndarray) -> np.ndarray:
+        return buffer
+
+
+REVERSED = Reversed()
+
+
+def values(shape: Sequence[int], dtype: type, layout: object) -> list[Value]:
+    """Data, diff and history with random content, at home in a layout."""
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(3):
+        value = Value(tuple(shape), dtype)
+        value.prefer(layout)  # type: ignore[arg-type]
+        value.write()[...] = random.standard_normal(shape)
+        made.append(value)
+    return made
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", [PLAIN, REVERSED], ids=["plain", "reversed"])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, CHUNK + 7)], ids=str)
+@pytest.mark.parametrize("keep_diff", [False, True])
+def test_sgd_in_chunks_and_in_the_home_layout(
+    dtype: type, layout: object, shape: tuple[int, ...], keep_diff: bool
+) -> None:
+    data, diff, history = values(shape, dtype, layout)
+    old = [value.read().copy() for value in (data, diff, history)]
+    NumpyOps(dtype).sgd_update().update(
+        data, diff, history, rate=0.1, momentum=0.9, scale=0.5, decay=0.01, keep_diff=keep_diff
+    )
+    moved = 0.9 * old[2] + 0.1 * (0.5 * old[1] + 0.01 * old[0])
+    rtol, atol = (1e-5, 1e-6) if dtype == np.float32 else (1e-12, 1e-14)
+    np.testing.assert_allclose(history.read(), moved, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(data.read(), old[0] - moved, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(diff.read(), moved if keep_diff else old[1], rtol=rtol, atol=atol)
+
+
+def test_a_leased_parameter_shows_its_update() -> None:
+    data, diff, history = values((4,), np.float32, REVERSED)
+    seen = data.lease()
+    before = seen.copy()
+    NumpyOps().sgd_update().update(
+        data, diff, history, rate=0.1, momentum=0, scale=1, decay=0, keep_diff=False
+    )
+    np.testing.assert_allclose(seen, before - 0.1 * diff.read(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [PLAIN, REVERSED], ids=["plain", "reversed"])
+def test_the_norm_counts_all_values_together(layout: object) -> None:
+    found = values((3, 4), np.float32, layout)
+    total = Value()
+    NumpyOps().sum_of_squares().forward(found, out=total)
+    expected = sum(float((value.read() ** 2).sum()) for value in found)
+    assert float(total.read()) == pytest.approx(expected, rel=1e-6)
