@@ -1,0 +1,61 @@
+"""Datum: one record of a Caffe database, an array of three axes and a label."""
+
+from __future__ import annotations
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from caffepy.engine.core.errors import DataError
+from caffepy.engine.data import images
+from caffepy.proto.caffe_pb2 import Datum
+
+
+def parse(value: bytes, where: str) -> Datum:
+    """The Datum in a record's bytes. Raises: DataError, beginning with `where`."""
+    try:
+        return Datum.FromString(value)
+    except DecodeError:
+        raise DataError(
+            f"{where}: expected a Datum message, got {len(value)} bytes that are none. Make the "
+            "database with convert_imageset or another tool of Caffe's."
+        ) from None
+
+
+def array(datum: Datum, where: str, color: bool | None = None) -> np.ndarray:
+    """(channels, height, width): uint8 for raw and encoded images, float32 for float_data.
+
+    color: True and False decode an encoded image to 3 channels and to 1; raw data stays as it is.
+    Raises: DataError, beginning with `where`.
+    """
+    data = datum.data
+    if datum.encoded:
+        return images.planes(images.decode(data, where, color))
+    shape = datum.channels, datum.height, datum.width
+    values: np.ndarray
+    if data:
+        values, kind = np.frombuffer(data, np.uint8), "bytes of data"
+    else:
+        values, kind = np.array(datum.float_data, np.float32), "values"
+    if min(shape) < 1 or values.size != shape[0] * shape[1] * shape[2]:
+        raise DataError(
+            f"{where}: expected channels x height x width values, got {values.size} {kind} for "
+            f"{' x '.join(map(str, shape))}. Make the database again; if it holds something other "
+            "than Datum messages (annotated images, for one), use the layer that reads those."
+        )
+    return values.reshape(shape)
+
+
+def raw(pixels: np.ndarray, label: int) -> Datum:
+    """A Datum of an array (channels, height, width): bytes where it is uint8, else floats."""
+    channels, height, width = pixels.shape
+    datum = Datum(channels=channels, height=height, width=width, label=label, encoded=False)
+    if pixels.dtype == np.uint8:
+        datum.data = pixels.tobytes()
+    else:
+        datum.float_data.extend(pixels.astype(np.float32).reshape(-1).tolist())
+    return datum
+
+
+def encoded(file: bytes, label: int) -> Datum:
+    """A Datum of the bytes of an image file."""
+    return Datum(data=file, label=label, encoded=True)

@@ -1,0 +1,84 @@
+"""Compressed images (PNG, JPEG, ...) through OpenCV: pixels are BGR, rows from the top."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core.errors import DataError, DeviceError
+
+
+@functools.cache
+def opencv() -> Any:
+    """The module cv2. Its own threads are off: images are read in threads of ours."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise DeviceError(
+            f"images: the package cv2 is missing ({error}). Run `pip install "
+            "opencv-python-headless`."
+        ) from None
+    cv2.setNumThreads(0)
+    return cv2
+
+
+def decode(data: bytes, where: str, color: bool | None = None) -> np.ndarray:
+    """The image in the bytes of an image file: (H, W, 3), or (H, W) where it is gray; uint8.
+
+    color: True decodes to 3 channels, False to gray, None to what is stored (4 with alpha).
+    Raises: DataError, beginning with `where`.
+    """
+    cv2 = opencv()
+    flag = {
+        None: cv2.IMREAD_UNCHANGED,
+        True: cv2.IMREAD_COLOR,
+        False: cv2.IMREAD_GRAYSCALE,
+    }[color]
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError(
+            f"{where}: expected an image that OpenCV can decode, got {len(data)} bytes that it "
+            "cannot. Convert or remove it."
+        )
+    if image.dtype != np.uint8:
+        raise DataError(
+            f"{where}: expected an image with 8 bits a channel, got {image.dtype}. Convert it, or "
+            "set transform_param's force_color or force_gray."
+        )
+    return np.asarray(image)
+
+
+def can_encode(extension: str) -> bool:
+    """Whether OpenCV writes image files of this type."""
+    return bool(opencv().haveImageWriter(f"image.{extension}"))
+
+
+def encode(image: np.ndarray, extension: str) -> bytes:
+    """The bytes of an image file. image: (H, W, 3) or (H, W) uint8. extension: png, jpg, ...
+
+    Raises: DataError where OpenCV cannot write such files.
+    """
+    cv2 = opencv()
+    try:
+        _, data = cv2.imencode(f".{extension}", image)
+    except cv2.error as error:
+        raise DataError(
+            f"encoding '{extension}': OpenCV cannot write it ({' '.join(str(error).split())}). Use "
+            "png or jpg."
+        ) from None
+    return bytes(data)
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image in another size, bilinear."""
+    return np.asarray(opencv().resize(image, (width, height)))
+
+
+def planes(image: np.ndarray) -> np.ndarray:
+    """(H, W, C) or (H, W) as (C, H, W), a view."""
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)

@@ -1,0 +1,200 @@
+"""Caffe's transformations of images on their way into a net: crop, mean, mirror, scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from caffepy.engine.core import log
+from caffepy.engine.core.errors import DataError, NetError
+from caffepy.engine.core.random import Stream
+from caffepy.proto.caffe_pb2 import TransformationParameter
+from caffepy.proto.weights import decode_blob
+
+CHUNK = 1 << 16  # elements that are worked on at a time, so that they stay in the cache
+_KNOWN = {
+    "scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color",
+    "force_gray",
+}  # fmt: skip
+
+Shape = tuple[int, ...]
+
+
+class Transformer:
+    """(image - mean) * scale, cropped and mirrored, for batches of images (C, H, W).
+
+    transform_param: scale (1); crop_size (0: no crop), or crop_h and crop_w: at random in phase
+    TRAIN, in the middle in phase TEST; mirror (false): half of the images, at random; mean_file
+    (binaryproto or .npy of the images' shape) or mean_value (one, or one per channel); force_color,
+    force_gray (how encoded images are decoded: see `color`).
+
+    Random choices are a function of the sample's number, whatever batch it comes in. The mean
+    belongs to the image before it is cropped and mirrored.
+
+    find_file: from (name, where it is named) to a path.  where: the beginning of errors.
+    Raises: NetError for parameters that contradict each other or that only forks of Caffe know,
+    DataError where the mean cannot be read or does not fit the images.
+    Source: Caffe's layer catalogue, Transformations.
+    """
+
+    def __init__(
+        self,
+        param: TransformationParameter,
+        *,
+        testing: bool,
+        stream: Stream,
+        dtype: np.dtype,
+        where: str,
+        find_file: Callable[[str, str], Path],
+    ) -> None:
+        self.param = param
+        self.testing = testing
+        self.stream = stream
+        self.dtype = dtype
+        self.where = where
+        self._check()
+        self.crop = (param.crop_h, param.crop_w) if param.crop_h else (param.crop_size,) * 2
+        self._mean: np.ndarray | None = None
+        if param.HasField("mean_file"):
+            path = find_file(param.mean_file, "transform_param.mean_file")
+            log.info(f"Loading mean file from: {path}")
+            self._mean = load_mean(path).astype(dtype)
+        elif param.mean_value:
+            self._mean = np.array(param.mean_value, dtype).reshape(-1, 1, 1)
+
+    @property
+    def color(self) -> bool | None:
+        """What encoded images are decoded to: True 3 channels, False 1, None as they are."""
+        return True if self.param.force_color else False if self.param.force_gray else None
+
+    def shape(self, image: Shape, what: str) -> Shape:
+        """The shape of a transformed image. what: the image, in errors. Raises: DataError."""
+        channels, height, width = image
+        mean = self._mean
+        if mean is not None and self.param.mean_value and len(mean) not in (1, channels):
+            raise DataError(
+                f"{self.where}: transform_param.mean_value: expected 1 or {channels}, the channels "
+                f"of {what}, got {len(mean)}. Give one for all channels or one for each."
+            )
+        if mean is not None and not self.param.mean_value and mean.shape != image:
+            raise DataError(
+                f"{self.where}: mean_file '{self.param.mean_file}': expected shape {image}, that "
+                f"of {what}, got {mean.shape}. Compute the mean of this database with "
+                "compute_image_mean, or give mean_value."
+            )
+        if not any(self.crop):
+            return image
+        if height < self.crop[0] or width < self.crop[1]:
+            raise DataError(
+                f"{self.where}: {what}: expected at least {self.crop[0]} x {self.crop[1]} pixels "
+                f"to crop, got {height} x {width}. Choose a smaller crop_size, or make the images "
+                "bigger."
+            )
+        return (channels, *self.crop)
+
+    def batch(self, images: Sequence[np.ndarray], first: int, names: Sequence[str]) -> np.ndarray:
+        """(N, C, H, W): images (C, H, W) of number `first` and up, transformed.
+
+        names: of the images, in errors.
+        Raises: DataError where the transformed images differ in shape.
+        """
+        shapes = [self.shape(image.shape, name) for image, name in zip(images, names, strict=True)]
+        for shape, name in zip(shapes, names, strict=True):
+            if shape != shapes[0]:
+                raise DataError(
+                    f"{self.where}: {name}: expected shape {shapes[0]}, that of {names[0]} in the "
+                    f"same batch, got {shape}. Make all images one size, set crop_size, or use "
+                    "batch_size 1."
+                )
+        out = np.empty((len(images), *shapes[0]), self.dtype)
+        tops, lefts, mirrored = self._choices(images, first, shapes[0])
+        step = max(1, CHUNK // max(1, out[0].size))
+        for start in range(0, len(images), step):
+            here = slice(start, start + step)
+            self._fill(out[here], images[here], tops[here], lefts[here])
+            if mirrored is not None:
+                flips = np.flatnonzero(mirrored[here]) + start
+                out[flips] = out[flips, ..., ::-1]
+        return out
+
+    def _fill(
+        self, out: np.ndarray, images: Sequence[np.ndarray], tops: np.ndarray, lefts: np.ndarray
+    ) -> None:
+        """Crops, subtracts the mean and scales; out: (n, C, H, W)."""
+        height, width = out.shape[2:]
+        mean, windows = self._mean, list(zip(tops.tolist(), lefts.tolist(), strict=True))
+        for index, (image, (top, left)) in enumerate(zip(images, windows, strict=True)):
+            out[index] = image[:, top : top + height, left : left + width]
+        if mean is not None and mean.shape[1:] == (1, 1):
+            out -= mean
+        elif mean is not None:
+            for index, (top, left) in enumerate(windows):
+                out[index] -= mean[:, top : top + height, left : left + width]
+        if self.param.scale != 1:
+            out *= self.dtype.type(self.param.scale)
+
+    def _choices(
+        self, images: Sequence[np.ndarray], first: int, shape: Shape
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Per image: the first row and column of the crop, and whether it is mirrored."""
+        free = np.array([image.shape[1:] for image in images]) - shape[1:]  # (N, 2)
+        corners, mirrored = free // 2, None
+        random_crop = any(self.crop) and not self.testing
+        if random_crop or self.param.mirror:
+            words = self.stream.blocks(first, len(images))
+            uniform = (words >> np.uint64(11)) * 2.0**-53
+            if self.param.mirror:
+                mirrored = uniform[:, 0] >= 0.5
+            if random_crop:
+                corners = (uniform[:, 1:3] * (free + 1)).astype(np.int64)
+        return corners[:, 0], corners[:, 1], mirrored
+
+    def _check(self) -> None:
+        """Refuses what contradicts itself, and what only forks do."""
+        param = self.param
+        unknown = [field.name for field, _ in param.ListFields() if field.name not in _KNOWN]
+        if unknown:
+            raise NetError(
+                f"{self.where}: transform_param.{unknown[0]}: this layer does not know it. Remove "
+                f"it, or use one of {', '.join(sorted(_KNOWN))}."
+            )
+        if param.HasField("mean_file") and param.mean_value:
+            raise NetError(
+                f"{self.where}: transform_param: expected mean_file or mean_value, got both. "
+                "Remove one."
+            )
+        if param.force_color and param.force_gray:
+            raise NetError(
+                f"{self.where}: transform_param: expected force_color or force_gray, got both. "
+                "Remove one."
+            )
+        if bool(param.crop_h) != bool(param.crop_w) or (param.crop_h and param.crop_size):
+            raise NetError(
+                f"{self.where}: transform_param: expected crop_size, or crop_h with crop_w, got "
+                f"crop_size {param.crop_size}, crop_h {param.crop_h}, crop_w {param.crop_w}. Give "
+                "one or the other."
+            )
+
+
+def load_mean(path: Path) -> np.ndarray:
+    """(C, H, W) float: the mean image in a binaryproto, or in a .npy file.
+
+    Raises: WeightsError for a binaryproto that cannot be read, DataError otherwise.
+    """
+    try:
+        if path.suffix == ".npy":
+            mean: np.ndarray = np.load(path, allow_pickle=False)
+        else:
+            mean = decode_blob(path.read_bytes(), str(path)).data
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the mean cannot be read: {error}.") from None
+    if mean.ndim == 4 and len(mean) == 1:
+        mean = mean[0]
+    if mean.ndim != 3 or mean.dtype.kind not in "fiu":
+        raise DataError(
+            f"{path}: expected a mean image of shape (channels, height, width), got {mean.dtype} "
+            f"of shape {mean.shape}. Make it with compute_image_mean."
+        )
+    return mean

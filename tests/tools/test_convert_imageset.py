@@ -1,0 +1,168 @@
+"""convert_imageset: images and labels into a database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from caffepy.engine.core.errors import DataError
+from caffepy.engine.data import datum, images
+from caffepy.engine.data.db import open_db
+from caffepy.tools.arguments import normalise, option_table
+from caffepy.tools.convert_imageset import ImageOptions, command, read_list, run
+
+RESIZED = {"mixed_resized_lmdb", "mixed_resized_gray_leveldb"}
+
+
+def records(path: Path, backend: str = "lmdb") -> dict[str, Any]:
+    database = open_db(path, backend)
+    found = {key.decode(): datum.parse(value, "test") for key, value in database.records()}
+    database.close()
+    return found
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """a.png color 4 x 6, b.png gray 3 x 5, c.jpg color 4 x 6, list.txt with labels 1, 2, 3."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+    (tmp_path / "a.png").write_bytes(images.encode(pixels, "png"))
+    (tmp_path / "b.png").write_bytes(images.encode(pixels[:3, :5, 0].copy(), "png"))
+    (tmp_path / "c.jpg").write_bytes(images.encode(pixels, "jpg"))
+    (tmp_path / "list.txt").write_text("a.png 1\nb.png 2\nc.jpg 3\n")
+    return tmp_path
+
+
+def convert(folder: Path, options: ImageOptions | None = None, **more: Any) -> dict[str, Any]:
+    run(f"{folder}/", str(folder / "list.txt"), str(folder / "db"), options, **more)
+    return records(folder / "db")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gray_lmdb", "gray_leveldb", "color_png_lmdb", "mixed_resized_lmdb",
+     "mixed_resized_gray_leveldb", "encoded_png_lmdb", "encoded_auto_lmdb", "encoded_gray_lmdb"],
+)  # fmt: skip
+def test_writes_what_caffe_writes(
+    golden: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(golden / "formats")
+    listed = json.loads(Path("databases.json").read_text())["databases"][name]
+    arguments = normalise(listed["command"][1:-1], option_table(command))
+    done = CliRunner().invoke(command, [*arguments, str(tmp_path / name)], catch_exceptions=False)
+    assert done.exit_code == 0
+    found = records(tmp_path / name, listed["backend"])
+    theirs = records(shutil.copytree(Path("db", name), tmp_path / "theirs"), listed["backend"])
+    assert list(found) == [record["key"] for record in listed["records"]]
+    for record, expected in zip(found.values(), listed["records"], strict=True):
+        assert [field.name for field, _ in record.ListFields()] == expected["has_fields"]
+        shape = record.channels, record.height, record.width
+        assert shape == tuple(expected[part] for part in ("channels", "height", "width"))
+        assert record.label == expected["label"]
+        if name in RESIZED:  # versions of OpenCV may differ by a grey level
+            same = datum.array(theirs[expected["key"]], "test")
+            np.testing.assert_allclose(datum.array(record, "test"), same, rtol=0, atol=1)
+        else:
+            value = record.SerializeToString()
+            assert hashlib.sha1(value).hexdigest() == expected["value_sha1"], expected["key"]
+
+
+def test_unreadable_images_are_listed_and_left_out(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pictures / "broken.png").write_bytes(b"no image")
+    (pictures / "list.txt").write_text("none.png 0\na.png 1\nbroken.png 2\nc.jpg 3\n")
+    assert list(convert(pictures)) == ["00000001_a.png", "00000003_c.jpg"]
+    assert "2 of 4 images could not be read" in caplog.text
+    assert f"{pictures}/none.png, {pictures}/broken.png" in caplog.text
+
+
+def test_nothing_readable_is_an_error_and_leaves_no_database(pictures: Path) -> None:
+    (pictures / "list.txt").write_text("none.png 0\n")
+    with pytest.raises(DataError, match=r"none of the 1 images could be read.*none\.png"):
+        convert(pictures)
+    assert not (pictures / "db").exists()
+
+
+def test_shuffling_is_always_the_same(pictures: Path) -> None:
+    (pictures / "list.txt").write_text("".join(f"a.png {label}\n" for label in range(10)))
+    found = [record.label for record in convert(pictures, shuffle=True).values()]
+    assert sorted(found) == list(range(10)) != found
+    run(str(pictures), str(pictures / "list.txt"), str(pictures / "again"), shuffle=True)
+    assert [record.label for record in records(pictures / "again").values()] == found
+
+
+def test_sizes_are_checked_when_asked_for(pictures: Path) -> None:
+    with pytest.raises(DataError, match=r"b\.png: expected \(4, 6, 3\).*got \(3, 5, 3\)"):
+        convert(pictures, check_size=True)
+    assert not (pictures / "db").exists()
+    assert len(convert(pictures, ImageOptions(width=7, height=8), check_size=True)) == 3
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_files_are_stored_as_they_are_where_type_and_channels_fit(
+    pictures: Path, gray: bool
+) -> None:
+    found = list(convert(pictures, ImageOptions(gray=gray, encode_type="png")).values())
+    files = [(pictures / name).read_bytes() for name in ("a.png", "b.png", "c.jpg")]
+    same = [record.data == file for record, file in zip(found, files, strict=True)]
+    assert same == [not gray, gray, False]
+    channels = {datum.array(record, "test").shape[0] for record in found}
+    assert channels == {1 if gray else 3}
+
+
+def test_a_file_without_an_extension_needs_encode_type(pictures: Path) -> None:
+    """Unless it is stored as it is: b is gray and would have to be encoded anew."""
+    for name in "ab":
+        (pictures / f"{name}.png").rename(pictures / name)
+    (pictures / "list.txt").write_text("a 0\nb 1\n")
+    assert list(convert(pictures, ImageOptions(encoded=True))) == ["00000000_a"]
+
+
+def test_names_may_hold_blanks_and_other_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfmy cat.png 3\r\n\n  dog.png\t-4  \nk\xe4fer.png 5")
+    names = [("my cat.png", 3), ("dog.png", -4), ("k\udce4fer.png", 5)]
+    assert read_list(path) == names
+
+
+@pytest.mark.parametrize("line", ["a.png", "a.png 1.5", "a.png one", "7"])
+def test_a_line_without_a_label_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "list.txt").write_text(f"a.png 1\n{line}\n")
+    with pytest.raises(DataError, match=rf"list\.txt:2: expected a file name.*got '{line}'"):
+        read_list(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{0} {0}/none.txt {0}/db", "none.txt: the list cannot be read"),
+        ("{0} {0}/empty.txt {0}/db", "expected lines of a file name and a label, got none"),
+        ("{0} {0}/list.txt {0}", "got one that exists"),
+        ("{0} {0}/list.txt {0}/db --resize_width 3", "expected two sizes or neither"),
+        ("{0} {0}/list.txt {0}/db --encode_type xyz", "OpenCV cannot write such files"),
+        ("{0} {0}/list.txt {0}/db --backend hdf5", "expected a backend of lmdb, leveldb"),
+    ],
+)
+def test_wrong_arguments_are_named(pictures: Path, arguments: str, message: str) -> None:
+    (pictures / "empty.txt").touch()
+    with pytest.raises(DataError, match=message):
+        CliRunner().invoke(command, shlex.split(arguments.format(pictures)), catch_exceptions=False)
+
+
+def test_progress_is_logged_as_by_caffe(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="caffepy")
+    convert(pictures)
+    assert caplog.messages == [
+        "A total of 3 images.",
+        f"Opened lmdb {pictures / 'db'}",
+        "Processed 3 files.",
+        f"Opened lmdb {pictures / 'db'}",
+    ]

@@ -1,0 +1,232 @@
+"""caffepy convert_imageset: images and labels into a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from caffepy.proto.caffe_pb2 import Datum
+
+LOG_EVERY = 1000  # images
+LISTED = 20  # unreadable images that are listed again at the end
+_SAME_TYPE = {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif"}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images become records.
+
+    gray: one channel instead of three.  width, height: the size to resize to, 0 to leave them.
+    encoded: store image files instead of pixels.  encode_type: of these files (png, jpg, ...);
+    empty: what the image's own name ends in.
+    """
+
+    gray: bool = False
+    width: int = 0
+    height: int = 0
+    encoded: bool = False
+    encode_type: str = ""
+
+
+@click.command()
+@click.argument("root_folder")
+@click.argument("list_file")
+@click.argument("db_name")
+@click.option("--gray/--no-gray", help="Store gray images instead of color ones.")
+@click.option("--shuffle/--no-shuffle", help="Shuffle images and labels, always in the same way.")
+@click.option("--backend", default="lmdb", help="lmdb or leveldb. [default: lmdb]")
+@click.option("--resize_width", default=0, help="Width to resize images to.")
+@click.option("--resize_height", default=0, help="Height to resize images to.")
+@click.option("--check_size/--no-check_size", help="Stop at an image of another size.")
+@click.option("--encoded/--no-encoded", help="Store compressed image files instead of pixels.")
+@click.option("--encode_type", default="", help="Type of these files: png, jpg, ...")
+def command(
+    root_folder: str,
+    list_file: str,
+    db_name: str,
+    gray: bool,
+    shuffle: bool,
+    backend: str,
+    resize_width: int,
+    resize_height: int,
+    check_size: bool,
+    encoded: bool,
+    encode_type: str,
+) -> None:
+    """Puts the images that LIST_FILE names, a file name and a label a line, into the new DB_NAME.
+
+    File names are relative to ROOT_FOLDER. Images that cannot be read are listed and left out.
+    """
+    options = ImageOptions(gray, resize_width, resize_height, encoded, encode_type)
+    run(
+        root_folder,
+        list_file,
+        db_name,
+        options,
+        shuffle=shuffle,
+        backend=backend,
+        check_size=check_size,
+    )
+
+
+def run(
+    root_folder: str,
+    list_file: str,
+    db_name: str,
+    options: ImageOptions | None = None,
+    *,
+    shuffle: bool = False,
+    backend: str = "lmdb",
+    check_size: bool = False,
+) -> int:
+    """Writes the database; returns the number of images in it.
+
+    Raises: DataError where the list or the database is unfit, or no image at all can be read.
+    """
+    from caffepy.engine.core import log
+    from caffepy.engine.core.errors import DataError
+    from caffepy.engine.data.db import create_db
+
+    options = options or ImageOptions()
+    _check(options)
+    lines = read_list(Path(list_file))
+    if shuffle:
+        log.info("Shuffling data")
+        lines = _shuffled(lines)
+    log.info(f"A total of {len(lines)} images.")
+    if options.encode_type and not options.encoded:
+        log.info("encode_type specified, assuming encoded=true.")
+    unread: list[str] = []
+    count, first_size = 0, None
+    with create_db(db_name, backend) as writer:
+        for number, (name, label) in enumerate(lines):
+            path = Path(root_folder) / name.lstrip("/") if root_folder else Path(name)
+            try:
+                record, size = read_image(path, label, options)
+            except DataError as error:
+                log.warning(f"Could not open or find file {error}")
+                unread.append(str(path))
+                continue
+            first_size = first_size or size
+            if check_size and size != first_size:
+                raise DataError(
+                    f"{path}: expected {first_size} (height, width, channels), the size of the "
+                    f"images before, got {size}. Give --resize_width and --resize_height."
+                )
+            writer.put(
+                f"{number:08d}_{name}".encode("utf-8", "surrogateescape"),
+                record.SerializeToString(),
+            )
+            count += 1
+            if count % LOG_EVERY == 0:
+                log.info(f"Processed {count} files.")
+        if not count:
+            raise DataError(
+                f"{list_file}: none of the {len(lines)} images could be read, the first being "
+                f"'{unread[0]}'. Check ROOT_FOLDER and the file names."
+            )
+    if count % LOG_EVERY:
+        log.info(f"Processed {count} files.")
+    if unread:
+        more = f" and {len(unread) - LISTED} more" if len(unread) > LISTED else ""
+        log.warning(
+            f"{len(unread)} of {len(lines)} images could not be read and are not in {db_name}: "
+            f"{', '.join(unread[:LISTED])}{more}"
+        )
+    return count
+
+
+def read_list(path: Path) -> list[tuple[str, int]]:
+    """(file name, label) of every line: the label is what follows the last blank.
+
+    Raises: DataError.
+    """
+    from caffepy.engine.core.errors import DataError
+
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: the list cannot be read: {error.strerror}.") from None
+    entries = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().replace("\t", " ").rpartition(" ")
+        try:
+            entries.append((name.rstrip(), int(label)))
+        except ValueError:
+            name = ""
+        if not name:
+            raise DataError(
+                f"{path}:{number}: expected a file name, a blank and a whole number as label, got "
+                f"'{line.strip()}'. Fix the line."
+            )
+    if not entries:
+        raise DataError(
+            f"{path}: expected lines of a file name and a label, got none. Fill the list."
+        )
+    return entries
+
+
+def read_image(path: Path, label: int, options: ImageOptions) -> tuple[Datum, tuple[int, ...]]:
+    """The record of an image file, and the image's size (height, width, channels).
+
+    A file that is to be stored compressed is stored as it is where it has the wanted type, size and
+    number of channels already.
+    Raises: DataError where it cannot be read or encoded.
+    """
+    from caffepy.engine.core.errors import DataError
+    from caffepy.engine.data import datum, images
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = " (file names take / and not \\ here)" if "\\" in str(path) else ""
+        raise DataError(f"{path}: {error.strerror}{hint}.") from None
+    image = images.decode(data, str(path), color=not options.gray)
+    if options.width:
+        image = images.resize(image, options.height, options.width)
+    size = (*image.shape[:2], 1 if options.gray else 3)
+    if not options.encoded and not options.encode_type:
+        return datum.raw(images.planes(image), label), size
+    own_type = path.suffix.lstrip(".").lower()
+    wanted_type = (options.encode_type or own_type).lower()
+    if not options.width and _type(own_type) == _type(wanted_type):
+        stored = images.decode(data, str(path))
+        if (stored.shape[2:] == (3,)) != options.gray:
+            return datum.encoded(data, label), size
+    if not wanted_type:
+        raise DataError(f"{path}: its name does not tell its type: give --encode_type.")
+    return datum.encoded(images.encode(image, wanted_type), label), size
+
+
+def _type(extension: str) -> str:
+    """One name for the extensions of one type."""
+    return _SAME_TYPE.get(extension, extension)
+
+
+def _shuffled(lines: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    from caffepy.engine.core.random import Stream
+
+    order = Stream(0, "convert_imageset", "shuffle").permutation(0, len(lines))
+    return [lines[index] for index in order]
+
+
+def _check(options: ImageOptions) -> None:
+    from caffepy.engine.core.errors import DataError
+    from caffepy.engine.data import images
+
+    if options.encode_type and not images.can_encode(options.encode_type):
+        raise DataError(
+            f"--encode_type '{options.encode_type}': OpenCV cannot write such files. Use png or "
+            "jpg."
+        )
+    if min(options.width, options.height) < 0 or bool(options.width) != bool(options.height):
+        raise DataError(
+            f"--resize_width {options.width}, --resize_height {options.height}: expected two sizes "
+            "or neither. Give both."
+        )
