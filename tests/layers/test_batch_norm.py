@@ -87,13 +87,13 @@ def test_statistics_do_not_learn() -> None:
 
 
 def test_a_learning_rate_for_statistics_is_refused() -> None:
-    with pytest.raises(NetError, match="param 1: expected lr_mult 0.* got 1"):
+    with pytest.raises(NetError, match=r"param 1: expected lr_mult 0.* got 1"):
         make_layer("param { lr_mult: 0 } param { decay_mult: 0 } " + layer(), [images(2, 3)])
 
 
 def test_factor_and_bias_of_forks_are_refused() -> None:
     with pytest.raises(
-        NetError, match="scale_bias: expected it to be left out .* from other layers"
+        NetError, match=r"scale_bias: expected it to be left out .* from other layers"
     ):
         make_layer(layer("scale_bias: true"), [images(2, 3)])
 

@@ -49,7 +49,7 @@ def test_chunks_of_samples_give_what_all_at_once_give(monkeypatch: pytest.Monkey
 
 
 def test_an_even_size_is_refused() -> None:
-    with pytest.raises(NetError, match="local_size: expected an odd number, got 4. Take 5"):
+    with pytest.raises(NetError, match=r"local_size: expected an odd number, got 4\. Take 5"):
         make_layer(layer("local_size: 4"), [np.ones((1, 2, 3, 3))])
 
 

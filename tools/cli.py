@@ -1,0 +1,111 @@
+"""The command `caffepy` (and `caffe`): finds the sub-command, runs it, and words what goes wrong."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from caffepy import __version__
+from caffepy.tools.arguments import normalise, option_table
+
+# name: (module in caffepy.tools, help). Modules are imported when their command is called, so that
+# `caffepy --help` loads nothing heavy.
+COMMANDS = {
+    "train": ("train_net", "Train or fine-tune a net by a solver prototxt."),
+    "test": ("test_net", "Score weights on the test net of a prototxt."),
+    "time": ("time_net", "Time each layer, forward and backward."),
+    "compute_image_mean": ("compute_image_mean", "Mean image of a database."),
+    "convert_imageset": ("convert_imageset", "Images and labels into a database."),
+    "convert_mnist": ("convert_mnist", "MNIST's IDX files into a database."),
+    "plot_log": ("plot_log", "Curves of a training log as a picture."),
+}
+
+
+class _Commands(click.Group):
+    """Sub-commands by name, imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"caffepy.tools.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["--help", "-h"]})
+@click.version_option(__version__, prog_name="caffepy")
+def caffepy() -> None:
+    """Trains, tests and deploys Caffe prototxt nets.
+
+    Options may be spelled as Caffe's tools take them: `-solver x`, `--solver=x`, `-noshuffle`,
+    `-gray=false`, `--flagfile=f`. With --debug an error shows its traceback.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command line and exits: 0 done, 1 an error, 2 a wrong command line, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or "-debug" in arguments
+    arguments = [token for token in arguments if token not in ("--debug", "-debug")]
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    from caffepy.engine.core import log
+    from caffepy.proto.errors import CaffepyError
+
+    log.start()
+    try:
+        result = caffepy.main(
+            _click_arguments(arguments), prog_name="caffepy", standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except CaffepyError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"caffepy: {error}", err=True)
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(
+            f"caffepy: a defect of caffepy itself: {type(error).__name__}: {error}. Please report "
+            "it, with what `--debug` shows.",
+            err=True,
+        )
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _click_arguments(arguments: list[str]) -> list[str]:
+    """The command first, as click wants it (gflags takes options before it too), then its arguments."""
+    place = next((i for i, token in enumerate(arguments) if token in COMMANDS), None)
+    if place is None:
+        return arguments or ["--help"]
+    name = arguments[place]
+    command = caffepy.get_command(click.Context(caffepy), name)
+    assert command is not None
+    rest = arguments[:place] + arguments[place + 1 :]
+    return [name, *normalise(rest, option_table(command))]

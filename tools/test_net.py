@@ -1,0 +1,46 @@
+"""caffepy test: scores weights on the test net of a prototxt."""
+
+from __future__ import annotations
+
+import click
+
+from caffepy.tools.common import choose_ops, engine_options, open_net, state_options
+
+
+@click.command()
+@click.option("--model", required=True, metavar="FILE", help="The net, a prototxt.")
+@click.option("--weights", required=True, metavar="A,B", help="Trained weights (.caffemodel[.h5]).")
+@click.option(
+    "--iterations", type=click.IntRange(1), default=50, help="Batches to run. [default: 50]"
+)
+@state_options
+@engine_options
+def command(
+    model: str, weights: str, iterations: int, level: int, stage: str, engine: str,
+    threads: int | None, gpu: str | None,
+) -> None:  # fmt: skip
+    """Runs the net in phase TEST and prints every output per batch, then the means."""
+    from caffepy.engine.core import log
+    from caffepy.proto.caffe_pb2 import TEST
+
+    ops = choose_ops(engine, threads, gpu)
+    net = open_net(model, TEST, level, stage, weights, ops)
+    try:
+        log.info(f"Running for {iterations} iterations.")
+        total_loss = 0.0
+        totals: dict[tuple[str, int], float] = {}
+        for batch in range(iterations):
+            net.forward()
+            total_loss += float(net.loss.read())
+            for name in net.outputs:
+                for index, number in enumerate(net.blobs[name].data.read().reshape(-1).tolist()):
+                    totals[name, index] = totals.get((name, index), 0.0) + number
+                    log.info(f"Batch {batch}, {name} = {number:g}")
+        log.info(f"Loss: {total_loss / iterations:g}")
+        for (name, _), total in totals.items():
+            mean = total / iterations
+            weight = net.loss_weights.get(name, 0.0)
+            share = f" (* {weight:g} = {weight * mean:g} loss)" if weight else ""
+            log.info(f"{name} = {mean:g}{share}")
+    finally:
+        net.close()

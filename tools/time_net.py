@@ -1,0 +1,83 @@
+"""caffepy time: how long each layer takes, forward and backward."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from caffepy.tools.common import choose_ops, engine_options, open_net, state_options
+
+if TYPE_CHECKING:
+    from caffepy.engine.net import Net
+
+
+@click.command()
+@click.option("--model", required=True, metavar="FILE", help="The net, a prototxt.")
+@click.option("--weights", default="", metavar="A,B", help="Weights to time with.")
+@click.option(
+    "--iterations", type=click.IntRange(1), default=50, help="Passes to time. [default: 50]"
+)
+@click.option(
+    "--phase",
+    type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
+    default="TRAIN",
+    help="Phase of the net. [default: TRAIN]",
+)
+@state_options
+@engine_options
+def command(
+    model: str, weights: str, iterations: int, phase: str, level: int, stage: str, engine: str,
+    threads: int | None, gpu: str | None,
+) -> None:  # fmt: skip
+    """Times every layer of a net on its own, and whole passes, in milliseconds."""
+    from caffepy.engine.core import log
+    from caffepy.proto.caffe_pb2 import Phase
+
+    ops = choose_ops(engine, threads, gpu)
+    net = open_net(model, Phase.Value(phase), level, stage, weights, ops)
+    try:
+        log.info("Performing Forward")
+        net.forward()
+        log.info(f"Initial loss: {float(net.loss.read()):g}")
+        log.info("Performing Backward")
+        net.backward()
+        log.info("*** Benchmark begins ***")
+        log.info(f"Testing for {iterations} iterations.")
+        _time_layers(net, iterations)
+        log.info("*** Benchmark ends ***")
+    finally:
+        net.close()
+
+
+def _time_layers(net: Net, iterations: int) -> None:
+    """Times the layers one by one in their order, both ways, and logs Caffe's table."""
+    from caffepy.engine.core import log
+
+    forward_ms = [0.0] * len(net.layers)
+    backward_ms = [0.0] * len(net.layers)
+    both_ms = []
+    for iteration in range(1, iterations + 1):
+        started = time.perf_counter()
+        for index in range(len(net.layers)):
+            forward_ms[index] += _elapsed_ms(lambda i=index: net.forward(i, i))
+        for index in reversed(range(len(net.layers))):
+            backward_ms[index] += _elapsed_ms(lambda i=index: net.backward(i, i))
+        both_ms.append((time.perf_counter() - started) * 1e3)
+        log.info(f"Iteration: {iteration} forward-backward time: {both_ms[-1]:g} ms.")
+    log.info("Average time per layer: ")
+    for index, layer in enumerate(net.layers):
+        log.info(f"{layer.name:>10}\tforward: {forward_ms[index] / iterations:g} ms.")
+        log.info(f"{layer.name:>10}\tbackward: {backward_ms[index] / iterations:g} ms.")
+    log.info(f"Average Forward pass: {sum(forward_ms) / iterations:g} ms.")
+    log.info(f"Average Backward pass: {sum(backward_ms) / iterations:g} ms.")
+    log.info(f"Average Forward-Backward: {sum(both_ms) / iterations:g} ms.")
+    log.info(f"Total Time: {sum(both_ms):g} ms.")
+
+
+def _elapsed_ms(run: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    run()
+    return (time.perf_counter() - started) * 1e3
