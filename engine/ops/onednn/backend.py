@@ -1,0 +1,76 @@
+"""OneDnnOps: NumpyOps with oneDNN's primitives where they are faster."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, ClassVar
+
+import numpy as np
+import threadpoolctl
+
+from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.ops.base import op
+from caffepy.engine.ops.numpy.activation import Relu
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.inner_product import InnerProduct
+from caffepy.engine.ops.numpy.pooling import Pooling
+from caffepy.engine.ops.onednn.activation import OneDnnRelu
+from caffepy.engine.ops.onednn.binding import Scratchpad
+from caffepy.engine.ops.onednn.convolution import OneDnnConvolution
+from caffepy.engine.ops.onednn.inner_product import OneDnnInnerProduct
+from caffepy.engine.ops.onednn.library import library
+from caffepy.engine.ops.onednn.pooling import OneDnnPooling
+
+
+class OneDnnOps(NumpyOps):
+    """float32 on the CPU: oneDNN for what it supports, numpy for the rest, on the same values.
+
+    threads: that primitives use, when called from the thread that made this object; all cores by
+    default. numpy's matrix products run on one thread while such an object lives, since the waiting
+    threads of two pools would take each other's cores.
+
+    Raises: DeviceError where the library is missing, or for another dtype.
+    """
+
+    name: ClassVar[str] = "onednn"
+
+    def __init__(self, dtype: Any = np.float32, threads: int | None = None) -> None:
+        super().__init__(dtype)
+        if self.dtype != np.float32:
+            raise DeviceError(
+                f"engine 'onednn': expected dtype float32, got {self.dtype}. "
+                "Use the numpy engine for other types."
+            )
+        self.library = library()
+        if threads is not None:
+            self.library.set_threads(threads)
+        self.scratchpad = Scratchpad()
+        _BlasLimit.take()
+        weakref.finalize(self, _BlasLimit.give_back)
+
+    # Classes of another family than those of NumpyOps, with the same methods.
+    convolution = op(OneDnnConvolution, Convolution)  # type: ignore[assignment]
+    inner_product = op(OneDnnInnerProduct, InnerProduct)  # type: ignore[assignment]
+    pooling = op(OneDnnPooling, Pooling)  # type: ignore[assignment]
+    relu = op(OneDnnRelu, Relu)  # type: ignore[assignment]
+
+
+class _BlasLimit:
+    """Holds numpy's matrix products to one thread while anybody needs it."""
+
+    holders: ClassVar[int] = 0
+    limit: ClassVar[threadpoolctl.threadpool_limits | None] = None
+
+    @classmethod
+    def take(cls) -> None:
+        cls.holders += 1
+        if cls.limit is None:
+            cls.limit = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+
+    @classmethod
+    def give_back(cls) -> None:
+        cls.holders -= 1
+        if not cls.holders and cls.limit is not None:
+            cls.limit.restore_original_limits()
+            cls.limit = None

@@ -1,0 +1,324 @@
+"""oneDNN's objects in Python: memory descriptors, primitives, and executions on arrays.
+
+All elements are float32. Scratchpad memory is handed over with each execution (the library's own
+would tie a primitive to the thread that made it).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+from enum import IntEnum
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.ops.onednn.library import failure, library
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+_FLOAT32 = 3  # dnnl_f32
+_ANY = 1  # dnnl_format_tag_any
+_IMPLEMENTATION = 8  # dnnl_query_impl_info_str
+_ARGUMENT = 255  # dnnl_query_exec_arg_md
+_NUM_AXES, _DIMS = 256, 257  # dnnl_query_ndims_s32, dnnl_query_dims
+_USER_SCRATCHPAD = 1  # dnnl_scratchpad_mode_user
+
+
+class Pass(IntEnum):
+    """dnnl_prop_kind_t"""
+
+    FORWARD_TRAINING = 64
+
+
+class Algorithm(IntEnum):
+    """dnnl_alg_kind_t"""
+
+    CONVOLUTION_DIRECT = 0x1
+    RELU = 0x20
+    POOLING_MAX = 0x1FF
+    POOLING_AVERAGE_WITH_PADDING = 0x2FF
+    POOLING_AVERAGE_WITHOUT_PADDING = 0x3FF
+    BINARY_ADD = 0x1FFF0
+    BINARY_MAX = 0x1FFF2
+
+
+class Arg(IntEnum):
+    """DNNL_ARG_*: the place of an array in an execution."""
+
+    SOURCE = 1
+    SOURCE_1 = 2
+    TARGET = 17
+    WEIGHTS = 33
+    BIAS = 41
+    WORKSPACE = 64
+    SCRATCHPAD = 80
+    SOURCE_DIFF = 129
+    TARGET_DIFF = 145
+    WEIGHTS_DIFF = 161
+    BIAS_DIFF = 169
+
+
+class _Argument(ctypes.Structure):
+    """dnnl_exec_arg_t"""
+
+    _fields_ = (("place", ctypes.c_int), ("memory", ctypes.c_void_p))
+
+
+class Handle:
+    """Owns one object of the library and frees it."""
+
+    __slots__ = ("_destroy", "pointer")
+
+    def __init__(self, pointer: ctypes.c_void_p, kind: str) -> None:
+        self.pointer = pointer
+        self._destroy = library().function(f"dnnl_{kind}_destroy")
+
+    def __del__(self) -> None:
+        self._destroy(self.pointer)
+
+
+class Descriptor(Handle):
+    """How a tensor lies in memory: sizes along its axes, and a layout or `any`.
+
+    dims: the sizes.  bytes: of memory needed, padding included; 0 for `any`.
+    """
+
+    __slots__ = ("bytes", "dims")
+
+    def __init__(self, pointer: ctypes.c_void_p, dims: Sequence[int]) -> None:
+        super().__init__(pointer, "memory_desc")
+        self.dims = tuple(dims)
+        self.bytes: int = library().function("dnnl_memory_desc_get_size")(pointer)
+
+    @staticmethod
+    def any(dims: Sequence[int]) -> Descriptor:
+        """The layout is up to the primitive."""
+        pointer = library().make(
+            "dnnl_memory_desc_create_with_tag", len(dims), _dims(dims), _FLOAT32, _ANY
+        )
+        return Descriptor(pointer, dims)
+
+    @staticmethod
+    def plain(dims: Sequence[int], strides: Sequence[int] | None = None) -> Descriptor:
+        """C order, or the given strides (in elements)."""
+        if strides is None:
+            strides = [math.prod(dims[axis + 1 :]) for axis in range(len(dims))]
+        pointer = library().make(
+            "dnnl_memory_desc_create_with_strides",
+            len(dims), _dims(dims), _FLOAT32, _dims(strides),
+        )  # fmt: skip
+        return Descriptor(pointer, dims)
+
+    def equals(self, other: Descriptor) -> bool:
+        """Whether both describe the same memory."""
+        equal = library().function("dnnl_memory_desc_equal")
+        return bool(equal(self.pointer, other.pointer))
+
+
+class Primitive(Handle):
+    """The description of an operation on given tensors (a primitive descriptor); layouts are
+    chosen."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, pointer: ctypes.c_void_p, name: str) -> None:
+        super().__init__(pointer, "primitive_desc")
+        self.name = name
+
+    def argument(self, place: Arg) -> Descriptor:
+        """The layout in which the primitive wants an argument."""
+        query = library().function("dnnl_primitive_desc_query_md")
+        borrowed = ctypes.c_void_p(query(self.pointer, _ARGUMENT, place))
+        num_axes = ctypes.c_int()
+        library().call(
+            "dnnl_memory_desc_query", borrowed, _NUM_AXES, ctypes.byref(num_axes), what=self.name
+        )
+        dims: Sequence[int] = ()
+        if num_axes.value:
+            pointer = ctypes.POINTER(ctypes.c_int64)()
+            library().call(
+                "dnnl_memory_desc_query", borrowed, _DIMS, ctypes.byref(pointer), what=self.name
+            )
+            dims = pointer[: num_axes.value]
+        return Descriptor(library().make("dnnl_memory_desc_clone", borrowed), dims)
+
+    @property
+    def implementation(self) -> str:
+        """The name of the code that was chosen, as `jit:avx512_core`."""
+        name = ctypes.c_char_p()
+        library().call(
+            "dnnl_primitive_desc_query", self.pointer, _IMPLEMENTATION, 0, ctypes.byref(name)
+        )
+        return (name.value or b"").decode()
+
+
+def describe(kind: str, *arguments: Any, forward: Primitive | None = None) -> Primitive:
+    """Makes a primitive of a kind such as "convolution_forward".
+
+    arguments: those of dnnl_<kind>_primitive_desc_create after the engine, without hint and
+    attributes; tuples of ints for dnnl_dims_t.  forward: the forward primitive that a backward one
+    belongs to. Raises: DeviceError with kind and shapes where the library has no such primitive.
+    """
+    shapes = [argument.dims for argument in arguments if isinstance(argument, Descriptor)]
+    name = f"{kind} of {', '.join(map(str, shapes))}"
+    hint = () if forward is None else (forward.pointer,)
+    pointer = library().make(
+        f"dnnl_{kind}_primitive_desc_create",
+        library().engine, *map(_native, arguments), *hint, _attributes(), what=name,
+    )  # fmt: skip
+    return Primitive(pointer, name)
+
+
+class Scratchpad:
+    """Memory that primitives use while they run, one for all primitives of one thread."""
+
+    __slots__ = ("array",)
+
+    def __init__(self) -> None:
+        self.array = aligned(0)
+
+    def reserve(self, size: int) -> None:
+        """Makes `array` at least `size` bytes long."""
+        if self.array.nbytes < size:
+            self.array = aligned(size)
+
+
+class Execution:
+    """A primitive that is ready to run, and the arrays it last ran on.
+
+    Arrays are C-contiguous float32 memory of the size that the argument's descriptor asks for;
+    their shape is not looked at. Binding them is done once: calls with the same arrays cost one
+    call into the library.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_arrays",
+        "_bound_scratchpad",
+        "_compiled",
+        "_count",
+        "_descriptors",
+        "_library",
+        "_memories",
+        "_name",
+        "_places",
+        "_scratchpad",
+        "_table",
+    )
+
+    def __init__(self, primitive: Primitive, scratchpad: Scratchpad, *places: Arg) -> None:
+        self._library = library()
+        self._name = primitive.name
+        self._compiled = Handle(
+            self._library.make("dnnl_primitive_create", primitive.pointer, what=primitive.name),
+            "primitive",
+        )
+        self._places = (*places, Arg.SCRATCHPAD)
+        self._descriptors = [primitive.argument(place) for place in self._places]
+        scratchpad.reserve(self._descriptors[-1].bytes)
+        self._scratchpad = scratchpad
+        self._bound_scratchpad: np.ndarray | None = None
+        self._arrays: Sequence[np.ndarray | None] = (None,) * len(places)
+        self._memories: list[Handle] = []
+        self._count = 0
+        self._arguments = 0  # the address of `_table`
+        self._table: Any = None
+
+    def __call__(self, *arrays: np.ndarray) -> None:
+        """Runs on the arrays, one per place. Raises: DeviceError where the library refuses."""
+        if self._scratchpad.array is not self._bound_scratchpad or not all(
+            map(is_, arrays, self._arrays)
+        ):
+            self._bind(arrays)
+        status = self._library.execute(
+            self._compiled.pointer, self._library.stream, self._count, self._arguments
+        )
+        if status:
+            raise DeviceError(failure(f"running {self._name}", status))
+
+    def release(self) -> None:
+        """Lets go of the arrays it last ran on."""
+        self._arrays = (None,) * (len(self._places) - 1)
+
+    def _bind(self, arrays: Sequence[np.ndarray]) -> None:
+        assert len(arrays) == len(self._places) - 1
+        scratchpad = self._scratchpad.array
+        pairs = list(zip(self._descriptors, (*arrays, scratchpad), strict=True))
+        for descriptor, array in pairs:
+            assert array.nbytes >= descriptor.bytes, f"{array.shape} for {descriptor.dims}"
+            assert array.flags.c_contiguous
+            assert array.dtype == np.float32
+        if self._memories:
+            for handle, (_, array) in zip(self._memories, pairs, strict=True):
+                self._library.call("dnnl_memory_set_data_handle", handle.pointer, address(array))
+        else:
+            self._memories = [_memory(*pair) for pair in pairs]
+            self._count = len(self._places)
+            self._table = (_Argument * self._count)(
+                *(
+                    _Argument(place, handle.pointer)
+                    for place, handle in zip(self._places, self._memories, strict=True)
+                )
+            )
+            self._arguments = ctypes.addressof(self._table)
+        self._arrays = arrays
+        self._bound_scratchpad = scratchpad
+
+
+def aligned(size: int) -> np.ndarray:
+    """Zeros, flat float32, `size` bytes rounded up to whole elements, at an aligned address."""
+    count = -(-size // 4)
+    memory = np.zeros(count + ALIGNMENT // 4, np.float32)
+    start = -address(memory) % ALIGNMENT // 4
+    return memory[start : start + count]
+
+
+def address(array: np.ndarray) -> int:
+    """Where the first element lies."""
+    place: int = array.__array_interface__["data"][0]
+    return place
+
+
+def _memory(descriptor: Descriptor, array: np.ndarray) -> Handle:
+    """A memory object over an array, which must live as long."""
+    pointer = library().make(
+        "dnnl_memory_create", descriptor.pointer, library().engine, address(array)
+    )
+    return Handle(pointer, "memory")
+
+
+def _dims(values: Sequence[int]) -> Any:
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def _native(argument: Any) -> Any:
+    if isinstance(argument, Handle):
+        return argument.pointer
+    return _dims(argument) if isinstance(argument, tuple) else argument
+
+
+_attributes_handle: ctypes.c_void_p | None = None
+
+
+def _attributes() -> ctypes.c_void_p:
+    """The attributes of every primitive: scratch memory comes from the caller. Made once."""
+    global _attributes_handle  # noqa: PLW0603 - lives as long as the library
+    if _attributes_handle is None:
+        made = library().make("dnnl_primitive_attr_create")
+        library().call("dnnl_primitive_attr_set_scratchpad_mode", made, _USER_SCRATCHPAD)
+        _attributes_handle = made
+    return _attributes_handle
+
+
+def reorder(source: Descriptor, target: Descriptor) -> Primitive:
+    """The primitive that copies from one layout into another."""
+    name = f"reorder of {source.dims}"
+    engine = library().engine
+    pointer = library().make(
+        "dnnl_reorder_primitive_desc_create",
+        source.pointer, engine, target.pointer, engine, _attributes(), what=name,
+    )  # fmt: skip
+    return Primitive(pointer, name)

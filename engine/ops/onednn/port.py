@@ -1,0 +1,14 @@
+"""What oneDNN's ops see of their backend."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from caffepy.engine.core.backend import Ops
+from caffepy.engine.ops.onednn.binding import Scratchpad
+
+
+class PrimitiveOps(Ops, Protocol):
+    """A backend whose primitives share one scratchpad."""
+
+    scratchpad: Scratchpad

@@ -1,0 +1,84 @@
+"""WeightedOp: what convolution and inner product on oneDNN have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.onednn.binding import Descriptor, Primitive
+from caffepy.engine.ops.onednn.passes import DataPass, ForwardPass, ParametersPass
+from caffepy.engine.ops.onednn.port import PrimitiveOps
+
+
+class WeightedOp(Op):
+    """An op with weights and perhaps a bias, whose passes are one primitive each.
+
+    Primitives are made at the first call of a pass, forward and parameter passes once with and once
+    without bias. The order in which products are added up is the library's: it depends on shapes,
+    processor and number of threads, and is the same in every run.
+    """
+
+    ops: PrimitiveOps
+
+    def __init__(self, ops: PrimitiveOps, weights: tuple[int, ...]) -> None:
+        super().__init__(ops)
+        self.weights = weights
+        self._described: dict[bool, Primitive] = {}
+        self._forward: dict[bool, ForwardPass] = {}
+        self._data: DataPass | None = None
+        self._parameters: dict[bool, ParametersPass] = {}
+
+    @step(reads="x w b", writes="out")
+    def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
+        """out: y."""
+        bias = b is not None
+        if bias not in self._forward:
+            self._forward[bias] = ForwardPass(
+                self._forward_primitive(bias), self.ops.scratchpad, self.plain_weights(), bias
+            )
+        self._forward[bias].run(x, w, b, out)
+
+    @step(reads="dy w", writes="out")
+    def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
+        """out: gradient of x."""
+        if self._data is None:
+            primitive = self.describe_data(self._forward_primitive(False))
+            self._data = DataPass(primitive, self.ops.scratchpad, self.plain_weights())
+        self._data.run(dy, w, out)
+
+    @step(reads="dy x", adds="add_w add_b")
+    def backward_params(
+        self, dy: Value, x: Value, *, add_w: Value | None = None, add_b: Value | None = None
+    ) -> None:
+        """Adds the gradients of the parameters."""
+        bias = add_b is not None
+        if bias not in self._parameters:
+            primitive = self.describe_parameters(self._forward_primitive(bias), bias)
+            self._parameters[bias] = ParametersPass(
+                primitive, self.ops.scratchpad, self.plain_weights(), bias
+            )
+        self._parameters[bias].run(dy, x, (add_w, add_b) if bias else (add_w,))
+
+    def plain_weights(self) -> Descriptor:
+        """The weights' plain memory along the axes that the primitives see."""
+        return Descriptor.plain(self.weights)
+
+    @abstractmethod
+    def describe_forward(self, bias: bool) -> Primitive:
+        """The forward primitive."""
+
+    @abstractmethod
+    def describe_data(self, forward: Primitive) -> Primitive:
+        """The primitive of `backward_data`."""
+
+    @abstractmethod
+    def describe_parameters(self, forward: Primitive, bias: bool) -> Primitive:
+        """The primitive of `backward_params`."""
+
+    def _forward_primitive(self, bias: bool) -> Primitive:
+        """Made once: backward primitives are derived from it."""
+        if bias not in self._described:
+            self._described[bias] = self.describe_forward(bias)
+        return self._described[bias]
