@@ -9,7 +9,8 @@ def _data(batch: int, channels: int, size: int, classes: int) -> str:
     return f"""
 layer {{ name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {{
   shape {{ dim: {batch} dim: {channels} dim: {size} dim: {size} }} shape {{ dim: {batch} }}
-  data_filler {{ type: "constant" value: 0.5 }} data_filler {{ type: "constant" value: {classes - 1} }} }} }}"""
+  data_filler {{ type: "constant" value: 0.5 }} data_filler {{ type: "constant" value: {classes - 1}
+  }} }} }}"""
 
 
 def _convolution(name: str, bottom: str, outputs: int, kernel: int, pad: int = 0) -> str:

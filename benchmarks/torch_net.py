@@ -49,9 +49,7 @@ class TorchStep:
                 module = kind(pool.kernel_size, pool.stride, ceil_mode=True)
             elif layer.type == "InnerProduct":
                 outputs = layer.inner_product_param.num_output
-                module = nn.Sequential(
-                    nn.Flatten(), nn.Linear(found.flatten(1).shape[1], outputs)
-                )
+                module = nn.Sequential(nn.Flatten(), nn.Linear(found.flatten(1).shape[1], outputs))
             elif layer.type == "ReLU":
                 module = nn.ReLU(inplace=True)
             else:

@@ -1,7 +1,7 @@
 """python -m benchmarks.train_step: milliseconds of a whole training step, engine against engine.
 
-Forward, backward and update, the data in memory. All engines run in turns in one process; ratios are of
-medians over the rounds. PyTorch takes part where it is installed.
+Forward, backward and update, the data in memory. All engines run in turns in one process; ratios
+are of medians over the rounds. PyTorch takes part where it is installed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def measure(steps: dict[str, Step], rounds: int, seconds: float) -> dict[str, li
 
 
 def main() -> None:
-    """Prints a table per net: median, fastest and slowest round, and how much faster than the first."""
+    """Prints a table per net: median, fastest and slowest round, and how much faster than the
+    first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nets", default=",".join(NETS), help="default: all")
     parser.add_argument("--engines", default="numpy,onednn")

@@ -6,21 +6,19 @@ Reads every blob back to the host: for looking at a net that does not learn.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from caffepy.engine.core import log
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.value import Value
 
-if TYPE_CHECKING:
-    from caffepy.engine.net import Net
 
-
-def log_forward(net: Net, index: int) -> None:
+def log_forward(layer: Layer, top: Blobs) -> None:
     """The tops and parameters of a layer that has just run forward."""
-    layer = net.layers[index]
-    for blob in net.tops[index]:
+    for blob in top:
         log.info(
             f"    [Forward] Layer {layer.name}, top blob {blob.name} data: {_mean(blob.data):g}"
         )
@@ -30,10 +28,9 @@ def log_forward(net: Net, index: int) -> None:
         log.info(f"    [Forward] Layer {layer.name}, param blob {name} data: {_mean(blob.data):g}")
 
 
-def log_backward(net: Net, index: int) -> None:
+def log_backward(layer: Layer, bottom: Blobs, propagate_down: Sequence[bool]) -> None:
     """The gradients of a layer that has just run backward."""
-    layer = net.layers[index]
-    for blob, needed in zip(net.bottoms[index], net.bottom_needs_backward[index], strict=True):
+    for blob, needed in zip(bottom, propagate_down, strict=True):
         if needed:
             log.info(
                 f"    [Backward] Layer {layer.name}, bottom blob {blob.name} diff: "
@@ -46,9 +43,8 @@ def log_backward(net: Net, index: int) -> None:
             )
 
 
-def log_parameters(net: Net) -> None:
-    """The norms of all parameters and gradients, after a whole backward pass."""
-    blobs = [parameter.blob for parameter in net.parameters.learnable]
+def log_parameters(blobs: Sequence[Blob]) -> None:
+    """The norms of all learnable blobs and their gradients, after a whole backward pass."""
     norms = [(_norms([b.data for b in blobs])), _norms([b.diff for b in blobs])]
     log.info(
         "    [Backward] All net params (data, diff): "

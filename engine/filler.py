@@ -1,8 +1,9 @@
 """Fillers: how learnable blobs start.
 
-Sources: Caffe's layer catalogue (FillerParameter); X. Glorot and Y. Bengio, "Understanding the difficulty
-of training deep feedforward neural networks", 2010 (xavier); K. He et al., "Delving deep into rectifiers",
-2015 (msra); J. Long et al., "Fully convolutional networks for semantic segmentation", 2015 (bilinear).
+Sources: Caffe's layer catalogue (FillerParameter); X. Glorot and Y. Bengio, "Understanding the
+difficulty of training deep feedforward neural networks", 2010 (xavier); K. He et al., "Delving deep
+into rectifiers", 2015 (msra); J. Long et al., "Fully convolutional networks for semantic
+segmentation", 2015 (bilinear).
 """
 
 from __future__ import annotations

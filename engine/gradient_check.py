@@ -32,9 +32,10 @@ def check_gradient(
 ) -> int:
     """Compares backward with central differences of a random projection of the tops.
 
-    layer: set up, on a float64 backend; bottoms are filled and keep their values. A top with a loss weight is projected on that weight, others on normal random numbers.
-    bottoms: indices of the bottoms to check, all by default. Elements whose two one-sided slopes differ
-    (kinks: a ReLU at 0, a tie in a maximum) are left out.
+    layer: set up, on a float64 backend; bottoms are filled and keep their values. A top with a loss
+    weight is projected on that weight, others on normal random numbers.
+    bottoms: indices of the bottoms to check, all by default. Elements whose two one-sided slopes
+    differ (kinks: a ReLU at 0, a tie in a maximum) are left out.
 
     Returns the number of elements compared.
     Raises: GradientError naming the blob, the element and both gradients.
@@ -95,7 +96,8 @@ def check_gradient(
             if abs(slope - gradient[place]) > allowed:
                 raise GradientError(
                     f"{layer.where}: gradient of {name} at {place}: expected {slope:.9g} (central "
-                    f"difference), got {gradient[place]:.9g} from backward. Check the layer's backward."
+                    f"difference), got {gradient[place]:.9g} from backward. "
+                    "Check the layer's backward."
                 )
         return compared
 

@@ -1,4 +1,4 @@
-"""Layer types that exist elsewhere, for the message when a net asks for one that is not registered."""
+"""Layer types that exist elsewhere, for the message to who asks for one that is not registered."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from collections.abc import Iterable
 from caffepy.proto.errors import did_you_mean
 
 # BVLC Caffe's own types.
-_BVLC = frozenset(
-    """AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution
-    Crop Data Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data
-    HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN
-    MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP
-    Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss Split Swish TanH Threshold
-    Tile WindowData""".split()
-)
+_BVLC = """
+    AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution
+    Crop Data Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten
+    HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit
+    Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU
+    Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax
+    SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
+"""
 
 # Types by the fork they are best known from.
 _FORKS = {
-    "SSD": "AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute PriorBox "
-    "VideoData",
+    "SSD": """AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute
+        PriorBox VideoData""",
     "Fast R-CNN": "ROIPooling SmoothL1Loss",
-    "R-FCN": "BoxAnnotatorOHEM PSROIPooling SmoothL1LossOHEM SoftmaxWithLossOHEM Proposal",
+    "R-FCN": """BoxAnnotatorOHEM PSROIPooling Proposal SmoothL1LossOHEM SoftmaxWithLossOHEM""",
     "MobileNet": "ConvolutionDepthwise DepthwiseConvolution",
     "ShuffleNet": "ShuffleChannel",
     "SENet": "Axpy",
-    "DeepLab and PSPNet": "Interp SegAccuracy ImageSegData DenseCRF MatRead MatWrite",
+    "DeepLab and PSPNet": "DenseCRF ImageSegData Interp MatRead MatWrite SegAccuracy",
     "SegNet": "BN DenseImageData Upsample",
-    "MobileNet-YOLO": "Mish ReLU6 RegionLoss Reorg SegmentationEvaluate YoloDetectionOutput Yolov3 "
-    "Yolov3DetectionOutput",
+    "MobileNet-YOLO": """Mish ReLU6 RegionLoss Reorg SegmentationEvaluate YoloDetectionOutput
+        Yolov3 Yolov3DetectionOutput""",
     "waifu2x": "CropCenter",
     "face recognition": "CenterLoss MarginInnerProduct TripletLoss",
     "FocalLoss": "FocalLoss MultiBoxFocalLoss",
-    "OCR (CTC)": "CTCGreedyDecoder ContinuationIndicator CtcLoss DenseBlock LabelsequenceAccuracy Lstm "
-    "Reverse Transpose WarpCTCLoss",
-    "FlowNet 2": "Correlation CustomData DataAugmentation Downsample FlowWarp L1Loss Resample",
+    "OCR (CTC)": """CTCGreedyDecoder ContinuationIndicator CtcLoss DenseBlock
+        LabelsequenceAccuracy Lstm Reverse Transpose WarpCTCLoss""",
+    "FlowNet 2": """Correlation CustomData DataAugmentation Downsample FlowWarp L1Loss Resample""",
     "CRF-RNN": "MultiStageMeanfield",
     "OpenPose": "CPMData",
     "spatial transformers": "SpatialTransformer",
@@ -44,17 +44,12 @@ _FORK_OF = {name: fork for fork, names in _FORKS.items() for name in names.split
 
 
 def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
-    """What to say of a layer type that is not registered: what, where it is known from, what to do."""
-    own = "register a layer of your own under this name"
-    if layer_type in _BVLC:
-        return (
-            f"type '{layer_type}' is one of Caffe's, not implemented in this version. Take the layer "
-            f"out, or {own}."
-        )
+    """What to say of a type that is not registered: where it is known from, and what to do."""
+    own = "Take the layer out, or register a layer of your own under this name."
+    if layer_type in _BVLC.split():
+        return f"type '{layer_type}' is one of Caffe's, not implemented in this version. {own}"
     if layer_type in _FORK_OF:
-        return (
-            f"type '{layer_type}' is known from the {_FORK_OF[layer_type]} fork, not implemented. Take "
-            f"the layer out, or {own}."
-        )
+        fork = _FORK_OF[layer_type]
+        return f"type '{layer_type}' is known from the {fork} fork, not implemented. {own}"
     remedy = did_you_mean(layer_type, registered) or f" Known types: {', '.join(registered)}."
     return f"type '{layer_type}' does not exist.{remedy}"

@@ -14,8 +14,8 @@ from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Recorder, Step
 from caffepy.engine.core.value import Epoch, Value
-from caffepy.engine.ops.base import Ops
 from caffepy.engine.known_types import unknown_type
+from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameters
 from caffepy.engine.passes.program import Program
 from caffepy.engine.wiring import Node, backward_needs
@@ -25,7 +25,6 @@ from caffepy.proto.errors import did_you_mean, place
 from caffepy.proto.filter import filter_net
 from caffepy.proto.splits import insert_splits
 from caffepy.proto.upgrade import upgrade_net
-
 
 AUTOMATIC = "(automatic)"  # the name of tops that the prototxt leaves out
 
@@ -38,8 +37,8 @@ class Net:
     random numbers follow from.  folders: where relative files are looked for.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
-    layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order), parameters,
-    memory_bytes (of all data, as Caffe counts it), loss (scalar Value).
+    layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
+    parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value).
     """
 
     def __init__(
@@ -95,7 +94,8 @@ class Net:
     # ---- running
 
     def forward(self, start: int = 0, end: int | None = None) -> None:
-        """Runs the layers from index `start` to `end`, both included; the weighted sum of the losses
+        """Runs the layers from index `start` to `end`, both included; the weighted sum of the
+        losses
         among them is then in `loss`."""
         self.passes.value += 1
         last = len(self.layers) - 1
@@ -104,7 +104,7 @@ class Net:
             for index in range(start, end + 1):
                 self._forward_layer(index)
                 if self.debug_info:
-                    debug_info.log_forward(self, index)
+                    debug_info.log_forward(self.layers[index], self.tops[index])
             self._add_losses(start, end)
             return
         program = self._programs["forward"]
@@ -118,7 +118,8 @@ class Net:
             self._add_losses(0, last)
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
-        """Runs the layers back from index `start` to `end`, both included: fills the diffs of bottoms and
+        """Runs the layers back from index `start` to `end`, both included: fills the diffs of
+        bottoms and
         adds to those of parameters."""
         last = len(self.layers) - 1
         start = last if start is None else start
@@ -127,9 +128,13 @@ class Net:
             for index in order:
                 self._backward_layer(index)
                 if self.debug_info and self.layer_needs_backward[index]:
-                    debug_info.log_backward(self, index)
+                    debug_info.log_backward(
+                        self.layers[index], self.bottoms[index], self.bottom_needs_backward[index]
+                    )
             if self.debug_info:
-                debug_info.log_parameters(self)
+                debug_info.log_parameters(
+                    [parameter.blob for parameter in self.parameters.learnable]
+                )
             return
         program = self._programs["backward"]
         if program is None or program.shape_count != self.epoch.count:
@@ -167,8 +172,8 @@ class Net:
                 continue
             if [blob.shape for blob in layer.blobs] != [blob.shape for blob in source.blobs]:
                 layer.error(
-                    "cannot share its parameters between the train and the test net: expected shapes "
-                    f"{[blob.shape for blob in source.blobs]}, got "
+                    "cannot share its parameters between the train and the test net: expected "
+                    f"shapes {[blob.shape for blob in source.blobs]}, got "
                     f"{[blob.shape for blob in layer.blobs]}. Make both definitions equal."
                 )
             for blob, source_blob in zip(layer.blobs, source.blobs, strict=True):
@@ -309,7 +314,9 @@ class Net:
 
     def _add_losses(self, start: int, end: int) -> None:
         """Sums the weighted losses of the layers from `start` to `end` into `loss`."""
-        tops = [(blob.data, weight) for place, blob, weight in self._losses if start <= place <= end]
+        tops = [
+            (blob.data, weight) for place, blob, weight in self._losses if start <= place <= end
+        ]
         total = self.ops.weighted_sum(tuple(weight for _, weight in tops))
         total.forward([data for data, _ in tops], out=self.loss)
 
@@ -318,14 +325,14 @@ class Net:
     ) -> Program:
         """Runs the layers in `order` and returns what they did as a Program."""
         steps: list[tuple[int, Step]] = []
-        for place, index in enumerate(order):
+        for position, index in enumerate(order):
             if self.layers[index].records:
                 run = functools.partial(run_layer, index)
-                steps += [(place, step) for step in self._recorded(run, self.layers[index].name)]
+                steps += [(position, step) for step in self._recorded(run, self.layers[index].name)]
             elif forward or self.layer_needs_backward[index]:
                 call = self._host_step(index, functools.partial(run_layer, index), forward)
                 call()
-                steps.append((place, call))
+                steps.append((position, call))
         if forward:
             run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
             steps += [(len(order), step) for step in self._recorded(run, "(loss)")]
@@ -352,4 +359,3 @@ class Net:
             adds = [blob.diff for blob in layer.blobs]
             writes = [blob.diff for blob in bottom] + adds
         return Step(run, tuple(reads), tuple(writes), tuple(adds), layer.name, layer.type)
-

@@ -59,8 +59,8 @@ class Parameters:
         specs = layer.param.param
         if len(specs) > len(layer.blobs):
             layer.error(
-                f"expected at most {len(layer.blobs)} `param` block(s), one per learnable blob, got "
-                f"{len(specs)}. Remove the surplus ones."
+                f"expected at most {len(layer.blobs)} `param` block(s), one per learnable blob, "
+                f"got {len(specs)}. Remove the surplus ones."
             )
         for index, blob in enumerate(layer.blobs):
             spec = specs[index] if index < len(specs) else ParamSpec()
@@ -103,15 +103,17 @@ class Parameters:
         permissive = spec.share_mode == ParamSpec.PERMISSIVE
         fits = blob.count == owner.blob.count if permissive else blob.shape == owner.blob.shape
         if not fits:
+            same_count = not permissive and blob.count == owner.blob.count
+            way_out = (
+                "give the `param` block `share_mode: PERMISSIVE`"
+                if same_count
+                else "use another parameter name"
+            )
             raise ShapeError(
                 f"{layer.where}: cannot share parameter '{spec.name}' with layer "
-                f"'{owner.layer.name}': expected {'as many elements as' if permissive else 'shape'} "
-                f"{owner.blob.shape}, got {blob.shape}. Make the layers agree"
-                + (
-                    ", or give the `param` block `share_mode: PERMISSIVE`."
-                    if not permissive and blob.count == owner.blob.count
-                    else ", or use another parameter name."
-                )
+                f"'{owner.layer.name}': expected "
+                f"{'as many elements as' if permissive else 'shape'} {owner.blob.shape}, "
+                f"got {blob.shape}. Make the layers agree, or {way_out}."
             )
         if permissive:
             owner.blob.data.prefer(PLAIN)
@@ -131,7 +133,7 @@ class Parameters:
         """The multiplier of a shared parameter: whoever gives it; both may, if they agree."""
         if owned is not None and given is not None and owned != given:
             raise NetError(
-                f"{layer.where}: shared parameter '{owner.name}': expected {name} {owned:g} as in its "
-                f"owner '{owner.layer.name}', got {given:g}. Give both the same, or only one of them."
+                f"{layer.where}: shared parameter '{owner.name}': expected {name} {owned:g} as in "
+                f"its owner '{owner.layer.name}', got {given:g}. Give both the same, or only one."
             )
         return owned if given is None else given

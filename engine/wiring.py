@@ -11,7 +11,8 @@ class Node:
     """A layer as these rules see it.
 
     bottom, top: blob names.  propagate_down: the prototxt's, empty where not given.
-    learns: whether any parameter has lr_mult other than 0.  loss: per top, whether it has a loss weight.
+    learns: whether any parameter has lr_mult other than 0.  loss: per top, whether it has a loss
+    weight.
     may_force: per bottom, whether force_backward may reach it.
     """
 
@@ -32,8 +33,9 @@ class BackwardNeeds:
 
 
 def backward_needs(nodes: Sequence[Node], force_backward: bool) -> BackwardNeeds:
-    """Forward through the layers: a blob needs a gradient when something before it learns. Then back
-    through them: only what lies under a loss, and is not cut off by propagate_down, keeps the need.
+    """Forward through the layers: a blob needs a gradient when something before it learns. Then
+    back through them: only what lies under a loss, and is not cut off by propagate_down, keeps the
+    need.
     force_backward overrides both."""
     needs = BackwardNeeds()
     learning: dict[str, bool] = {}

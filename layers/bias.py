@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Shape
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
@@ -28,23 +27,16 @@ class BiasLayer(Layer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         if len(bottom) == 1:
-            self.add_parameter(self._parameter_shape(bottom[0].shape), self.param.bias_param.filler)
+            param = self.param.bias_param
+            self.add_parameter(self.spanned(bottom[0], param.axis, param.num_axes), param.filler)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        x = bottom[0]
         shape = bottom[1].shape if len(bottom) > 1 else self.blobs[0].shape
-        axis = self.canonical_axis(self.param.bias_param.axis, x, "bias_param.axis") if shape else 0
-        if x.shape[axis : axis + len(shape)] != shape:
-            self.shape_error(
-                f"bottom '{x.name}'",
-                f"the sizes {shape} of the bias from axis {axis} on",
-                f"shape {x.shape}",
-                "Change bias_param.axis, or the shape of one of them.",
-            )
-        top[0].reshape(x.shape)
-        self.op = self.ops.bias(AxisGeometry.around(x.shape, axis, len(shape)))
+        axis = self.fitting_axis(bottom[0], self.param.bias_param.axis, shape)
+        top[0].reshape(bottom[0].shape)
+        self.op = self.ops.bias(AxisGeometry.around(bottom[0].shape, axis, len(shape)))
         self.copy = self.ops.sum()
         return True
 
@@ -59,20 +51,3 @@ class BiasLayer(Layer):
             self.op.backward_bias(top[0].diff, out=out, add_b=add_b)
         if propagate_down[0] and bottom[0] is not top[0]:
             self.copy.forward([top[0].diff], out=bottom[0].diff)
-
-    def _parameter_shape(self, shape: Shape) -> Shape:
-        """The shape of blobs[0] for a bottom of `shape`."""
-        param = self.param.bias_param
-        if param.num_axes == 0:
-            return ()
-        start = param.axis if param.axis >= 0 else param.axis + len(shape)
-        end = len(shape) if param.num_axes == -1 else start + param.num_axes
-        if not 0 <= start < len(shape) or not start <= end <= len(shape):
-            self.shape_error(
-                "bias_param",
-                f"an axis from {-len(shape)} to {len(shape) - 1} and num_axes -1 or no more axes "
-                f"than there are from it on in shape {shape}",
-                f"axis {param.axis}, num_axes {param.num_axes}",
-                "Change axis or num_axes.",
-            )
-        return shape[start:end]

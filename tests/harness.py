@@ -35,7 +35,8 @@ class LayerRun:
     replays: list[Callable[[], None]] = field(default_factory=list)
 
     def forward(self) -> list[np.ndarray]:
-        """Reshapes and runs forward, recording; then checks that the recorded steps give equal bits."""
+        """Reshapes and runs forward, recording; then checks that the recorded steps give equal
+        bits."""
         self.layer.reshape(self.bottom, self.top)
         before = [blob.data.read().copy() for blob in (*self.bottom, *self.layer.blobs)]
         self._record(lambda: self.layer.forward(self.bottom, self.top))
@@ -95,9 +96,9 @@ def make_layer(
 ) -> LayerRun:
     """Sets a layer up as a net would.
 
-    param: the inside of a `layer { }` block as text (name and tops may be missing: 'layer', one top), or
-    a message.  bottoms: arrays, in the order of bottoms; a name in the prototxt that appears both as
-    bottom and top makes an in-place layer.
+    param: the inside of a `layer { }` block as text (name and tops may be missing: 'layer', one
+    top), or a message.  bottoms: arrays, in the order of bottoms; a name in the prototxt that
+    appears both as bottom and top makes an in-place layer.
     """
     ops = ops or NumpyOps()
     if isinstance(param, str):
@@ -106,7 +107,7 @@ def make_layer(
         param.name = "layer"
     if not param.bottom:
         param.bottom.extend(f"bottom_{index}" for index in range(len(bottoms)))
-    if not param.top and not LAYERS[param.type].tops == 0:
+    if not param.top and LAYERS[param.type].tops != 0:
         param.top.append("top_0")
     blobs: dict[str, Blob] = {}
     bottom = []
@@ -155,7 +156,9 @@ def run_golden(folder: Path, ops: Ops) -> None:
             compare(top, expected, f"top {index}")
     for index, blob in enumerate(run.layer.blobs):
         if f"param_after_{index}" in case:
-            compare(blob.data.read(), case[f"param_after_{index}"], f"parameter {index} after forward")
+            compare(
+                blob.data.read(), case[f"param_after_{index}"], f"parameter {index} after forward"
+            )
     if "loss" in case:
         loss = sum(
             run.layer.loss_weight(index) * top.sum(dtype=np.float64)
@@ -185,7 +188,8 @@ def compare(found: Any, expected: Any, what: str, rtol: float = RTOL, atol: floa
 def check_layer_gradient(
     param: str, bottoms: Sequence[Any], /, *, phase: int = TRAIN, **options: Any
 ) -> None:
-    """check_gradient of a layer given as prototxt, in float64; at least one element must be compared."""
+    """check_gradient of a layer given as prototxt, in float64; at least one element must be
+    compared."""
     run = make_layer(param, bottoms, ops=NumpyOps(np.float64), phase=phase)
     assert check_gradient(run.layer, run.bottom, run.top, **options) > 0
 

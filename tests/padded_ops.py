@@ -1,7 +1,7 @@
 """PaddedOps: a backend that keeps every 4-D value channel-blocked with poisoned padding.
 
-It computes what NumpyOps computes, so any difference shows a layer that assumed plain memory: one that
-kept an array over a write, wrote beside an op, or read what it had not asked for.
+It computes what NumpyOps computes, so any difference shows a layer that assumed plain memory: one
+that kept an array over a write, wrote beside an op, or read what it had not asked for.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _values(argument: Any) -> list[Value]:
 def _plain_copy(
     value: Value, needed: set[int], plain: dict[int, tuple[Value, Value, int]]
 ) -> Value:
-    """One copy per memory, so that an op that works in place still does; poison where only written."""
+    """One copy per memory, so that in-place ops work; poison where it is only written."""
     key = id(value._storage)
     if key not in plain:
         copy = Value(value.shape, value.dtype)

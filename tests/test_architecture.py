@@ -103,16 +103,16 @@ def test_a_layer_of_op_calls_imports_no_array_library(path: Path) -> None:
         )
     }
     python_side = any(
-        not cls.records for cls in LAYERS.values() if cls.__module__ == f"caffepy.layers.{path.stem}"
+        not cls.records
+        for cls in LAYERS.values()
+        if cls.__module__ == f"caffepy.layers.{path.stem}"
     )
     assert python_side or not imported & DEVICE_MODULES
 
 
 @pytest.mark.parametrize("path", LAYER_MODULES, ids=lambda path: path.stem)
 def test_every_layer_has_a_test_file(path: Path) -> None:
-    registers = any(
-        cls.__module__ == f"caffepy.layers.{path.stem}" for cls in LAYERS.values()
-    )
+    registers = any(cls.__module__ == f"caffepy.layers.{path.stem}" for cls in LAYERS.values())
     tests = ROOT / "tests" / "layers" / f"test_{path.stem}.py"
     assert not registers or "ops: Ops" in tests.read_text(encoding="utf-8")
 

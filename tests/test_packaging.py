@@ -18,9 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the checkout, so that nothing is left in it."""
     source = tmp_path_factory.mktemp("source") / "caffepy"
-    shutil.copytree(
-        ROOT, source, ignore=shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__", "runs", "tests")
-    )  # fmt: skip
+    unwanted = shutil.ignore_patterns(".git", ".venv*", "build", "__pycache__", "runs", "tests")
+    shutil.copytree(ROOT, source, ignore=unwanted)
     target = tmp_path_factory.mktemp("wheel")
     run = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",

@@ -13,7 +13,8 @@ _FALSE = {"false", "f", "0", "no", "n"}
 
 
 def option_table(command: click.Command) -> dict[str, bool]:
-    """The long options of a command by name, without dashes and with `_` for `-`; True for switches."""
+    """The long options of a command by name, without dashes and with `_` for `-`; True for
+    switches."""
     table = {"help": True}
     for parameter in command.params:
         if isinstance(parameter, click.Option):
@@ -26,13 +27,13 @@ def option_table(command: click.Command) -> dict[str, bool]:
 def normalise(argv: Sequence[str], options: Mapping[str, bool]) -> list[str]:
     """Rewrites gflags' forms of the given options into `--name value` and `--name` / `--no-name`.
 
-    `-name value`, `-name=value`, `--name=value`, `--name value`, `-name`, `-noname`, `--name=false`,
-    `-` for `_` in names; `--flagfile FILE` reads more of them from a file, one or more to a line, `#`
-    starting a comment. What is not a known option stays, as a long one, for click to judge; after `--`
-    nothing is changed.
+    `-name value`, `-name=value`, `--name=value`, `--name value`, `-name`, `-noname`,
+    `--name=false`, `-` for `_` in names; `--flagfile FILE` reads more of them from a file, one or
+    more to a line, `#` starting a comment. What is not a known option stays, as a long one, for
+    click to judge; after `--` nothing is changed.
 
-    Raises: click.UsageError where a switch is given a value that is neither true nor false, or a flag
-    file cannot be read.
+    Raises: click.UsageError where a switch is given a value that is neither true nor false, or a
+    flag file cannot be read.
     """
     result: list[str] = []
     waiting = list(argv)

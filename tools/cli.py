@@ -1,4 +1,4 @@
-"""The command `caffepy` (and `caffe`): finds the sub-command, runs it, and words what goes wrong."""
+"""The command `caffepy` (and `caffe`): runs the sub-command, and words what goes wrong."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def caffepy() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command line and exits: 0 done, 1 an error, 2 a wrong command line, 130 interrupted."""
+    """Runs a command line and exits: 0 done, 1 error, 2 wrong command line, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or "-debug" in arguments
     arguments = [token for token in arguments if token not in ("--debug", "-debug")]
@@ -100,7 +100,8 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 
 def _click_arguments(arguments: list[str]) -> list[str]:
-    """The command first, as click wants it (gflags takes options before it too), then its arguments."""
+    """The command first, as click wants it (gflags takes options before it too), then its
+    arguments."""
     place = next((i for i, token in enumerate(arguments) if token in COMMANDS), None)
     if place is None:
         return arguments or ["--help"]

@@ -49,14 +49,15 @@ def choose_ops(engine: str, threads: int | None, gpu: str | None) -> Ops:
 
     if gpu:
         raise DeviceError(
-            f"--gpu {gpu}: this version of caffepy has no GPU engine. Leave --gpu away to run on the CPU."
+            f"--gpu {gpu}: this version of caffepy has no GPU engine. Leave --gpu away to run "
+            "on the CPU."
         )
     log.info("Use CPU.")
     return make_ops(engine, threads)
 
 
 def open_net(model: str, phase: int, level: int, stage: str, weights: str, ops: Ops) -> Net:
-    """The net of a prototxt file in a phase, with the weights of the files in `weights` (a,b,...)."""
+    """The net of a prototxt file in a phase, with the weights of the files a,b,... ."""
     import caffepy.layers  # noqa: F401 - registers the layer types
     from caffepy.engine.core.registry import LAYERS
     from caffepy.engine.net import Net

@@ -32,7 +32,8 @@ class Series:
 
 @dataclass
 class LogTable:
-    """What a log says: the displayed loss, the learning rate, train outputs by name, test outputs by test
+    """What a log says: the displayed loss, the learning rate, train outputs by name, test outputs
+    by test
     net and name."""
 
     loss: Series = field(default_factory=Series)

@@ -14,7 +14,8 @@ from caffepy.tools.log_table import LogTable, read_log
 @click.argument("log_file")
 @click.argument("picture")
 def command(log_file: str, picture: str) -> None:
-    """Draws the losses and the test outputs of LOG_FILE against iterations into PICTURE (.png, .svg, .pdf).
+    """Draws the losses and the test outputs of LOG_FILE against iterations into PICTURE (.png,
+    .svg, .pdf).
 
     LOG_FILE is what `train` printed, caffepy's or Caffe's.
     """
@@ -25,7 +26,8 @@ def command(log_file: str, picture: str) -> None:
 def draw(log_file: str, picture: str) -> None:
     """Reads a log and writes the picture.
 
-    Raises: DataError where the log cannot be read or has no numbers, DeviceError without matplotlib.
+    Raises: DataError where the log cannot be read or has no numbers, DeviceError without
+    matplotlib.
     """
     from caffepy.engine.core.errors import DataError, DeviceError
 
@@ -36,8 +38,8 @@ def draw(log_file: str, picture: str) -> None:
         raise DataError(f"{log_file}: cannot be read: {error.strerror}.") from error
     if not table.loss.iterations and not table.test:
         raise DataError(
-            f"{log_file}: expected a training log, got no line `Iteration N, loss = x`. Give the file "
-            "that the output of `caffepy train` (stderr) was written to."
+            f"{log_file}: expected a training log, got no line `Iteration N, loss = x`. Give the "
+            "file that the output of `caffepy train` (stderr) was written to."
         )
     try:
         from matplotlib.figure import Figure
@@ -55,9 +57,9 @@ def _plot(figure: Any, table: LogTable, title: str) -> None:
     """Losses above; below, where there are any, the other test outputs."""
     losses, others = {}, {}
     for (net, name), series in table.test.items():
-        (losses if "loss" in name else others)[f"test {name}" + (f" (net {net})" if net else "")] = (
-            series
-        )
+        (losses if "loss" in name else others)[
+            f"test {name}" + (f" (net {net})" if net else "")
+        ] = series
     axes = figure.subplots(2 if others else 1, sharex=True, squeeze=False)[:, 0]
     axes[0].plot(table.loss.iterations, table.loss.numbers, label="train loss", linewidth=1)
     for label, series in losses.items():

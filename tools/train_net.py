@@ -33,7 +33,8 @@ def command(
 
     if snapshot and weights:
         raise click.UsageError(
-            "--snapshot and --weights: expected one of them, got both. A snapshot already holds weights."
+            "--snapshot and --weights: expected one of them, got both. "
+            "A snapshot already holds weights."
         )
     settings = Settings.read(solver)
     settings.param.train_state.level = level

@@ -45,12 +45,13 @@ class Layer:
     """One layer of a net.
 
     `setup` runs once, `reshape` after it and before every forward pass; `forward` fills the tops'
-    data, `backward` overwrites the diffs of those bottoms that `propagate_down` names and adds to the
-    diffs of the parameters whose `param_propagate_down` is set.
+    data, `backward` overwrites the diffs of those bottoms that `propagate_down` names and adds to
+    the diffs of the parameters whose `param_propagate_down` is set.
 
     Class attributes say how many blobs the layer takes (an int, or a range (least, most)), whether
-    missing tops are made up, whether its first top is a loss, and whether it consists of op calls only
-    (`records`): then its calls are recorded and replayed, otherwise it is called anew in each run.
+    missing tops are made up, whether its first top is a loss, and whether it consists of op calls
+    only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
+    run.
     """
 
     type: ClassVar[str]
@@ -73,7 +74,7 @@ class Layer:
     # ---- the life cycle
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        """Reads the layer's parameters and makes its learnable blobs; shapes of bottoms are known."""
+        """Reads the layer's parameters and makes its blobs; the bottoms' shapes are known."""
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         """Shapes the tops and builds the ops. Returns whether any bottom's shape is new; a layer
@@ -116,7 +117,8 @@ class Layer:
         return not (self.is_loss and bottom_index == 1)
 
     def check_blob_counts(self, bottoms: int, tops: int) -> None:
-        """Raises: NetError where the layer has another number of bottoms or tops than its type takes."""
+        """Raises: NetError where the layer has another number of bottoms or tops than its type
+        takes."""
         for kind, wanted, found in (("bottom", self.bottoms, bottoms), ("top", self.tops, tops)):
             least, most = wanted if isinstance(wanted, tuple) else (wanted, wanted)
             if found < least or (most is not None and found > most):
@@ -161,8 +163,8 @@ class Layer:
     def add_parameter(self, shape: Shape, filler: FillerParameter | None = None) -> Blob:
         """Makes the next learnable blob, filled by `filler` (zeros without one).
 
-        When the layer was given as many blobs before (by setup of a layer that is set up again), the
-        blob is kept.
+        When the layer was given as many blobs before (by setup of a layer that is set up again),
+        the blob is kept.
         """
         index = len(self.blobs)
         blob = Blob(f"{self.name}.{index}", shape, self.ops.dtype)
@@ -188,7 +190,8 @@ class Layer:
         return None
 
     def canonical_axis(self, axis: int, blob: Blob, field_name: str = "axis") -> int:
-        """`axis`, negative ones counted from the end. Raises: ShapeError where blob has no such axis."""
+        """`axis`, negative ones counted from the end. Raises: ShapeError where blob has no such
+        axis."""
         if not -blob.num_axes <= axis < blob.num_axes:
             self.shape_error(
                 f"{field_name} {axis} does not exist in '{blob.name}'",
@@ -207,8 +210,8 @@ class Layer:
         raise NetError(f"{self.where}: {message}")
 
     def find_file(self, name: str, what: str) -> Path:
-        """The file or folder that a prototxt calls `name`: in the first of the context's folders that
-        has it. what: where it is named (`data_param.source`). Raises: DataError.
+        """The file or folder that a prototxt calls `name`: in the first of the context's folders
+        that has it. what: where it is named (`data_param.source`). Raises: DataError.
         """
         folders = self.context.folders or (Path(),)
         for folder in folders if name else ():
@@ -216,8 +219,8 @@ class Layer:
                 return folder / name
         tried = ", ".join(f"'{folder.resolve()}'" for folder in folders)
         raise DataError(
-            f"{self.where}: {what}: expected an existing file or folder, got '{name}', which is not in "
-            f"{tried}. Fix the path, or start in the folder that it is relative to."
+            f"{self.where}: {what}: expected an existing file or folder, got '{name}', which "
+            f"is not in {tried}. Fix the path, or start in the folder that it is relative to."
         )
 
     def spanned(self, blob: Blob, axis: int, num_axes: int) -> Shape:

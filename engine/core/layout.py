@@ -32,7 +32,7 @@ class Layout(Protocol):
         """
 
     def elements(self, buffer: Buffer) -> np.ndarray:
-        """All elements of `buffer`, padding included, as one flat array: for elementwise updates."""
+        """All elements of `buffer`, padding included, as one flat array for elementwise work."""
 
 
 class PlainLayout:

@@ -1,6 +1,7 @@
-"""Log lines in the classic form of Google's glog, as Caffe prints them and its log parsers read them.
+"""Log lines in the classic form of Google's glog, as Caffe prints them and its log parsers read
+them.
 
-    Immdd hh:mm:ss.uuuuuu pid file:line] message
+Immdd hh:mm:ss.uuuuuu pid file:line] message
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class GlogFormatter(logging.Formatter):
 
 
 def start(level: int = logging.INFO) -> None:
-    """Sends log lines to stderr. Without this call (the library's use) nothing is printed but warnings."""
+    """Sends log lines to stderr. Without this call (the library's use) nothing is printed but
+    warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(GlogFormatter())
     _logger.handlers[:] = [handler]

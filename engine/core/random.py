@@ -12,7 +12,8 @@ import numpy as np
 
 
 class Counter:
-    """How often a layer ran forward: the position of its random numbers. Ops hold the object, so that
+    """How often a layer ran forward: the position of its random numbers. Ops hold the object, so
+    that
     a recorded step sees the count of the pass it runs in."""
 
     __slots__ = ("value",)
@@ -24,9 +25,9 @@ class Counter:
 class Stream:
     """The random numbers of one purpose in one layer.
 
-    The Philox key is the blake2b hash of (seed, layer, purpose, rank); `position` (the layer's count
-    of forward passes, or an epoch) stands in the third word of the 256-bit counter, and words are
-    numbered by the first. Only raw words are taken from numpy, whose distributions may change
+    The Philox key is the blake2b hash of (seed, layer, purpose, rank); `position` (the layer's
+    count of forward passes, or an epoch) stands in the third word of the 256-bit counter, and words
+    are numbered by the first. Only raw words are taken from numpy, whose distributions may change
     between versions; numpy counts up before it draws, so block 0 belongs to counter 1.
     """
 
@@ -51,7 +52,7 @@ class Stream:
         """(count, 4) uint64: the words at position 0 by fours, from four number `first` on; for
         things that are numbered, such as the samples of a data set."""
         counter = np.array([first, 0, 0, 0], np.uint64)
-        words = np.random.Philox(key=self._key, counter=counter).random_raw(4 * count)
+        words: np.ndarray = np.random.Philox(key=self._key, counter=counter).random_raw(4 * count)
         return words.reshape(count, 4)
 
     def halves(self, position: int, count: int) -> np.ndarray:

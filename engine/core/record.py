@@ -47,10 +47,10 @@ class Recorder:
 def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], F]:
     """Decorates an op's method: its calls run as Steps, and are recorded while a recorder is set.
 
-    reads, writes, adds: names of the arguments that are read, overwritten and accumulated into. Each
-    argument is a Value, a sequence of Values or None. The op has an attribute `ops`, the backend,
-    whose `recorder` says whether to record. The decorated method has these names as its attribute
-    `step_arguments`.
+    reads, writes, adds: names of the arguments that are read, overwritten and accumulated into.
+    Each argument is a Value, a sequence of Values or None. The op has an attribute `ops`, the
+    backend, whose `recorder` says whether to record. The decorated method has these names as its
+    attribute `step_arguments`.
     """
 
     def decorate(method: F) -> F:

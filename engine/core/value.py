@@ -14,7 +14,8 @@ Shape = tuple[int, ...]
 
 
 class Epoch:
-    """Counts the shape changes among the values of one net; a recorded Program is valid for one count."""
+    """Counts the shape changes among the values of one net; a recorded Program is valid for one
+    count."""
 
     __slots__ = ("count",)
 
@@ -25,8 +26,9 @@ class Epoch:
 class _Owner:
     """Keeps plain memory alive behind a leased array.
 
-    numpy lets views skip to the owner of their memory. An array made from this object has a base that
-    is no array, so views stop at it, and a weak reference to it tells whether any view still lives.
+    numpy lets views skip to the owner of their memory. An array made from this object has a base
+    that is no array, so views stop at it, and a weak reference to it tells whether any view still
+    lives.
     """
 
     __slots__ = ("__array_interface__", "_memory")
@@ -77,7 +79,8 @@ class _Storage:
         return True
 
     def reserve_plain(self, count: int) -> np.ndarray:
-        """Plain memory for at least `count` elements; what was in it stays where it was, zeros follow."""
+        """Plain memory for at least `count` elements; what was in it stays where it was, zeros
+        follow."""
         old = self.plain
         if old is None or old.size < count:
             self.plain = np.empty(count, self.dtype)
@@ -104,8 +107,8 @@ class _Storage:
 class Value:
     """One array of a blob: a shape and a dtype, and memory that is reached by naming a layout.
 
-    Copies in several layouts may exist; those that agree with the last write are fresh. `read` converts
-    at most once per write and keeps the result.
+    Copies in several layouts may exist; those that agree with the last write are fresh. `read`
+    converts at most once per write and keeps the result.
     """
 
     __slots__ = ("_epoch", "_storage", "_view", "_viewed", "shape")
@@ -152,7 +155,8 @@ class Value:
 
     @property
     def fresh_layout(self) -> Layout:
-        """The layout of the last write, in which reading costs no conversion; PLAIN where this value
+        """The layout of the last write, in which reading costs no conversion; PLAIN where this
+        value
         is leased, or an alias of another shape wrote last."""
         storage = self._storage
         written = storage.written
@@ -240,7 +244,8 @@ class Value:
         return self._copy(key)
 
     def clear(self) -> None:
-        """Makes all elements zero. Memory is touched when the value is next read, and not at all where
+        """Makes all elements zero. Memory is touched when the value is next read, and not at all
+        where
         an op writes it first: then it is not `allocated`."""
         storage = self._storage
         storage.version += 1
@@ -278,7 +283,7 @@ class Value:
             storage.fresh.clear()
 
     def move_to(self, memory: np.ndarray) -> None:
-        """Makes a flat array of `count` elements (part of an arena) the plain memory, content kept."""
+        """Makes a flat array of `count` elements (of an arena) the plain memory, content kept."""
         storage = self._storage
         if self.allocated:
             memory[:] = self.read().reshape(-1)

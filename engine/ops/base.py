@@ -1,9 +1,9 @@
 """Ops: a backend, the maker of op objects for one device.
 
-An op object is built once per shape by a layer's `reshape`: `ops.convolution(geometry)`. Its methods take
-Values, outputs included (`out=` is overwritten, `add_*=` is added to), and it owns its scratch and plans.
-The reference classes in `ops/numpy/` define each op's methods; a class of another backend has the same
-methods with the same argument names.
+An op object is built once per shape by a layer's `reshape`: `ops.convolution(geometry)`. Its
+methods take Values, outputs included (`out=` is overwritten, `add_*=` is added to), and it owns its
+scratch and plans. The reference classes in `ops/numpy/` define each op's methods; a class of
+another backend has the same methods with the same argument names.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class Op:
 T = TypeVar("T", bound=Op)
 
 
-class op(Generic[T]):  # noqa: N801 - reads as a declaration: convolution = op(Convolution)
-    """Declares an op constructor of a backend: the first class that supports the arguments is built."""
+class op(Generic[T]):
+    """Declares an op constructor of a backend: the first class that supports the arguments is
+    built."""
 
     def __init__(self, *classes: type[T]) -> None:
         self.classes = classes

@@ -1,7 +1,7 @@
 """Geometries: the shape arithmetic of ops, in Caffe's rules, without any data.
 
-A layer builds a geometry from its parameters and bottom shapes and hands it to a backend. All shapes are
-tuples of ints; N samples, C channels, then spatial axes.
+A layer builds a geometry from its parameters and bottom shapes and hands it to a backend. All
+shapes are tuples of ints; N samples, C channels, then spatial axes.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class LrnGeometry:
 
 @dataclass(frozen=True)
 class AxisGeometry:
-    """A blob seen as (outer, size, inner) around one axis or a run of axes: softmax, scale, labels."""
+    """A blob seen as (outer, size, inner) around one axis or a run of axes."""
 
     outer: int
     size: int

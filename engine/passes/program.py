@@ -13,8 +13,8 @@ from caffepy.engine.core.value import Epoch
 class Program:
     """Steps in the order they ran, grouped by the place of their layer in the run.
 
-    steps: (place, step) pairs; places count up from 0.  shape_count: the epoch in which shapes were as
-    recorded. A Program is valid while its net's epoch stands there.
+    steps: (place, step) pairs; places count up from 0.  shape_count: the epoch in which shapes were
+    as recorded. A Program is valid while its net's epoch stands there.
     """
 
     steps: Sequence[tuple[int, Step]]
@@ -29,4 +29,3 @@ class Program:
             if epoch.count != shape_count:
                 return place + 1
         return None
-

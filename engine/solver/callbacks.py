@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.scores import Output
-
-if TYPE_CHECKING:
-    from caffepy.engine.solver.solver import Solver
 
 
 @dataclass(frozen=True)
@@ -25,28 +23,40 @@ class TestResult:
     loss: float | None = None
 
 
+class Training(Protocol):
+    """What callbacks see of a solver. iteration: how many are done."""
+
+    iteration: int
+    learning_rate: float
+    losses: LossWindow
+
+    def request_stop(self) -> None: ...
+
+    def request_snapshot(self) -> None: ...
+
+
 class Callback:
     """Does nothing at each of the moments of a solver; subclasses do something at some.
 
     Any of them may call `solver.request_stop()` or `solver.request_snapshot()`.
     """
 
-    def on_start(self, solver: Solver) -> None:
+    def on_start(self, solver: Training) -> None:
         """`solve` begins."""
 
-    def on_gradients_ready(self, solver: Solver) -> None:
+    def on_gradients_ready(self, solver: Training) -> None:
         """Losses and gradients of an iteration are there; parameters are not updated yet."""
 
-    def on_updated(self, solver: Solver) -> None:
+    def on_updated(self, solver: Training) -> None:
         """An iteration is over; `solver.iteration` counts it already."""
 
-    def on_tested(self, solver: Solver, result: TestResult) -> None:
+    def on_tested(self, solver: Training, result: TestResult) -> None:
         """A test net was run."""
 
-    def on_snapshot(self, solver: Solver, weights: Path, state: Path) -> None:
+    def on_snapshot(self, solver: Training, weights: Path, state: Path) -> None:
         """A snapshot lies in these two files."""
 
-    def on_end(self, solver: Solver) -> None:
+    def on_end(self, solver: Training) -> None:
         """`solve` is done."""
 
     def state(self) -> dict[str, Any]:
@@ -68,13 +78,13 @@ class History(Callback):
     rates: dict[int, float] = field(default_factory=dict)
     tests: list[TestResult] = field(default_factory=list)
 
-    def on_gradients_ready(self, solver: Solver) -> None:
+    def on_gradients_ready(self, solver: Training) -> None:
         self.losses[solver.iteration] = solver.losses.last()
 
-    def on_updated(self, solver: Solver) -> None:
+    def on_updated(self, solver: Training) -> None:
         self.rates[solver.iteration - 1] = solver.learning_rate
 
-    def on_tested(self, solver: Solver, result: TestResult) -> None:
+    def on_tested(self, solver: Training, result: TestResult) -> None:
         self.tests.append(result)
 
 
@@ -84,7 +94,7 @@ class StopAfter(Callback):
 
     iterations: int
 
-    def on_updated(self, solver: Solver) -> None:
+    def on_updated(self, solver: Training) -> None:
         self.iterations -= 1
         if self.iterations <= 0:
             solver.request_stop()

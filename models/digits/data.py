@@ -1,4 +1,4 @@
-"""The embedded handwritten digits: 1,797 images of 8 x 8 pixels (see README.md for their origin)."""
+"""The embedded handwritten digits, 1,797 images of 8 x 8 pixels. README.md tells their origin."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ def main(folder: Path) -> int:
     if (folder / FILES[0]).is_file():  # what an earlier run left
         shutil.rmtree(folder)
     elif folder.exists():
-        sys.exit(f"{folder} exists and is not from an earlier run: remove it, or name another folder.")
+        sys.exit(
+            f"{folder} exists and is not from an earlier run: remove it, or name another folder."
+        )
     folder.mkdir(parents=True)
     for name in FILES:
         source = resources.files("caffepy.models.digits").joinpath(name)
@@ -49,7 +51,7 @@ def main(folder: Path) -> int:
 
 
 def _caffepy(folder: Path, arguments: str, log: str = "") -> str:
-    """Runs one command as a user would, showing its output, which is also kept in the file `log`."""
+    """Runs one command as a user would, shows its output, and keeps it in the file `log`."""
     print(f"\n$ caffepy {arguments}", flush=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "caffepy", *arguments.split()],
@@ -65,7 +67,9 @@ def _caffepy(folder: Path, arguments: str, log: str = "") -> str:
         print(line, end="", flush=True)
         lines.append(line)
     if process.wait():
-        sys.exit(f"caffepy {arguments.split()[0]} failed with status {process.returncode}.")
+        sys.exit(
+            f"caffepy {arguments.split(maxsplit=1)[0]} failed with status {process.returncode}."
+        )
     if log:
         (folder / log).write_text("".join(lines), encoding="utf-8")
     return "".join(lines)

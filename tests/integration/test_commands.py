@@ -59,7 +59,9 @@ def test_train_prints_what_caffe_prints(case: Path) -> None:
 
 
 def test_train_resumes_caffes_snapshot(case: Path) -> None:
-    run = caffepy(case, "train", "-solver", "solver.prototxt", "-snapshot", "snap_iter_3.solverstate")
+    run = caffepy(
+        case, "train", "-solver", "solver.prototxt", "-snapshot", "snap_iter_3.solverstate"
+    )
     assert run.returncode == 0, run.stderr
     recorded = (case / "01_train.txt").read_text()
     assert_same_messages(messages(run.stderr, "Solving"), messages(recorded, "Solving"))
@@ -83,7 +85,7 @@ def test_time_lists_every_layer(case: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, status, wanted",
+    ("arguments", "status", "wanted"),
     [
         ([], 0, "Commands:"),
         (["--help"], 0, "Commands:"),

@@ -38,12 +38,12 @@ def test_gradient_of_two_bottoms(axis: int, shape: tuple[int, ...], bottoms: lis
 
 @pytest.mark.parametrize("axes", ["axis: 3", "axis: -4", "num_axes: 3", "num_axes: -2"])
 def test_axes_that_do_not_exist_are_refused(axes: str) -> None:
-    with pytest.raises(ShapeError, match="bias_param: expected an axis from -3 to 2 and num_axes"):
+    with pytest.raises(ShapeError, match=r"axis -?\d does not exist|num_axes: expected -1 to 2"):
         make_layer(f'type: "Bias" bias_param {{ {axes} }}', [np.ones((2, 3, 2))])
 
 
 def test_sizes_must_agree() -> None:
-    with pytest.raises(ShapeError, match=r"expected the sizes \(3, 4\) of the bias from axis 1 on"):
+    with pytest.raises(ShapeError, match=r"expected the sizes \(3, 4\) from axis 1 on"):
         make_layer('type: "Bias"', [np.ones((2, 3, 5)), np.ones((3, 4))])
 
 

@@ -38,4 +38,6 @@ def test_gradient(shape: list[int], axis: int, bias: bool, transpose: bool) -> N
 
 def test_an_axis_that_does_not_exist_is_named() -> None:
     with pytest.raises(ShapeError, match=r"layer 'layer' \(InnerProduct\): axis 2 does not exist"):
-        make_layer('type: "InnerProduct" inner_product_param { num_output: 3 axis: 2 }', [np.ones((2, 3))])
+        make_layer(
+            'type: "InnerProduct" inner_product_param { num_output: 3 axis: 2 }', [np.ones((2, 3))]
+        )

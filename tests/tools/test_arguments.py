@@ -23,7 +23,7 @@ OPTIONS = option_table(command)
 
 
 @pytest.mark.parametrize(
-    "given, wanted",
+    ("given", "wanted"),
     [
         ("--solver x", "--solver x"),
         ("-solver x", "--solver x"),

@@ -32,7 +32,10 @@ def test_numbers_are_found_by_iteration_and_net() -> None:
     assert (table.rate.iterations, table.rate.numbers) == ([0], [0.02])
     assert table.train["loss"].numbers == [1.6]
     assert table.test[0, "accuracy"].numbers == [0.25]
-    assert (table.test[1, "accuracy"].iterations, table.test[1, "accuracy"].numbers) == ([4], [0.75])
+    assert (table.test[1, "accuracy"].iterations, table.test[1, "accuracy"].numbers) == (
+        [4],
+        [0.75],
+    )
 
 
 def test_a_log_that_caffe_printed_gives_what_was_recorded(golden: Path) -> None:

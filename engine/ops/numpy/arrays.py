@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Op
-
-if TYPE_CHECKING:
-    from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.ops.base import Op, Ops
 
 
 def in_place(x: Value, out: Value) -> bool:
@@ -47,10 +44,16 @@ class Scratch:
         return array
 
 
+class HostOps(Ops, Protocol):
+    """A backend on host memory, as its ops see it."""
+
+    scratch: Scratch
+
+
 class ScratchOp(Op):
     """Base of ops that use their backend's scratch."""
 
-    ops: NumpyOps
+    ops: HostOps
 
     def take(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         """An array of scratch, of the backend's dtype unless another is given."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import ConvolutionGeometry
-from caffepy.engine.ops.numpy.arrays import ScratchOp
+from caffepy.engine.ops.numpy.arrays import HostOps, ScratchOp
 from caffepy.engine.ops.numpy.im2col import Windows
-
-if TYPE_CHECKING:
-    from caffepy.engine.ops.numpy.backend import NumpyOps
 
 
 class Convolution(ScratchOp):
@@ -24,7 +20,7 @@ class Convolution(ScratchOp):
     Per chunk of samples: im2col into scratch, then one matrix product per group.
     """
 
-    def __init__(self, ops: NumpyOps, geometry: ConvolutionGeometry) -> None:
+    def __init__(self, ops: HostOps, geometry: ConvolutionGeometry) -> None:
         super().__init__(ops)
         self.geometry = geometry
         self._windows = Windows(geometry, ops.dtype.itemsize)

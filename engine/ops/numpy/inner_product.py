@@ -31,7 +31,9 @@ class InnerProduct(Op):
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
         """out: gradient of x."""
-        np.matmul(self._outputs(dy.read()), self._weights(w.read()).T, out=self._inputs(out.write()))
+        np.matmul(
+            self._outputs(dy.read()), self._weights(w.read()).T, out=self._inputs(out.write())
+        )
 
     @step(reads="dy x", adds="add_w add_b")
     def backward_params(

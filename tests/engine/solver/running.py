@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import logging
@@ -94,6 +95,7 @@ def golden_run(case: str, resume: str = "") -> Run | str:
     resume: go on from that state file, without the initial weights.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"caffepy-{case}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(CASES / case, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -105,7 +107,6 @@ def golden_run(case: str, resume: str = "") -> Run | str:
         try:
             return run_solver(settings, resume=resume or None)
         except (NetError, PrototxtError) as error:
-            shutil.rmtree(folder)
             if "not implemented" in str(error):
                 return str(error)
             raise
