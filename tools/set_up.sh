@@ -12,7 +12,12 @@ command -v "$PYTHON" >/dev/null 2>&1 ||
 "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "this Python lacks venv or pip. On Debian and Ubuntu: apt install python3-venv"
 if ! [ -x .venv/bin/python ]; then
+    rm -f .venv/installed
     "$PYTHON" -m venv .venv || fail "cannot make the virtual environment $(pwd)/.venv"
 fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" ||
-    fail "pip could not install caffepy's dependencies (see above): is a package index reachable?"
+# A finished installation is as good as new until setup.py changes: then no network is needed.
+if ! [ .venv/installed -nt setup.py ]; then
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" ||
+        fail "pip could not install caffepy's dependencies (see above): is a package index reachable?"
+    touch .venv/installed
+fi
