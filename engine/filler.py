@@ -75,7 +75,8 @@ def _positive_unitball(
     shape: Shape, filler: FillerParameter, stream: Stream, position: int
 ) -> np.ndarray:
     drawn = stream.uniform(position, math.prod(shape)).reshape(*shape[:1], -1)
-    return drawn / drawn.sum(axis=-1, keepdims=True)
+    drawn /= drawn.sum(axis=-1, keepdims=True)
+    return drawn
 
 
 def _xavier(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:

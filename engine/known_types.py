@@ -46,10 +46,14 @@ _FORK_OF = {name: fork for fork, names in _FORKS.items() for name in names.split
 def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
     """What to say of a type that is not registered: where it is known from, and what to do."""
     own = "Take the layer out, or register a layer of your own under this name."
+    if not layer_type:
+        return 'expected a `type`, got none. Write it, as in type: "Convolution".'
     if layer_type in _BVLC.split():
         return f"type '{layer_type}' is one of Caffe's, not implemented in this version. {own}"
     if layer_type in _FORK_OF:
         fork = _FORK_OF[layer_type]
         return f"type '{layer_type}' is known from the {fork} fork, not implemented. {own}"
-    remedy = did_you_mean(layer_type, registered) or f" Known types: {', '.join(registered)}."
+    known = (*registered, *_BVLC.split(), *_FORK_OF)  # nearest first to what can be had
+    remedy = did_you_mean(layer_type, registered) or did_you_mean(layer_type, known)
+    remedy = remedy or f" Use one of {', '.join(registered)}."
     return f"type '{layer_type}' does not exist.{remedy}"

@@ -8,19 +8,20 @@ from pathlib import Path
 
 from caffepy.engine import debug_info, filler
 from caffepy.engine.core import log
-from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.errors import NetError
+from caffepy.engine.core.blob import Blob, BlobShapeError
+from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.random import Counter
-from caffepy.engine.core.record import Recorder, Step
+from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.known_types import unknown_type
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameters
-from caffepy.engine.passes.program import Program
+from caffepy.engine.passes.checks import check_ran, check_range
+from caffepy.engine.passes.program import Program, host_step
 from caffepy.engine.wiring import Node, backward_needs
 from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter, NetState
+from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter, NetState, Phase
 from caffepy.proto.errors import did_you_mean, place
 from caffepy.proto.filter import filter_net
 from caffepy.proto.splits import insert_splits
@@ -75,11 +76,19 @@ class Net:
         self.debug_info: bool = self.param.debug_info
         self._unused: set[str] = set()
         self._losses: list[tuple[int, Blob, float]] = []  # place of the layer, top, weight
+        self._at_risk: list[tuple[Blob, float]] = []  # losses whose diff a backward pass overwrites
+        self._ran: set[int] = set()  # the layers whose forward pass has run
         self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
 
         for layer_param in self.param.layer:
             self._add_layer(layer_param, registry)
         self._decide_backward()
+        diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
+        self._at_risk = [
+            (blob, weight)
+            for _, blob, weight in self._losses
+            if any(blob.diff.shares_memory_with(diff) for diff in diffs)
+        ]
         self.outputs: list[str] = sorted(self._unused)
         for name in self.outputs:
             log.info(f"This network produces output {name}")
@@ -95,11 +104,11 @@ class Net:
 
     def forward(self, start: int = 0, end: int | None = None) -> None:
         """Runs the layers from index `start` to `end`, both included; the weighted sum of the
-        losses
-        among them is then in `loss`."""
-        self.passes.value += 1
+        losses among them is then in `loss`."""
         last = len(self.layers) - 1
         end = last if end is None else end
+        check_range(self.layers, "forward", start, end)
+        self.passes.value += 1
         if (start, end) != (0, last) or self.debug_info:
             for index in range(start, end + 1):
                 self._forward_layer(index)
@@ -119,11 +128,18 @@ class Net:
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
-        bottoms and
-        adds to those of parameters."""
+        bottoms and adds to those of parameters.
+
+        Raises: NetError where one of them has not run forward yet."""
         last = len(self.layers) - 1
         start = last if start is None else start
+        check_range(self.layers, "backward", end, start)
         order = range(start, end - 1, -1)
+        if len(self._ran) <= last:
+            needed = [index for index in order if self.layer_needs_backward[index]]
+            check_ran(self.layers, needed, self._ran)
+        for blob, weight in self._at_risk:
+            blob.diff.write()[...] = weight
         if (start, end) != (last, 0) or self.debug_info:
             for index in order:
                 self._backward_layer(index)
@@ -142,10 +158,19 @@ class Net:
         else:
             program.run(self.epoch)
 
+    def check_layers(self) -> None:
+        """Refuses to be run without any layer. Raises: NetError."""
+        if not self.layers:
+            raise NetError(
+                f"net '{self.name}': expected at least one layer in phase "
+                f"{Phase.Name(self.phase)}, got none. Give it layers, or correct their include "
+                "and exclude rules."
+            )
+
     def reshape(self) -> None:
         """Lets every layer shape its tops anew, after an input was reshaped."""
-        for layer, bottom, top in zip(self.layers, self.bottoms, self.tops, strict=True):
-            layer.reshape(bottom, top)
+        for index in range(len(self.layers)):
+            self._reshape_layer(index)
         self._set_loss_diffs()
 
     def forward_backward(self) -> None:
@@ -191,7 +216,8 @@ class Net:
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             raise NetError(
                 f"{place(param)}: expected no `propagate_down` or one per bottom "
-                f"({len(param.bottom)}), got {len(param.propagate_down)}."
+                f"({len(param.bottom)}), got {len(param.propagate_down)}. Give one for each, or "
+                "remove them."
             )
         layer = cls(param, self.context)
         bottom = [self._take_bottom(param, name) for name in param.bottom]
@@ -204,8 +230,11 @@ class Net:
         layer.check_blob_counts(len(bottom), len(top))
         if not layer.in_place_allowed:
             layer.refuse_in_place(bottom, top)
-        layer.setup(bottom, top)
-        layer.reshape(bottom, top)
+        try:
+            layer.setup(bottom, top)
+            layer.reshape(bottom, top)
+        except BlobShapeError as error:
+            raise ShapeError(f"{layer.where}: {error}") from None
         log.info(f"Setting up {param.name}")
         self.layers.append(layer)
         self.bottoms.append(bottom)
@@ -228,11 +257,11 @@ class Net:
         if index < len(param.bottom) and param.bottom[index] == name:
             log.info(f"{param.name} -> {name} (in-place)")
         elif name in self.blobs:
-            producers = [layer for layer in self.layers if name in layer.param.top]
+            producers = [layer.name for layer in self.layers if name in layer.param.top]
             raise NetError(
                 f"{place(param)}: top '{name}' is already produced by layer "
-                f"'{producers[0].name}'. Name one of them differently; to work in place, make "
-                f"'{name}' the bottom at the same place too."
+                f"'{(*producers, param.name)[0]}'. Name one of them differently; to work in place, "
+                f"make '{name}' the bottom at the same place too."
             )
         else:
             log.info(f"{param.name} -> {name}")
@@ -247,7 +276,7 @@ class Net:
         if len(layer.param.loss_weight) not in (0, len(layer.param.top)):
             layer.error(
                 f"expected no `loss_weight` or one per top ({len(layer.param.top)}), got "
-                f"{len(layer.param.loss_weight)}."
+                f"{len(layer.param.loss_weight)}. Give one for each, or remove them."
             )
         for index, blob in enumerate(top):
             weight = layer.loss_weight(index)
@@ -299,12 +328,22 @@ class Net:
     # ---- one layer, one recording
 
     def _forward_layer(self, index: int) -> None:
-        layer, bottom, top = self.layers[index], self.bottoms[index], self.tops[index]
         before = self.epoch.count
-        layer.reshape(bottom, top)
+        self._reshape_layer(index)
         if self.epoch.count != before:
             self._set_loss_diffs()
-        layer.forward(bottom, top)
+        self.layers[index].forward(self.bottoms[index], self.tops[index])
+        self._ran.add(index)
+
+    def _reshape_layer(self, index: int) -> None:
+        try:
+            self.layers[index].reshape(self.bottoms[index], self.tops[index])
+        except BlobShapeError as error:
+            self.layers[index].forget_shapes()
+            raise ShapeError(f"{self.layers[index].where}: {error}") from None
+        except BaseException:  # its ops are still those of the shapes before
+            self.layers[index].forget_shapes()
+            raise
 
     def _backward_layer(self, index: int) -> None:
         if self.layer_needs_backward[index]:
@@ -328,34 +367,14 @@ class Net:
         for position, index in enumerate(order):
             if self.layers[index].records:
                 run = functools.partial(run_layer, index)
-                steps += [(position, step) for step in self._recorded(run, self.layers[index].name)]
+                layer_steps = recorded(self.ops, run, self.layers[index].name)
+                steps += [(position, step) for step in layer_steps]
             elif forward or self.layer_needs_backward[index]:
-                call = self._host_step(index, functools.partial(run_layer, index), forward)
+                blobs = self.layers[index], self.bottoms[index], self.tops[index]
+                call = host_step(*blobs, functools.partial(run_layer, index), forward)
                 call()
                 steps.append((position, call))
         if forward:
             run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
-            steps += [(len(order), step) for step in self._recorded(run, "(loss)")]
+            steps += [(len(order), step) for step in recorded(self.ops, run, "(loss)")]
         return Program(steps, self.epoch.count)
-
-    def _recorded(self, run: Callable[[], None], name: str) -> list[Step]:
-        recorder = self.ops.recorder = Recorder(layer=name)
-        try:
-            run()
-        finally:
-            self.ops.recorder = None
-        return recorder.steps
-
-    def _host_step(self, index: int, run: Callable[[], None], forward: bool) -> Step:
-        """A layer with Python-side behaviour as one step: it is called anew in each run."""
-        layer, bottom, top = self.layers[index], self.bottoms[index], self.tops[index]
-        parameters = [blob.data for blob in layer.blobs]
-        if forward:
-            reads = [blob.data for blob in bottom] + parameters
-            writes, adds = [blob.data for blob in top], []
-        else:
-            reads = [blob.data for blob in (*bottom, *top)] + [blob.diff for blob in top]
-            reads += parameters
-            adds = [blob.diff for blob in layer.blobs]
-            writes = [blob.diff for blob in bottom] + adds
-        return Step(run, tuple(reads), tuple(writes), tuple(adds), layer.name, layer.type)

@@ -26,7 +26,7 @@ class BatchNormLayer(NeuronLayer):
     eps (1e-5)
 
     Raises: NetError where a `param` block gives an lr_mult other than 0; ShapeError where the
-    number of channels changes.
+    number of channels changes, or there is nothing to take statistics of.
     Source: Caffe's layer catalogue, BatchNorm; S. Ioffe and C. Szegedy, 2015.
     """
 
@@ -55,6 +55,13 @@ class BatchNormLayer(NeuronLayer):
                 f"{self.channels} channels, as when the statistics were made",
                 f"{geometry.size} in shape {bottom[0].shape}",
                 "Keep the number of channels fixed.",
+            )
+        if not bottom[0].count and not self.global_stats:
+            self.shape_error(
+                f"bottom '{bottom[0].name}'",
+                "at least 1 element per channel",
+                f"shape {bottom[0].shape}",
+                "Leave empty batches out.",
             )
         self.op = self.ops.batch_norm(geometry, param.eps, param.moving_average_fraction)
         return True

@@ -44,11 +44,13 @@ class ConvolutionLayer(Layer):
         self.dilation = self._sizes("dilation", "dilation", 1, 1)
         if param.num_output == 0:
             self.error("convolution_param.num_output: expected at least 1, got 0. Set it.")
+        if param.group == 0:
+            self.error("convolution_param.group: expected at least 1, got 0. Remove it.")
         for what, count in (
             (f"channels of '{bottom[0].name}'", self.channels),
             ("num_output", param.num_output),
         ):
-            if param.group == 0 or count % param.group:
+            if count % param.group:
                 self.shape_error(
                     what, f"a multiple of group ({param.group})", str(count), "Change group."
                 )
@@ -146,7 +148,7 @@ class ConvolutionLayer(Layer):
         else:
             self.error(
                 f"{name}: expected one number, or one for each of the {axes} spatial axes, got "
-                f"{len(given)}."
+                f"{len(given)}. Set {name} once."
             )
         if min(sizes, default=least) < least:
             self.error(

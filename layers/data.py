@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caffepy.engine.core import log
+from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.random import Stream
 from caffepy.engine.core.registry import register_layer
@@ -58,7 +59,11 @@ class DataLayer(Layer):
             skip = int(Stream(seed, self.name, "rand_skip").integers(0, 1, param.rand_skip)[0])
             log.info(f"Skipping first {skip} data points.")
         color = True if param.force_encoded_color else transformer.color
-        self._source = RecordSource(open_db(path, backend), transformer, skip, color)
+        try:
+            database = open_db(path, backend)
+        except (DataError, DeviceError) as error:
+            raise type(error)(f"{self.where}: {error}") from None
+        self._source = RecordSource(database, transformer, skip, color)
         record, shape = self._source.first_record()
         if color is not None and not record.encoded:
             log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")

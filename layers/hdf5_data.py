@@ -56,6 +56,8 @@ class HDF5DataLayer(Layer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         batch_size = self.param.hdf5_data_param.batch_size
+        if self._loaded is None:  # the pass before could not read it
+            self._load()
         outputs = []
         for blob, rows in zip(top, self._datasets, strict=True):
             blob.reshape((batch_size, *rows.shape[1:]))
@@ -104,9 +106,10 @@ class HDF5DataLayer(Layer):
         try:
             lines = source.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
             raise DataError(
                 f"{self.where}: hdf5_data_param.source: expected a text file with one path a line, "
-                f"got '{source}': {error}."
+                f"got '{source}': {reason}. Write the paths of the HDF5 files into such a list."
             ) from None
         files = [
             (line.strip(), f"'{source}', line {number}")
@@ -135,12 +138,12 @@ class HDF5DataLayer(Layer):
         index = self._place
         if shuffle:
             index = int(self._file_order.permutation(self._epoch, count)[self._place])
+        loaded, self._loaded = self._loaded, None  # until the file is there
         path = self.find_file(*self._files[index])
-        if path != self._loaded:
-            self._loaded = None
+        if path != loaded:
             self._datasets: list[Any] = []  # gone before the next file comes
             self._datasets = read_rows(path, list(self.param.top), self.ops.dtype)
-            self._loaded = path
+        self._loaded = path
         self._rows = len(self._datasets[0])
         self._order = None
         if shuffle:

@@ -43,7 +43,9 @@ class PoolingLayer(Layer):
         self.refuse_fork_fields(param, ("ceil_mode",))
         if param.pool not in (MAX, AVE, STOCHASTIC):
             name = PoolingParameter.PoolMethod.Name(param.pool)
-            self.error(f"pool: expected MAX, AVE or STOCHASTIC, got {name}, a fork's method.")
+            self.error(
+                f"pool: expected MAX, AVE or STOCHASTIC, got {name}, a fork's. Use one of these."
+            )
         if len(top) > 1 and param.pool != MAX:
             self.error("expected 1 top, got 2: only MAX has a mask. Remove the second top.")
         if param.global_pooling:

@@ -25,7 +25,8 @@ class SoftmaxWithLossLayer(LossLayer):
 
     Raises: ShapeError where the number of labels does not fit; DataError at a label that is no
     class; NetError where the labels are to get a gradient.
-    Differs: Caffe reads beyond its memory at a label that is no class.
+    Differs: Caffe reads beyond its memory at a label that is no class, and Caffe 1.0 refuses every
+    net with the second top, by a mistake in its check of loss weights.
     Source: Caffe's layer catalogue, Softmax with Loss.
     """
 

@@ -102,7 +102,9 @@ class Builder:
             earlier = frame.given.setdefault(token.text, token)
             if earlier is not token:
                 line = self._scan.line(earlier.start)
-                self._fail(token, f"'{token.text}' is given twice, first in line {line}.")
+                self._fail(
+                    token, f"'{token.text}' is given twice, first in line {line}. Remove one."
+                )
         self._at += 1
         colon = self._skip(":")
         if descriptor.message_type is not None:
@@ -131,10 +133,7 @@ class Builder:
             if not self._skip(","):
                 if self._tokens[self._at].kind == "end":
                     self._unclosed(opening, name.text)
-                self._fail(
-                    self._tokens[self._at],
-                    f"{name.text}: expected ',' or ']', got {shown(self._tokens[self._at])}.",
-                )
+                self._no_comma(name.text)
 
     def _scalar(
         self, frame: _Frame, descriptor: FieldDescriptor, repeated: bool, name: Token
@@ -167,7 +166,9 @@ class Builder:
         opening = self._tokens[self._at]
         if opening.text not in _CLOSING:
             self._fail(
-                opening, f"{descriptor.name}: expected a block {{ ... }}, got {shown(opening)}."
+                opening,
+                f"{descriptor.name}: expected a block {{ ... }}, got {shown(opening)}. Write "
+                f"{descriptor.name} {{ ... }}.",
             )
         self._at += 1
         parent = self._stack[-1]
@@ -187,14 +188,16 @@ class Builder:
     def _close(self, token: Token) -> None:
         frame = self._stack[-1]
         if frame.opening is None:
-            self._fail(token, f"{shown(token)} closes nothing: all blocks are closed already.")
+            self._fail(
+                token, f"{shown(token)} closes nothing: all blocks are closed already. Remove it."
+            )
         wanted_text = _CLOSING[frame.opening.text]
         if token.text != wanted_text:
             line = self._scan.line(frame.opening.start)
             self._fail(
                 token,
                 f"'{frame.name}' was opened with '{frame.opening.text}' in line {line}:"
-                f" expected '{wanted_text}', got '{token.text}'.",
+                f" expected '{wanted_text}', got '{token.text}'. Write '{wanted_text}'.",
             )
         self._at += 1
         self._stack.pop()
@@ -203,10 +206,7 @@ class Builder:
             self._open(descriptor, True, self._tokens[self._at], True)
             return
         if frame.in_list and not self._skip("]"):
-            self._fail(
-                self._tokens[self._at],
-                f"{frame.name}: expected ',' or ']', got {shown(self._tokens[self._at])}.",
-            )
+            self._no_comma(frame.name)
         self._separator()
 
     def _unknown(self, frame: _Frame, token: Token) -> None:
@@ -242,7 +242,9 @@ class Builder:
                 open_blocks.append(token)
             elif token.text in ("}", ">"):
                 if token.text != _CLOSING[open_blocks.pop().text]:
-                    self._fail(token, f"'{token.text}' does not fit what '{name}' has open.")
+                    self._fail(
+                        token, f"'{token.text}' does not fit what '{name}' has open. Correct it."
+                    )
                 if not open_blocks:
                     return token
 
@@ -269,6 +271,7 @@ class Builder:
         if any(token.text in _fields(f.message.DESCRIPTOR) for f in self._stack[:-1]):
             line = self._scan.line(frame.opening.start) if frame.opening else 1
             hints += f" Or is the '}}' of '{frame.name}' missing, opened in line {line}?"
+        hints = hints or " Remove it, or correct its name."
         self._fail(token, f"'{token.text}' is not a field of {kind}.{hints}")
 
     def _bad_value(
@@ -283,7 +286,7 @@ class Builder:
             remedy = f"The value of {descriptor.name} seems to be missing."
         elif value.text in _CLOSING:
             remedy = f"{descriptor.name} is no block."
-        self._fail(first, f"{what}. {remedy}".rstrip())
+        self._fail(first, f"{what}. {remedy or 'Correct it.'}")
 
     def _no_colon(self, descriptor: FieldDescriptor, name: Token) -> NoReturn:
         token = self._tokens[self._at]
@@ -294,17 +297,33 @@ class Builder:
 
     def _unexpected(self, token: Token) -> NoReturn:
         if token.kind == "open_string":
-            self._fail(token, f"the string {shown(token)} is not closed on its line.")
+            self._fail(
+                token, f"the string {shown(token)} is not closed on its line. End it with a quote."
+            )
         if self._scan.text.startswith("//", token.start):
             self._fail(token, "expected a field name, got '//'. A comment starts with '#'.")
         if token.kind == "bad":
             code = f"U+{ord(token.text):04X}"
-            self._fail(token, f"expected a field name or value, got {token.text!r} ({code}).")
-        self._fail(token, f"expected a field name, got {shown(token)}.")
+            self._fail(
+                token, f"expected a field name or value, got {token.text!r} ({code}). Remove it."
+            )
+        if self._scan.text.lstrip()[:1] in ("<", "{"):
+            self._fail(
+                token,
+                f"expected a field name, got {shown(token)}. The file looks like HTML or JSON: "
+                "fetch it again, or give a prototxt.",
+            )
+        self._fail(token, f"expected a field name, got {shown(token)}. Remove or complete it.")
+
+    def _no_comma(self, name: str) -> NoReturn:
+        token = self._tokens[self._at]
+        self._fail(token, f"{name}: expected ',' or ']', got {shown(token)}. Put one there.")
 
     def _unclosed(self, opening: Token | None, name: str) -> NoReturn:
         assert opening is not None
-        self._fail(opening, f"the '{opening.text}' of '{name}' is not closed by the end of file.")
+        self._fail(
+            opening, f"the '{opening.text}' of '{name}' is not closed by the end of file. Close it."
+        )
 
     def _fail(self, token: Token, what: str) -> NoReturn:
         raise PrototxtError(f"{self._scan.where(token.start)}: {self._in_layer()}{what}")

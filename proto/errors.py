@@ -46,6 +46,7 @@ def place(layer: pb.LayerParameter | pb.V1LayerParameter) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing where no known word is near."""
-    names = {name.removesuffix("_param"): name for name in known}  # the ending is no likeness
-    near = difflib.get_close_matches(word.removesuffix("_param"), names, n=1, cutoff=0.7)
+    # neither the ending nor the case of letters is a likeness
+    names = {name.removesuffix("_param").lower(): name for name in known}
+    near = difflib.get_close_matches(word.removesuffix("_param").lower(), names, n=1, cutoff=0.7)
     return f" Did you mean '{names[near[0]]}'?" if near else ""

@@ -65,7 +65,7 @@ def _uses(
             if bottom not in last:
                 raise PrototxtError(
                     f"{place(layer)}: bottom '{bottom}' is made by no layer before this one."
-                    + did_you_mean(bottom, last)
+                    + (did_you_mean(bottom, last) or " Add that layer, or correct the name.")
                 )
             maker[index, position] = last[bottom]
             uses[last[bottom]] += 1

@@ -39,14 +39,21 @@ def read_indexed(path: str | os.PathLike[str], message_class: type[M]) -> tuple[
         with open(path, "rb") as file:
             data = file.read()
     except FileNotFoundError:
-        raise PrototxtError(f"{source}: there is no such file.") from None
+        raise PrototxtError(f"{source}: there is no such file. Fix the path.") from None
     except IsADirectoryError:
-        raise PrototxtError(f"{source}: expected a file, got a folder.") from None
+        raise PrototxtError(
+            f"{source}: expected a prototxt file, got a folder. Name the file in it."
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise PrototxtError(f"{source}: cannot be read: {error}.") from None
+        raise PrototxtError(
+            f"{source}: cannot be read: {error}. Check the path and its rights."
+        ) from None
     scan = Scan(decode(data, source), source)
     if len(scan.tokens) == 1:
-        raise PrototxtError(f"{source}: the file is empty, or holds only comments.")
+        raise PrototxtError(
+            f"{source}: expected a prototxt, got a file that is empty or holds only comments. Fix "
+            "the path, or fill the file."
+        )
     return _build(scan, message_class)
 
 

@@ -129,7 +129,7 @@ def upgrade_inputs(net: pb.NetParameter) -> pb.NetParameter:
         if len(net.input_shape) != wanted:
             raise PrototxtError(
                 f"{place(layer)}: expected one input_shape per input, {wanted},"
-                f" got {len(net.input_shape)}."
+                f" got {len(net.input_shape)}. Give each input its shape."
             )
         layer.input_param.shape.extend(net.input_shape)
     else:

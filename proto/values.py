@@ -136,7 +136,7 @@ def _enum(field: FieldDescriptor, token: Token, negative: bool) -> int:
             number = int(name) if name.isdigit() else int(name, 16)
             if number in values.values():
                 return number
-    raise _bad(field, token, negative, did_you_mean(name.upper(), values).strip())
+    raise _bad(field, token, negative, did_you_mean(name, values).strip())
 
 
 @cache

@@ -55,9 +55,9 @@ _TEXT_BYTES = bytes(range(32, 127)) + b"\t\n\r\f"
 _SIGNATURES = (
     (b"\x89HDF\r\n", "an HDF5 file: give it a name that ends in .h5"),
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
-    (b"PK\x03\x04", "a zip archive"),
+    (b"PK\x03\x04", "a zip archive: weights of another framework, or to be unpacked first"),
     (b"\x1f\x8b", "a gzip file: unpack it first"),
-    (b"<", "a web page or XML: the download failed"),
+    (b"<", "a web page or XML: fetch the file itself"),
 )
 
 
@@ -112,13 +112,19 @@ def read(path: str | os.PathLike[str]) -> list[LayerWeights]:
         with open(path, "rb") as file:
             data = file.read()  # not mapped: a mapped file that shrinks kills the process
     except FileNotFoundError:
-        raise WeightsError(f"{source}: there is no such file.") from None
+        raise WeightsError(f"{source}: there is no such file. Fix the path.") from None
     except IsADirectoryError:
-        raise WeightsError(f"{source}: expected a file, got a folder.") from None
+        raise WeightsError(
+            f"{source}: expected a file, got a folder. Name the file in it."
+        ) from None
     except (OSError, ValueError, MemoryError) as error:
-        raise WeightsError(f"{source}: cannot be read: {error}.") from None
+        raise WeightsError(
+            f"{source}: cannot be read: {error}. Check the path and its rights."
+        ) from None
     if not data:
-        raise WeightsError(f"{source}: the file is empty.")
+        raise WeightsError(
+            f"{source}: expected a .caffemodel, got an empty file. Fix the path, or fetch it again."
+        )
     return parse(data, source)
 
 
@@ -174,7 +180,7 @@ def _decoded(data: bytes, source: str, wanted: str, decode: Callable[[Wire], T])
     except WeightsError:
         other = next((what for start, what in _SIGNATURES if data.startswith(start)), "")
         if not other and not data[:512].translate(None, _TEXT_BYTES):
-            other = "a text file: a prototxt holds no weights"
+            other = "a text file: give the binary file"
         if not other:
             raise
         raise WeightsError(f"{source}: expected {wanted}, got {other}.") from None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
@@ -14,6 +17,17 @@ from caffepy.engine.ops.onednn.library import available
 from tests.padded_ops import PaddedOps
 
 TESTS = Path(__file__).resolve().parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Skips what reads or writes a LevelDB where there is no plyvel (Python 3.13 and later)."""
+    try:
+        yield
+    except DeviceError as error:
+        if importlib.util.find_spec("plyvel") is None and "backend leveldb" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine import filler
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Layer, LayerContext
-from caffepy.engine.core.record import Recorder
+from caffepy.engine.core.record import recorded
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.gradient_check import check_gradient
 from caffepy.engine.ops.base import Ops
@@ -22,6 +22,8 @@ from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter
 
 RTOL, ATOL = 1e-4, 1e-5  # golden README: single layers against Caffe's float32
+
+Compare = Callable[[Any, Any, str], None]  # (found, expected, what)
 
 
 @dataclass
@@ -72,13 +74,7 @@ class LayerRun:
             blob.diff.write()[...] = 0
 
     def _record(self, run: Callable[[], Any]) -> None:
-        ops = self.layer.ops
-        recorder = ops.recorder = Recorder(layer=self.layer.name)
-        try:
-            run()
-        finally:
-            ops.recorder = None
-        self.replays = list(recorder.steps)
+        self.replays = recorded(self.layer.ops, run)
 
     def _replay(self) -> None:
         for step in self.replays:
@@ -130,7 +126,12 @@ def make_layer(
     return LayerRun(layer, bottom, top, phase)
 
 
-def run_golden(folder: Path, ops: Ops) -> None:
+def compare(found: Any, expected: Any, what: str, rtol: float = RTOL, atol: float = ATOL) -> None:
+    """Equal within tolerance, nan where nan is expected."""
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=what)
+
+
+def run_golden(folder: Path, ops: Ops, compare: Compare = compare) -> None:
     """Runs one case of golden/layers on a backend and compares everything that was recorded."""
     case = dict(np.load(folder / "case.npz"))
     net = text_format.Parse((folder / "net.prototxt").read_bytes(), NetParameter())
@@ -178,11 +179,6 @@ def run_golden(folder: Path, ops: Ops) -> None:
     for index, blob in enumerate(run.layer.blobs):
         if f"param_diff_{index}" in case:
             compare(blob.diff.read(), case[f"param_diff_{index}"], f"gradient of parameter {index}")
-
-
-def compare(found: Any, expected: Any, what: str, rtol: float = RTOL, atol: float = ATOL) -> None:
-    """Equal within tolerance, nan where nan is expected."""
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=what)
 
 
 def check_layer_gradient(

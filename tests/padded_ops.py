@@ -36,14 +36,15 @@ class PaddedLayout:
             n, c, h, w = plain.shape
             channels = np.full((n, buffer.shape[1] * BLOCK, h, w), POISON, plain.dtype)
             channels[:, :c] = plain
-            buffer[...] = channels.reshape(n, -1, BLOCK, h, w).transpose(0, 1, 3, 4, 2)
+            buffer[...] = channels.reshape(n, buffer.shape[1], BLOCK, h, w).transpose(0, 1, 3, 4, 2)
         else:
             buffer[1:-1] = plain.reshape(-1)
 
     def store(self, buffer: np.ndarray, plain: np.ndarray) -> None:
         if plain.ndim == 4:
             n, c, h, w = plain.shape
-            plain[...] = buffer.transpose(0, 1, 4, 2, 3).reshape(n, -1, h, w)[:, :c]
+            channels = buffer.transpose(0, 1, 4, 2, 3).reshape(n, buffer.shape[1] * BLOCK, h, w)
+            plain[...] = channels[:, :c]
         else:
             plain[...] = buffer[1:-1].reshape(plain.shape)
 

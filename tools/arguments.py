@@ -10,6 +10,8 @@ import click
 
 _TRUE = {"true", "t", "1", "yes", "y"}
 _FALSE = {"false", "f", "0", "no", "n"}
+# What scripts for Caffe say to have the log on stderr, where it goes anyway.
+_OF_GLOG = {"logtostderr", "alsologtostderr", "colorlogtostderr"}
 
 
 def option_table(command: click.Command) -> dict[str, bool]:
@@ -29,14 +31,15 @@ def normalise(argv: Sequence[str], options: Mapping[str, bool]) -> list[str]:
 
     `-name value`, `-name=value`, `--name=value`, `--name value`, `-name`, `-noname`,
     `--name=false`, `-` for `_` in names; `--flagfile FILE` reads more of them from a file, one or
-    more to a line, `#` starting a comment. What is not a known option stays, as a long one, for
-    click to judge; after `--` nothing is changed.
+    more to a line, `#` starting a comment; glog's `--logtostderr` is dropped. What is not a known
+    option stays, as a long one, for click to judge; after `--` nothing is changed.
 
     Raises: click.UsageError where a switch is given a value that is neither true nor false, or a
     flag file cannot be read.
     """
     result: list[str] = []
     waiting = list(argv)
+    flag_files: set[Path] = set()
     while waiting:
         token = waiting.pop(0)
         if token == "--":
@@ -47,7 +50,12 @@ def normalise(argv: Sequence[str], options: Mapping[str, bool]) -> list[str]:
         name, equals, value = token.partition("=")
         name = _name(name)
         if name == "flagfile":
-            waiting[:0] = _flag_file(value if equals else waiting.pop(0) if waiting else "")
+            path = Path(value if equals else waiting.pop(0) if waiting else "")
+            if path.resolve() not in flag_files:  # a file that names itself would have no end
+                waiting[:0] = _flag_file(path)
+            flag_files.add(path.resolve())
+        elif name in _OF_GLOG:
+            continue
         elif name in options:
             result.append(f"--{name}")
             if options[name]:
@@ -76,9 +84,11 @@ def _truth(name: str, value: str) -> bool:
     raise click.UsageError(f"--{name}: expected true or false, got '{value}'.")
 
 
-def _flag_file(path: str) -> list[str]:
+def _flag_file(path: Path) -> list[str]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"--flagfile '{path}': cannot be read ({error}).") from error
-    return shlex.split(text, comments=True)
+        return shlex.split(path.read_text(encoding="utf-8-sig"), comments=True)
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a quote without its end
+        reason = getattr(error, "strerror", None) or error
+        raise click.UsageError(
+            f"--flagfile '{path}': cannot be read: {reason}. Give a text file of options."
+        ) from error

@@ -87,6 +87,25 @@ def _run(arguments: list[str], debug: bool) -> int:
             traceback.print_exc()
         click.echo(f"caffepy: {error}", err=True)
         return 1
+    except MemoryError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(
+            f"caffepy: not enough memory: {error}. Use a smaller batch_size or smaller images, or "
+            "correct the sizes in the prototxt.",
+            err=True,
+        )
+        return 1
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f"'{error.filename}': " if error.filename else ""
+        click.echo(
+            f"caffepy: {where}{error.strerror or error}. Check the path, its rights and the free "
+            "space.",
+            err=True,
+        )
+        return 1
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -104,7 +123,8 @@ def _click_arguments(arguments: list[str]) -> list[str]:
     arguments."""
     place = next((i for i, token in enumerate(arguments) if token in COMMANDS), None)
     if place is None:
-        return arguments or ["--help"]
+        long = {"-help": "--help", "-version": "--version"}
+        return [long.get(token, token) for token in arguments] or ["--help"]
     name = arguments[place]
     command = caffepy.get_command(click.Context(caffepy), name)
     assert command is not None

@@ -15,11 +15,24 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class FileName(click.types.StringParamType):
+    """The name of a file, or several: not empty, as it is where a script's variable is unset."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.strip(" ,"):
+            self.fail(f"expected a file's name, got '{value}'.", param, ctx)
+        return value
+
+
 def engine_options(command: F) -> F:
     """--engine, --threads, --gpu: what a net runs on."""
     for option in (
-        click.option("--gpu", metavar="IDS", help="GPU to run on: 0, 0,1 or all."),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads. [default: all]"),
+        click.option("--gpu", metavar="IDS", help="Refused: there is no GPU engine yet."),
+        click.option(
+            "--threads", type=click.IntRange(1), metavar="N", help="CPU threads. [default: all]"
+        ),
         click.option(
             "--engine",
             type=click.Choice(["auto", "numpy", "onednn"]),
@@ -56,8 +69,8 @@ def choose_ops(engine: str, threads: int | None, gpu: str | None) -> Ops:
     return make_ops(engine, threads)
 
 
-def open_net(model: str, phase: int, level: int, stage: str, weights: str, ops: Ops) -> Net:
-    """The net of a prototxt file in a phase, with the weights of the files a,b,... ."""
+def open_net(model: str, phase: str, level: int, stage: str, weights: str, ops: Ops) -> Net:
+    """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST."""
     import caffepy.layers  # noqa: F401 - registers the layer types
     from caffepy.engine.core.registry import LAYERS
     from caffepy.engine.net import Net
@@ -70,6 +83,7 @@ def open_net(model: str, phase: int, level: int, stage: str, weights: str, ops: 
     net = Net(
         param, state, ops=ops, registry=LAYERS, folders=(Path(), Path(model).resolve().parent)
     )
+    net.check_layers()
     for path in split_list(weights):
         load_weights(net, path)
     return net

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from caffepy.proto.caffe_pb2 import Datum
 
 LOG_EVERY = 1000  # images
+MAX_LABEL = (1 << 31) - 1
 LISTED = 20  # unreadable images that are listed again at the end
 _SAME_TYPE = {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif"}
 
@@ -150,7 +151,9 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise DataError(f"{path}: the list cannot be read: {error.strerror}.") from None
+        raise DataError(
+            f"{path}: the list cannot be read: {error.strerror}. Fix the path."
+        ) from None
     entries = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -160,10 +163,10 @@ def read_list(path: Path) -> list[tuple[str, int]]:
             entries.append((name.rstrip(), int(label)))
         except ValueError:
             name = ""
-        if not name:
+        if not name or not -MAX_LABEL <= entries[-1][1] <= MAX_LABEL:
             raise DataError(
-                f"{path}:{number}: expected a file name, a blank and a whole number as label, got "
-                f"'{line.strip()}'. Fix the line."
+                f"{path}:{number}: expected a file name, a blank and a whole number as label "
+                f"(up to {MAX_LABEL}), got '{line.strip()[:100]}'. Fix the line."
             )
     if not entries:
         raise DataError(

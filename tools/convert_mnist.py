@@ -56,11 +56,12 @@ def run(
             f"{label_file}: expected {len(images)} labels, one for each image of '{image_file}', "
             f"got {len(labels)}. Give the two files that belong together."
         )
-    end = len(images) if count is None else start + count
+    count = max(0, len(images) - start) if count is None else count
+    end = start + count
     if not 0 <= start < end <= len(images):
         raise DataError(
             f"{image_file}: --start {start} --count {count}: expected a part of the {len(images)} "
-            "images, got one that they do not have. Choose a smaller one."
+            "images, got one that is empty or that they do not have. Choose another."
         )
     log.info(f"A total of {end - start} items.")
     log.info(f"Rows: {images.shape[1]} Cols: {images.shape[2]}")
@@ -90,19 +91,29 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from None
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise DataError(
+            f"{path}: cannot be read: {reason}. Fix the path, or fetch the file again."
+        ) from None
     kind = "images" if magic == IMAGE_MAGIC else "labels"
     found = int.from_bytes(data[:4], "big")
     if len(data) < 8 or found != magic:
+        remedy = (
+            "Give the images first and the labels second."
+            if found in (IMAGE_MAGIC, LABEL_MAGIC)
+            else "Fetch the file again."
+        )
         raise DataError(
             f"{path}: expected an IDX file of {kind} (magic number {magic}), got one with {found}. "
-            "Give the images first and the labels second."
+            f"{remedy}"
         )
     axes = 3 if magic == IMAGE_MAGIC else 1
     header = 4 + 4 * axes
     shape = tuple(int(size) for size in np.frombuffer(data[4:header].ljust(4 * axes, b"\0"), ">u4"))
     expected = header + int(np.prod(shape, dtype=object))
-    if len(data) != expected or not expected > header:
+    if expected == header <= len(data):
+        raise DataError(f"{path}: expected {kind}, got a file with none. Fetch it again.")
+    if len(data) != expected:
         raise DataError(
             f"{path}: expected {expected} bytes for {kind} of shape {shape}, got {len(data)}. "
             "Fetch the file again."

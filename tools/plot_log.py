@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from caffepy.tools.log_table import LogTable, read_log
+from caffepy.tools.log_table import LogTable, Series, read_log
 
 
 @click.command()
@@ -55,7 +55,8 @@ def draw(log_file: str, picture: str) -> None:
 
 def _plot(figure: Any, table: LogTable, title: str) -> None:
     """Losses above; below, where there are any, the other test outputs."""
-    losses, others = {}, {}
+    losses: dict[str, Series] = {}
+    others: dict[str, Series] = {}
     for (net, name), series in table.test.items():
         (losses if "loss" in name else others)[
             f"test {name}" + (f" (net {net})" if net else "")

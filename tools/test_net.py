@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import click
 
-from caffepy.tools.common import choose_ops, engine_options, open_net, state_options
+from caffepy.tools.common import FileName, choose_ops, engine_options, open_net, state_options
 
 
 @click.command()
-@click.option("--model", required=True, metavar="FILE", help="The net, a prototxt.")
-@click.option("--weights", required=True, metavar="A,B", help="Trained weights (.caffemodel[.h5]).")
 @click.option(
-    "--iterations", type=click.IntRange(1), default=50, help="Batches to run. [default: 50]"
+    "--model", required=True, type=FileName(), metavar="FILE", help="The net, a prototxt."
+)
+@click.option(
+    "--weights",
+    required=True,
+    type=FileName(),
+    metavar="A,B",
+    help="Trained weights (.caffemodel[.h5]).",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    metavar="N",
+    default=50,
+    help="Batches to run. [default: 50]",
 )
 @state_options
 @engine_options
@@ -21,10 +33,9 @@ def command(
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST and prints every output per batch, then the means."""
     from caffepy.engine.core import log
-    from caffepy.proto.caffe_pb2 import TEST
 
     ops = choose_ops(engine, threads, gpu)
-    net = open_net(model, TEST, level, stage, weights, ops)
+    net = open_net(model, "TEST", level, stage, weights, ops)
     try:
         log.info(f"Running for {iterations} iterations.")
         total_loss = 0.0

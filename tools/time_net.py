@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from caffepy.tools.common import choose_ops, engine_options, open_net, state_options
+from caffepy.tools.common import FileName, choose_ops, engine_options, open_net, state_options
 
 if TYPE_CHECKING:
     from caffepy.engine.net import Net
 
 
 @click.command()
-@click.option("--model", required=True, metavar="FILE", help="The net, a prototxt.")
+@click.option(
+    "--model", required=True, type=FileName(), metavar="FILE", help="The net, a prototxt."
+)
 @click.option("--weights", default="", metavar="A,B", help="Weights to time with.")
 @click.option(
-    "--iterations", type=click.IntRange(1), default=50, help="Passes to time. [default: 50]"
+    "--iterations",
+    type=click.IntRange(1),
+    metavar="N",
+    default=50,
+    help="Passes to time. [default: 50]",
 )
 @click.option(
     "--phase",
     type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
+    metavar="TRAIN|TEST",
     default="TRAIN",
     help="Phase of the net. [default: TRAIN]",
 )
@@ -34,10 +42,9 @@ def command(
 ) -> None:  # fmt: skip
     """Times every layer of a net on its own, and whole passes, in milliseconds."""
     from caffepy.engine.core import log
-    from caffepy.proto.caffe_pb2 import Phase
 
     ops = choose_ops(engine, threads, gpu)
-    net = open_net(model, Phase.Value(phase), level, stage, weights, ops)
+    net = open_net(model, phase, level, stage, weights, ops)
     try:
         log.info("Performing Forward")
         net.forward()
@@ -62,9 +69,9 @@ def _time_layers(net: Net, iterations: int) -> None:
     for iteration in range(1, iterations + 1):
         started = time.perf_counter()
         for index in range(len(net.layers)):
-            forward_ms[index] += _elapsed_ms(lambda i=index: net.forward(i, i))
+            forward_ms[index] += _elapsed_ms(functools.partial(net.forward, index, index))
         for index in reversed(range(len(net.layers))):
-            backward_ms[index] += _elapsed_ms(lambda i=index: net.backward(i, i))
+            backward_ms[index] += _elapsed_ms(functools.partial(net.backward, index, index))
         both_ms.append((time.perf_counter() - started) * 1e3)
         log.info(f"Iteration: {iteration} forward-backward time: {both_ms[-1]:g} ms.")
     log.info("Average time per layer: ")

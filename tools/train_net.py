@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import click
 
-from caffepy.tools.common import choose_ops, engine_options, split_list, state_options
+from caffepy.tools.common import FileName, choose_ops, engine_options, split_list, state_options
 
 
 @click.command()
-@click.option("--solver", required=True, metavar="FILE", help="The solver, a prototxt.")
+@click.option(
+    "--solver", required=True, type=FileName(), metavar="FILE", help="The solver, a prototxt."
+)
 @click.option("--snapshot", metavar="FILE", help="Resume from this .solverstate[.h5].")
 @click.option("--weights", default="", metavar="A,B", help="Start from these weights.")
-@click.option("--iterations", type=click.IntRange(1), help="End this run after so many iterations.")
+@click.option(
+    "--iterations", type=click.IntRange(1), metavar="N", help="End this run after N iterations."
+)
 @click.option(
     "--phase",
     type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
+    metavar="TRAIN|TEST",
     help="Accepted as Caffe accepts it: only `time` uses it.",
 )
 @state_options

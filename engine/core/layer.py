@@ -85,6 +85,10 @@ class Layer:
         self._shapes = shapes
         return True
 
+    def forget_shapes(self) -> None:
+        """Makes the next `reshape` do all its work again, after one that was refused."""
+        self._shapes = None
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         """Fills the tops' data."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -127,9 +131,13 @@ class Layer:
                     else f"at least {least}" if most is None
                     else f"{least} to {most}"
                 )  # fmt: skip
-                raise NetError(
-                    f"{self.where}: expected {expected} {kind} blob(s), got {found}. "
+                remedy = (
                     f"Give the layer that many `{kind}:` lines."
+                    if most != 0
+                    else f"Remove its `{kind}:` lines."
+                )
+                raise NetError(
+                    f"{self.where}: expected {expected} {kind} blob(s), got {found}. {remedy}"
                 )
         if self.equal_bottoms_tops and bottoms != tops:
             raise NetError(
@@ -161,11 +169,7 @@ class Layer:
         return Stream(self.context.seed, self.name, purpose, self.context.rank)
 
     def add_parameter(self, shape: Shape, filler: FillerParameter | None = None) -> Blob:
-        """Makes the next learnable blob, filled by `filler` (zeros without one).
-
-        When the layer was given as many blobs before (by setup of a layer that is set up again),
-        the blob is kept.
-        """
+        """Makes the next learnable blob, filled by `filler` (zeros without one)."""
         index = len(self.blobs)
         blob = Blob(f"{self.name}.{index}", shape, self.ops.dtype)
         self.fill(blob.data, filler or FillerParameter(), f"param{index}")
@@ -217,7 +221,8 @@ class Layer:
         for folder in folders if name else ():
             if (folder / name).exists():
                 return folder / name
-        tried = ", ".join(f"'{folder.resolve()}'" for folder in folders)
+        places = dict.fromkeys(folder.resolve() for folder in folders)
+        tried = " or ".join(f"'{folder}'" for folder in places)
         raise DataError(
             f"{self.where}: {what}: expected an existing file or folder, got '{name}', which "
             f"is not in {tried}. Fix the path, or start in the folder that it is relative to."

@@ -38,9 +38,16 @@ def class_axis(layer: Layer, scores: Blob, labels: Blob, axis: int, field_name: 
     """`axis` of the scores, negative ones counted from the end, if there is a label per position of
     the other axes.
 
-    Raises: ShapeError where there is no such axis or another number of labels.
+    Raises: ShapeError where there is no such axis, nothing in it, or another number of labels.
     """
     axis = layer.canonical_axis(axis, scores, field_name)
+    if not scores.shape[axis]:
+        layer.shape_error(
+            f"bottom '{scores.name}'",
+            f"at least 1 class in axis {axis}",
+            f"shape {scores.shape}",
+            f"Set {field_name} to the axis of the classes.",
+        )
     positions = math.prod(scores.shape[:axis]) * math.prod(scores.shape[axis + 1 :])
     if labels.count != positions:
         layer.shape_error(

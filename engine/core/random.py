@@ -61,7 +61,8 @@ class Stream:
 
     def uniform(self, position: int, count: int) -> np.ndarray:
         """(count,) float64 in [0, 1), multiples of 2^-53."""
-        return (self.words(position, count) >> np.uint64(11)) * 2.0**-53
+        uniform: np.ndarray = (self.words(position, count) >> np.uint64(11)) * 2.0**-53
+        return uniform
 
     def gaussian(self, position: int, count: int) -> np.ndarray:
         """(count,) float64 of mean 0 and deviation 1 (Box-Muller)."""

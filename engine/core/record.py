@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from caffepy.engine.core.value import Value
 
@@ -42,6 +42,22 @@ class Recorder:
 
     steps: list[Step] = field(default_factory=list)
     layer: str = ""
+
+
+class Recording(Protocol):
+    """What `recorded` needs of a backend."""
+
+    recorder: Recorder | None
+
+
+def recorded(ops: Recording, run: Callable[[], Any], layer: str = "") -> list[Step]:
+    """Calls `run`, and returns its calls of ops as steps of the layer of that name."""
+    recorder = ops.recorder = Recorder(layer=layer)
+    try:
+        run()
+    finally:
+        ops.recorder = None
+    return recorder.steps
 
 
 def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], F]:

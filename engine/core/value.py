@@ -82,13 +82,14 @@ class _Storage:
         """Plain memory for at least `count` elements; what was in it stays where it was, zeros
         follow."""
         old = self.plain
-        if old is None or old.size < count:
-            self.plain = np.empty(count, self.dtype)
-            if old is not None:
-                self.plain[: old.size] = old
-                self.plain[old.size :] = 0
-            self.root = None  # an array leased before goes on showing the old memory
-        return self.plain
+        if old is not None and old.size >= count:
+            return old
+        plain = self.plain = np.empty(count, self.dtype)
+        if old is not None:
+            plain[: old.size] = old
+            plain[old.size :] = 0
+        self.root = None  # an array leased before goes on showing the old memory
+        return plain
 
     def bring_plain(self, count: int) -> np.ndarray:
         """Plain memory holding the content, zeros where nothing was ever written."""
@@ -299,6 +300,7 @@ class Value:
     def _plain_view(self) -> np.ndarray:
         """Plain memory in this value's shape; made once per memory and shape."""
         memory = self._storage.plain
+        assert memory is not None, "callers reserve it"
         if self._view is None or self._viewed is not memory:
             self._view = memory[: self.count].reshape(self.shape)
             self._viewed = memory

@@ -61,7 +61,6 @@ class Database(ABC):
     """A database that is open for reading. Several objects may read one database at a time."""
 
     backend: ClassVar[str]
-    library_error: ClassVar[type[Exception]]
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,16 +95,12 @@ class Database(ABC):
         self._handle = None
         self._release()
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns what the library raises into a DataError."""
-        try:
-            yield
-        except self.library_error as error:
-            raise DataError(
-                f"{self.path}: the {self.backend} database is damaged: {words(error)}. Copy or "
-                "make it again."
-            ) from None
+    def damaged(self, error: Exception) -> DataError:
+        """What to raise where the library raises `error` while it reads."""
+        return DataError(
+            f"{self.path}: the {self.backend} database is damaged: {words(error)}. Copy or make it "
+            "again."
+        )
 
 
 class Cursor:
@@ -188,7 +183,8 @@ class Writer(ABC):
                     self._close()
                     self.partial.rename(self.path)
         finally:
-            self._close()
+            with contextlib.suppress(OSError, self.library_error):  # what came first is told
+                self._close()
             self._discard()
 
     @abstractmethod
@@ -292,7 +288,7 @@ def _check_place(path: Path, backend: str) -> None:
     """Refuses what is no database of this kind, before a library touches it."""
     if not path.exists():
         raise DataError(
-            f"{path}: expected a folder that holds a {backend} database, got nothing there. Fix "
+            f"{path}: expected the folder of a database ({backend}), got nothing there. Fix "
             "the path, or make the database."
         )
     if path.is_dir() and (path / _MARKS[backend]).is_file():
@@ -300,10 +296,10 @@ def _check_place(path: Path, backend: str) -> None:
     other = next(name for name in _MARKS if name != backend)
     if (path / _MARKS[other]).is_file():
         raise DataError(
-            f"{path}: expected a {backend} database, got one of {other}. Set `backend: "
+            f"{path}: expected a database of {backend}, got one of {other}. Set `backend: "
             f"{other.upper()}`, or `--backend {other}`."
         )
     raise DataError(
-        f"{path}: expected a folder that holds a {backend} database, got "
+        f"{path}: expected the folder of a database ({backend}), got "
         f"{'a folder' if path.is_dir() else 'a file'} without a {_MARKS[backend]}. Fix the path."
     )

@@ -16,7 +16,6 @@ class LevelDbDatabase(Database):
     """A LevelDB folder."""
 
     backend = "leveldb"
-    library_error = plyvel.Error
     _count: int | None = None
 
     @staticmethod
@@ -44,12 +43,15 @@ class LevelDbDatabase(Database):
 
     def _walk(self, start: bytes, part: str) -> Iterator[Any]:
         # the raw iterator: plyvel's other one stops at a damaged block without a word
-        with self._errors(), self._handle.raw_iterator(verify_checksums=True) as iterator:
-            iterator.seek(start)
-            take = getattr(iterator, part)
-            while iterator.valid():
-                yield take()
-                iterator.next()
+        try:
+            with self._handle.raw_iterator(verify_checksums=True) as iterator:
+                iterator.seek(start)
+                take = getattr(iterator, part)
+                while iterator.valid():
+                    yield take()
+                    iterator.next()
+        except plyvel.Error as error:
+            raise self.damaged(error) from None
 
 
 class LevelDbWriter(Writer):

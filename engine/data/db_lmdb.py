@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,6 @@ class LmdbDatabase(Database):
     """An LMDB folder."""
 
     backend = "lmdb"
-    library_error = lmdb.Error
 
     @staticmethod
     def open_handle(path: Path) -> Any:
@@ -53,10 +53,17 @@ class LmdbDatabase(Database):
         return self._walk(start, values=True)
 
     def _walk(self, start: bytes, values: bool) -> Iterator[Any]:
-        with self._errors(), self._handle.begin() as transaction:
-            cursor = transaction.cursor()
-            if not start or cursor.set_range(start):
-                yield from cursor.iternext(keys=True, values=values)
+        try:
+            transaction = self._handle.begin()
+            try:
+                cursor = transaction.cursor()
+                if not start or cursor.set_range(start):
+                    yield from cursor.iternext(keys=True, values=values)
+            finally:
+                with contextlib.suppress(lmdb.Error):  # the database may be closed by now
+                    transaction.abort()
+        except lmdb.Error as error:
+            raise self.damaged(error) from None
 
 
 class LmdbWriter(Writer):
@@ -89,10 +96,12 @@ class LmdbWriter(Writer):
                 environment.set_mapsize(2 * environment.info()["map_size"])
 
     def _close(self) -> None:
-        if self._environment is not None:
-            self._environment.sync(True)
-            self._environment.close()
-            self._environment = None
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            try:
+                environment.sync(True)
+            finally:
+                environment.close()
 
 
 READER, WRITER = LmdbDatabase, LmdbWriter

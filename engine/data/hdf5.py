@@ -25,10 +25,12 @@ def read_rows(path: Path, names: Sequence[str], dtype: np.dtype) -> list[np.ndar
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
+        raise DataError(f"{path}: there is no such file. Fix the path.") from None
     except OSError as error:
+        reason = "it is a folder" if path.is_dir() else " ".join(str(error).split())
         raise DataError(
-            f"{path}: expected an HDF5 file, got one that cannot be read: {error}."
+            f"{path}: expected an HDF5 file, got something that cannot be read: {reason}. Fix the "
+            "path, or make the file again."
         ) from None
     with file:
         arrays = [_read(path, file, name, dtype) for name in names]
@@ -65,5 +67,8 @@ def _read(path: Path, file: Any, name: str, dtype: np.dtype) -> np.ndarray:
         array = np.empty(dataset.shape, dtype)
         dataset.read_direct(array)  # HDF5 converts on the way: no second copy
     except (OSError, MemoryError) as error:
-        raise DataError(f"{path}: dataset '{name}' cannot be read: {error}.") from None
+        raise DataError(
+            f"{path}: dataset '{name}' cannot be read: {error}. Make the file again, or write "
+            "the samples to several smaller files."
+        ) from None
     return array

@@ -75,8 +75,15 @@ def encode(image: np.ndarray, extension: str) -> bytes:
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image in another size, bilinear."""
-    return np.asarray(opencv().resize(image, (width, height)))
+    """The image in another size, bilinear. Raises: DataError where memory does not suffice."""
+    cv2 = opencv()
+    try:
+        return np.asarray(cv2.resize(image, (width, height)))
+    except cv2.error as error:
+        raise DataError(
+            f"resizing to {height} x {width}: OpenCV cannot ({' '.join(str(error).split())}). "
+            "Choose a smaller size."
+        ) from None
 
 
 def planes(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import Database
+from caffepy.engine.files import written_whole
 from caffepy.proto.caffe_pb2 import BlobProto
 
 LOG_EVERY = 10_000  # records
@@ -49,12 +50,10 @@ def compute_mean(database: Database) -> np.ndarray:
 def write_mean(mean: np.ndarray, path: str | os.PathLike[str]) -> None:
     """Writes a mean (C, H, W) as Caffe does: a BlobProto of four old-style axes.
 
-    Raises: DataError where the file cannot be written.
+    Raises: SnapshotError where the file cannot be written; there is then none.
     """
     channels, height, width = mean.shape
     blob = BlobProto(num=1, channels=channels, height=height, width=width)
     blob.data.extend(mean.reshape(-1).tolist())
-    try:
-        Path(path).write_bytes(blob.SerializeToString())
-    except OSError as error:
-        raise DataError(f"{path}: the mean cannot be written: {error.strerror}.") from None
+    with written_whole(Path(path)) as temporary:
+        temporary.write_bytes(blob.SerializeToString())

@@ -75,8 +75,8 @@ class Transformer:
         mean = self._mean
         if mean is not None and self.param.mean_value and len(mean) not in (1, channels):
             raise DataError(
-                f"{self.where}: transform_param.mean_value: expected 1 or {channels}, the channels "
-                f"of {what}, got {len(mean)}. Give one for all channels or one for each."
+                f"{self.where}: transform_param.mean_value: expected one, or one for each of "
+                f"the {channels} channel(s) of {what}, got {len(mean)}. Correct their number."
             )
         if mean is not None and not self.param.mean_value and mean.shape != image:
             raise DataError(
@@ -189,7 +189,10 @@ def load_mean(path: Path) -> np.ndarray:
         else:
             mean = decode_blob(path.read_bytes(), str(path)).data
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the mean cannot be read: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path}: the mean cannot be read: {reason}. Make it with compute_image_mean."
+        ) from None
     if mean.ndim == 4 and len(mean) == 1:
         mean = mean[0]
     if mean.ndim != 3 or mean.dtype.kind not in "fiu":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.record import Step
 from caffepy.engine.core.value import Epoch
 
@@ -29,3 +30,19 @@ class Program:
             if epoch.count != shape_count:
                 return place + 1
         return None
+
+
+def host_step(
+    layer: Layer, bottom: Blobs, top: Blobs, run: Callable[[], None], forward: bool
+) -> Step:
+    """A layer with Python-side behaviour as one step: `run` calls it anew each time."""
+    parameters = [blob.data for blob in layer.blobs]
+    if forward:
+        reads = [blob.data for blob in bottom] + parameters
+        writes, adds = [blob.data for blob in top], []
+    else:
+        reads = [blob.data for blob in (*bottom, *top)] + [blob.diff for blob in top]
+        reads += parameters
+        adds = [blob.diff for blob in layer.blobs]
+        writes = [blob.diff for blob in bottom] + adds
+    return Step(run, tuple(reads), tuple(writes), tuple(adds), layer.name, layer.type)

@@ -4,6 +4,8 @@
     class Halving(LrPolicy):
         def rate(self, iteration): ...
 
+Differs: Caffe takes 0 for a parameter that is missing, which makes most policies constant; here a
+policy refuses to work without its parameters.
 Source: Caffe's solver documentation (SolverParameter.lr_policy).
 """
 
@@ -22,22 +24,30 @@ from caffepy.engine.solver.settings import Settings
 class LrPolicy:
     """The rate of each iteration, by the parameters of a solver.
 
-    needs: the fields without which the policy gives nonsense.
+    needs: the fields that must be given; positive: those that must be above 0.
     current_step: how often the rate has dropped; part of a solver's state.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    positive: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.param = settings.param
         self.current_step = 0
-        for field in self.needs:
-            if not getattr(self.param, field):
+        for field in (*self.needs, *self.positive):
+            if not settings.given(field):
                 settings.refuse(
                     field,
-                    f"lr_policy '{self.name}' needs it: expected a value other than 0, got "
-                    f"{'0' if settings.given(field) else 'none'}. Set it, or use another policy.",
+                    f"lr_policy '{self.name}' needs it: expected a value, got none. Set it, or use "
+                    "another policy.",
+                )
+        for field in self.positive:
+            if getattr(self.param, field) <= 0:
+                settings.refuse(
+                    field,
+                    f"lr_policy '{self.name}' needs it: expected a value above 0, got "
+                    f"{getattr(self.param, field):g}. Correct it, or use another policy.",
                 )
         if self.param.base_lr == 0:
             log.warning(f"{settings.where('base_lr')}: it is 0, so nothing will be learnt.")
@@ -93,7 +103,7 @@ class Fixed(LrPolicy):
 class Step(LrPolicy):
     """base_lr * gamma ^ floor(iteration / stepsize)"""
 
-    needs = ("stepsize", "gamma")
+    positive = ("stepsize", "gamma")
 
     def rate(self, iteration: int) -> float:
         self.current_step = iteration // self.param.stepsize
@@ -104,7 +114,7 @@ class Step(LrPolicy):
 class Exp(LrPolicy):
     """base_lr * gamma ^ iteration"""
 
-    needs = ("gamma",)
+    positive = ("gamma",)
 
     def rate(self, iteration: int) -> float:
         return as_float32(self.param.base_lr * self.param.gamma**iteration)
@@ -113,6 +123,8 @@ class Exp(LrPolicy):
 @register_policy("inv")
 class Inv(LrPolicy):
     """base_lr * (1 + gamma * iteration) ^ -power"""
+
+    needs = ("gamma", "power")
 
     def rate(self, iteration: int) -> float:
         base = 1 + self.param.gamma * iteration
@@ -123,7 +135,8 @@ class Inv(LrPolicy):
 class MultiStep(LrPolicy):
     """base_lr * gamma ^ (stepvalues passed); as in Caffe, at most one step per iteration."""
 
-    needs = ("gamma",)
+    needs = ("stepvalue",)
+    positive = ("gamma",)
 
     def rate(self, iteration: int) -> float:
         stepvalue = self.param.stepvalue
@@ -137,7 +150,8 @@ class MultiStep(LrPolicy):
 class Poly(LrPolicy):
     """base_lr * (1 - iteration / max_iter) ^ power; 0 beyond max_iter, where Caffe has nan."""
 
-    needs = ("max_iter",)
+    needs = ("power",)
+    positive = ("max_iter",)
 
     def rate(self, iteration: int) -> float:
         left = max(0.0, 1 - iteration / self.param.max_iter)
@@ -147,6 +161,8 @@ class Poly(LrPolicy):
 @register_policy("sigmoid")
 class Sigmoid(LrPolicy):
     """base_lr / (1 + exp(-gamma * (iteration - stepsize)))"""
+
+    needs = ("gamma", "stepsize")
 
     def rate(self, iteration: int) -> float:
         x = self.param.gamma * (iteration - self.param.stepsize)

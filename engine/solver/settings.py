@@ -30,7 +30,11 @@ class Settings:
     def read(path: str | os.PathLike[str]) -> Settings:
         """The solver in a prototxt file, upgraded. Raises: PrototxtError."""
         param, index = text.read_indexed(path, SolverParameter)
-        param = complete_snapshot_prefix(upgrade_solver(param), path)
+        try:
+            param = upgrade_solver(param)
+        except PrototxtError as error:
+            raise PrototxtError(f"{os.fspath(path)}: {error}") from None
+        param = complete_snapshot_prefix(param, path)
         return Settings(param, Path(path), index)
 
     @property
@@ -55,11 +59,10 @@ class Settings:
     def refuse_unknown(self, field: str, known: Iterable[str]) -> NoReturn:
         """Raises: PrototxtError where a field names something that does not exist."""
         name, known = getattr(self.param, field), sorted(known)
-        near = next((one for one in known if one.lower() == name.lower()), name)
         self.refuse(
             field,
             f"expected one of {', '.join(known)}, got '{name}'."
-            f"{did_you_mean(near, known) or ' Use one of these.'}",
+            f"{did_you_mean(name, known) or ' Use one of these.'}",
         )
 
     def check(self) -> None:
@@ -69,6 +72,9 @@ class Settings:
                 self.refuse(
                     field, f"expected at least 1, got {getattr(self.param, field)}. Leave it out."
                 )
+        for batches in self.param.test_iter:
+            if batches < 1:
+                self.refuse("test_iter", f"expected at least 1, got {batches}. Correct it.")
         if self.param.regularization_type not in ("L1", "L2"):
             self.refuse_unknown("regularization_type", ("L1", "L2"))
         if self.param.snapshot:

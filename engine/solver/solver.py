@@ -69,6 +69,8 @@ class Solver:
         log.info(f"Solver type: {param.type}")
         if honour_mode:
             _check_mode(settings, ops)
+        source = sources.train_source(settings)
+        tests = sources.test_sources(settings)
         settings.check()
         rule_class = find_rule(settings)
         self.policy = make_policy(settings)
@@ -76,7 +78,7 @@ class Solver:
         self.seed = self._choose_seed({} if state is None else state.extra)
 
         def make(source: NetSource) -> Net:
-            return make_net(
+            net = make_net(
                 source.param,
                 source.state,
                 ops=ops,
@@ -85,9 +87,9 @@ class Solver:
                 rank=rank,
                 folders=source.folders,
             )
+            net.check_layers()
+            return net
 
-        source = sources.train_source(settings)
-        tests = sources.test_sources(settings)
         log.info(f"Creating training net {source.label}")
         self.net = make(source)
         self._load_weights(self.net, True)
@@ -104,6 +106,7 @@ class Solver:
         self._stop = False
         self._snapshot_wanted = False
         self._stopped = False
+        self._tests_begun: list[dict[str, Any]] | None = None  # states before the tests that run
         self._norm = ops.sum_of_squares()
         self._norm_value = Value((), ops.dtype)
         self._display_time, self._display_iteration = time.perf_counter(), 0
@@ -122,6 +125,11 @@ class Solver:
             self.settings.check_snapshot_folder()
         for callback in self.callbacks:
             callback.on_start(self)
+        if self.param.max_iter <= self.iteration:
+            log.warning(
+                f"{self.settings.where('max_iter')}: expected more than {self.iteration}, the "
+                f"iterations done, got {self.param.max_iter}: nothing is learnt. Raise it."
+            )
         self.step(self.param.max_iter - self.iteration)
         if self.param.snapshot_after_train and not self._is_due(self.param.snapshot):
             self.snapshot()
@@ -162,9 +170,13 @@ class Solver:
 
     def test_all(self) -> None:
         """Runs every test net over its test_iter batches."""
-        for index in range(len(self.test_nets)):
-            if not self._stopped:
-                self.test(index)
+        self._tests_begun = [_net_state(net) for net in self.test_nets]
+        try:
+            for index in range(len(self.test_nets)):
+                if not self._stopped:
+                    self.test(index)
+        finally:
+            self._tests_begun = None
 
     def test(self, index: int) -> None:
         """Runs one test net over its batches and logs its mean outputs."""
@@ -319,10 +331,12 @@ class Solver:
             load_weights_list(net, paths, must_match=must_match)
 
     def _extra_state(self) -> dict[str, Any]:
-        """What exact resume needs besides iteration, weights and history."""
+        """What exact resume needs besides iteration, weights and history. A resumed run does the
+        tests of its first iteration from the beginning, also where this one is amid them."""
+        tests = self._tests_begun or [_net_state(net) for net in self.test_nets]
         return {
             "losses": self.losses.state(),
-            "nets": [_net_state(net) for net in (self.net, *self.test_nets)],
+            "nets": [_net_state(self.net), *tests],
             "callbacks": {type(one).__name__: one.state() for one in self.callbacks if one.state()},
         }
 

@@ -69,7 +69,8 @@ def test_sources(settings: Settings) -> list[NetSource]:
     if len(param.test_state) not in (0, len(named)):
         settings.refuse(
             "test_state",
-            f"expected none or one for each test net ({len(named)}), got {len(param.test_state)}.",
+            f"expected none or one for each test net ({len(named)}), got {len(param.test_state)}. "
+            "Give each its own, or remove them.",
         )
     if named and param.test_interval <= 0:
         settings.refuse(
@@ -109,6 +110,8 @@ def _source(
     folders = settings.folders
     if isinstance(given, str):
         path = find_file(given, folders)
+        if not given:
+            settings.refuse(field, "expected the path of a prototxt, got ''. Name the net's file.")
         if path is None:
             places = " or ".join(f"'{folder / given}'" for folder in dict.fromkeys(folders))
             settings.refuse(field, f"there is no file {places}. Fix the path.")

@@ -13,6 +13,7 @@ from caffepy.models.digits.data import write_lmdbs
 
 WANTED_ACCURACY = 0.97
 FILES = ("train_val.prototxt", "solver.prototxt")
+MADE = ("*_lmdb", "mean.binaryproto", "*.caffemodel", "*.solverstate", "*.log", "curves.png")
 
 
 def main(folder: Path) -> int:
@@ -20,16 +21,16 @@ def main(folder: Path) -> int:
 
     Returns the exit status: 0 where the accuracy is above WANTED_ACCURACY.
     """
-    if (folder / FILES[0]).is_file():  # what an earlier run left
+    if folder.exists():
+        if not _is_of_a_run(folder):
+            sys.exit(
+                f"{folder} exists and holds other things than a run leaves: remove it, or name "
+                "another folder."
+            )
         shutil.rmtree(folder)
-    elif folder.exists():
-        sys.exit(
-            f"{folder} exists and is not from an earlier run: remove it, or name another folder."
-        )
     folder.mkdir(parents=True)
     for name in FILES:
-        source = resources.files("caffepy.models.digits").joinpath(name)
-        (folder / name).write_bytes(source.read_bytes())
+        (folder / name).write_bytes(_embedded(name))
     print(f"Writing the handwritten digits as LMDBs to {folder}", flush=True)
     write_lmdbs(folder)
 
@@ -48,6 +49,18 @@ def main(folder: Path) -> int:
     print(f"Weights:       {weights}")
     print(f"Curves:        {folder / 'curves.png'}")
     return 0 if accuracy > WANTED_ACCURACY else 1
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a folder holds these prototxt files, and nothing that `main` does not write."""
+    return all(
+        (folder / name).is_file() and (folder / name).read_bytes() == _embedded(name)
+        for name in FILES
+    ) and all(any(path.match(made) for made in (*FILES, *MADE)) for path in folder.iterdir())
+
+
+def _embedded(name: str) -> bytes:
+    return resources.files("caffepy.models.digits").joinpath(name).read_bytes()
 
 
 def _caffepy(folder: Path, arguments: str, log: str = "") -> str:

@@ -176,6 +176,22 @@ def test_reshaping_an_input_reshapes_what_follows() -> None:
     assert net.blobs["loss"].shape == ()
 
 
+def test_a_refused_shape_is_refused_again_and_another_one_runs(ops: Ops) -> None:
+    net = make_net(TWO_LAYERS, ops=ops)
+    fill_inputs(net, 4, 0)
+    net.forward()
+    data, expected = net.blobs["data"], net.blobs["out"].data.read().copy()
+    good, content = data.shape, data.data.read().copy()
+    data.reshape((*good[:-1], good[-1] + 3))
+    for run in (net.forward, net.forward, net.reshape):
+        with pytest.raises(ShapeError, match="as when the weights were made"):
+            run()
+    data.reshape(good)
+    data.data.write()[...] = content
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["out"].data.read(), expected)
+
+
 def test_the_diff_of_a_loss_is_its_weight_after_a_reshape() -> None:
     net = make_net(TWO_LAYERS.replace('top: "loss"', 'top: "loss" loss_weight: 0.25'))
     fill_inputs(net, 2, 0)
@@ -272,6 +288,10 @@ INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { di
             'layer { name: "a" type: "ReLU" bottom: "data" top: "y" } '
             'layer { name: "b" type: "ReLU" bottom: "data" top: "y" }',
             r"layer 'b' \(ReLU\): top 'y' is already produced by layer 'a'",
+        ),
+        (
+            'layer { name: "a" type: "Slice" bottom: "data" top: "y" top: "y" }',
+            r"layer 'a' \(Slice\): top 'y' is already produced by layer 'a'",
         ),
         (
             'layer { name: "a" type: "ReLU" bottom: "data" bottom: "data" top: "y" }',

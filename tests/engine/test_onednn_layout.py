@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,6 +69,16 @@ def test_equal_descriptors_have_one_layout() -> None:
     assert layout_of(first.argument(Arg.WEIGHTS)) is layout_of(second.argument(Arg.WEIGHTS))
     other = convolution(outputs=40)
     assert layout_of(other.argument(Arg.WEIGHTS)) != layout_of(first.argument(Arg.WEIGHTS))
+
+
+def test_a_layout_goes_with_the_last_value_that_uses_it() -> None:
+    value = Value(SHAPE)
+    value.write(blocked())
+    known = weakref.ref(blocked())
+    assert known() is value.fresh_layout
+    del value
+    gc.collect()
+    assert known() is None
 
 
 def test_c_order_is_the_plain_layout() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from caffepy.engine.core.record import Recorder, Step, step
+from caffepy.engine.core.record import Recorder, Step, recorded, step
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
@@ -58,20 +58,11 @@ def full(number: float) -> Value:
     return value
 
 
-def record(ops: Ops, run: Callable[[], None], layer: str = "layer") -> list[Step]:
-    recorder = ops.recorder = Recorder(layer=layer)
-    try:
-        run()
-    finally:
-        ops.recorder = None
-    return recorder.steps
-
-
 def test_call_runs_at_once_and_is_recorded_while_a_recorder_is_set() -> None:
     ops, a, out = NumpyOps(), full(3), full(0)
     op = Weigh(ops)
     op.forward(a, out=out)
-    steps = record(ops, lambda: op.forward(a, out=out), "conv1")
+    steps = recorded(ops, lambda: op.forward(a, out=out), "conv1")
     op.forward(a, out=out)
     assert [(made.layer, made.name) for made in steps] == [("conv1", "Weigh.forward")]
     assert (out.read() == 6).all()
@@ -79,7 +70,7 @@ def test_call_runs_at_once_and_is_recorded_while_a_recorder_is_set() -> None:
 
 def test_step_names_the_values_it_reads_writes_and_adds_to() -> None:
     ops, a, b, out, add = NumpyOps(), full(1), full(2), full(0), full(0)
-    (made,) = record(ops, lambda: Weigh(ops).forward(a, [b, None], out=out, add=add))
+    (made,) = recorded(ops, lambda: Weigh(ops).forward(a, [b, None], out=out, add=add))
     assert made.reads == (a, b, add)
     assert made.writes == (out, add)
     assert made.adds == (add,)
@@ -87,14 +78,14 @@ def test_step_names_the_values_it_reads_writes_and_adds_to() -> None:
 
 def test_values_given_by_name_and_left_out_ones() -> None:
     ops, a, b, out = NumpyOps(), full(1), full(2), full(0)
-    (made,) = record(ops, lambda: Weigh(ops).forward(others=(b,), out=out, a=a))
+    (made,) = recorded(ops, lambda: Weigh(ops).forward(others=(b,), out=out, a=a))
     assert (made.reads, made.writes, made.adds) == ((a, b), (out,), ())
 
 
 def test_replay_sees_new_content_and_the_state_of_the_op() -> None:
     ops, a, out = NumpyOps(), full(3), full(0)
     op = Weigh(ops)
-    (made,) = record(ops, lambda: op.forward(a, out=out))
+    (made,) = recorded(ops, lambda: op.forward(a, out=out))
     a.write()[...] = 5
     op.factor = 10.0
     made()
@@ -103,7 +94,7 @@ def test_replay_sees_new_content_and_the_state_of_the_op() -> None:
 
 def test_replay_adds_again() -> None:
     ops, a, add = NumpyOps(), full(1), full(0)
-    (made,) = record(ops, lambda: Weigh(ops).forward(a, out=full(0), add=add))
+    (made,) = recorded(ops, lambda: Weigh(ops).forward(a, out=full(0), add=add))
     made()
     made()
     assert (add.read() == 6).all()
@@ -112,7 +103,7 @@ def test_replay_adds_again() -> None:
 @pytest.mark.parametrize("ops", [NumpyOps(), PaddedOps()])
 def test_replay_reaches_memory_that_a_value_took_later(ops: Ops) -> None:
     a, out, other = full(3), full(0), full(9)
-    (made,) = record(ops, lambda: ops.sum().forward([a, a], out=out))
+    (made,) = recorded(ops, lambda: ops.sum().forward([a, a], out=out))
     a.alias(other)
     made()
     assert (out.read() == 18).all()
@@ -120,7 +111,7 @@ def test_replay_reaches_memory_that_a_value_took_later(ops: Ops) -> None:
 
 def test_calls_within_a_step_are_part_of_it() -> None:
     ops, a, add = NumpyOps(), full(1), full(0)
-    steps = record(ops, lambda: Twice(ops).forward(a, add=add))
+    steps = recorded(ops, lambda: Twice(ops).forward(a, add=add))
     assert [made.name for made in steps] == ["Twice.forward"]
     for made in steps:
         made()
@@ -137,7 +128,7 @@ def test_recording_goes_on_after_a_step_that_fails() -> None:
 
 def test_lease_is_settled_after_each_replay() -> None:
     ops, x, y = PaddedOps(), full(-1), full(0)
-    (made,) = record(ops, lambda: ops.relu().forward(x, out=y))
+    (made,) = recorded(ops, lambda: ops.relu().forward(x, out=y))
     array = y.lease()
     x.write()[...] = 4
     made()

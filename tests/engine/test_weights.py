@@ -191,9 +191,9 @@ def test_weights_that_do_not_fit_leave_the_net_as_it_was(
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"", "the file is empty"),
+        (b"", "got an empty file"),
         (b"\x89HDF\r\n\x1a\n" + b"x" * 50, "cannot be read as HDF5"),
-        (b'name: "net" layer { }', "a prototxt holds no weights"),
+        (b'name: "net" layer { }', "a text file: give the binary file"),
     ],
 )
 def test_a_file_that_is_no_caffemodel_is_refused(

@@ -105,6 +105,12 @@ def test_changed_channels_are_refused() -> None:
         run.layer.reshape(run.bottom, run.top)
 
 
+def test_statistics_of_nothing_are_refused() -> None:
+    with pytest.raises(ShapeError, match="expected at least 1 element per channel"):
+        make_layer(layer(), [images(0, 3)])
+    assert make_layer(layer(), [images(0, 3)], phase=TEST).forward()[0].shape == (0, 3)
+
+
 def test_a_scalar_is_refused() -> None:
     with pytest.raises(ShapeError, match="expected at least 1 axis, got a scalar"):
         make_layer(layer(), [np.ones(())])

@@ -106,6 +106,17 @@ def test_another_batch_and_image_size_is_followed(ops: Ops) -> None:
     assert top.shape == (3, 2, 4, 3)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_an_empty_batch_has_an_empty_top_and_no_gradient(kernel: int, ops: Ops) -> None:
+    fields = f"num_output: 2 kernel_size: {kernel}"
+    run = make_layer(layer(fields), [images(0, 3, 5, 5)], ops=ops)
+    (top,) = run.forward()
+    run.backward()
+    assert top.shape == (0, 2, 6 - kernel, 6 - kernel)
+    assert run.bottom[0].diff.read().shape == (0, 3, 5, 5)
+    assert not any(blob.diff.read().any() for blob in run.layer.blobs)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -137,7 +148,7 @@ def test_another_batch_and_image_size_is_followed(ops: Ops) -> None:
             "num_output: 3 kernel_size: 1 group: 2",
             r"num_output: expected a multiple of group \(2\)",
         ),
-        ("num_output: 2 kernel_size: 1 group: 0", r"expected a multiple of group \(0\)"),
+        ("num_output: 2 kernel_size: 1 group: 0", "group: expected at least 1, got 0"),
         ("num_output: 2 kernel_size: 1 axis: 4", "axis 4 does not exist in 'bottom_0'"),
         (
             "num_output: 2 kernel_size: 7 pad: 1",

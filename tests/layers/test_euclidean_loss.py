@@ -28,6 +28,12 @@ def test_gradient(shapes: list[tuple[int, ...]], bottoms: list[int]) -> None:
     )
 
 
+def test_no_samples_have_no_loss(ops: Ops) -> None:
+    run = make_layer('type: "EuclideanLoss"', [np.ones((0, 3))] * 2, ops=ops)
+    assert run.forward()[0] == 0
+    run.backward()
+
+
 def test_force_backward_reaches_both_bottoms() -> None:
     layer = make_layer('type: "EuclideanLoss"', [np.ones((2, 3))] * 2).layer
     assert layer.allow_force_backward(0)

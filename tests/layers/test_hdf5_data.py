@@ -148,6 +148,18 @@ def test_a_later_file_of_another_shape_is_named(tmp_path: Path) -> None:
         run.layer.forward(run.bottom, run.top)
 
 
+def test_a_file_that_went_away_is_asked_for_again_in_each_pass(tmp_path: Path) -> None:
+    write_files(tmp_path, *rows(2, 2))
+    run = layer(tmp_path)
+    assert batches(run, 1) == [0, 1]
+    (tmp_path / "1.h5").rename(tmp_path / "away.h5")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"line 2: expected an existing file.*'1\.h5'"):
+            run.layer.forward(run.bottom, run.top)
+    (tmp_path / "away.h5").rename(tmp_path / "1.h5")
+    assert batches(run, 2) == [2, 3, 0, 1]
+
+
 def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"hdf5_data_param.source: expected an existing file.*list\.txt"

@@ -135,6 +135,14 @@ def test_a_window_without_a_maximum_stays_inside_the_image(content: float) -> No
     assert run.bottom[0].diff.read().sum() == run.top[0].count
 
 
+def test_max_passes_over_nan_and_starts_from_the_lowest_float_as_in_caffe(ops: Ops) -> None:
+    image = np.full((1, 1, 2, 6), -1.0)
+    image[0, 0, 0] = [np.nan, 1, -np.inf, -np.inf, np.nan, np.nan]
+    image[0, 0, 1] = [2, np.nan, -np.inf, np.nan, -np.inf, -3]
+    (top,) = make_layer(layer("kernel_size: 2 stride: 2"), [image], ops=ops).forward()
+    np.testing.assert_array_equal(top.reshape(-1), np.float32([2, np.finfo(np.float32).min, -3]))
+
+
 def test_global_pooling_follows_the_image_size(ops: Ops) -> None:
     run = make_layer(layer("pool: AVE global_pooling: true"), [np.ones((2, 3, 4, 5))], ops=ops)
     run.bottom[0].reshape((2, 3, 6, 2))
@@ -190,6 +198,17 @@ def test_stochastic_pooling_draws_by_position(ops: Ops) -> None:
 
 def test_stochastic_pooling_sends_the_gradient_to_what_was_drawn() -> None:
     check_layer_gradient(layer("pool: STOCHASTIC kernel_size: 3 stride: 2"), [POSITIVE])
+
+
+def test_stochastic_pooling_keeps_its_draw_while_other_layers_run_forward(ops: Ops) -> None:
+    run = make_layer(layer("pool: STOCHASTIC kernel_size: 3 stride: 2"), [POSITIVE], ops=ops)
+    run.forward()
+    run.top[0].diff.write()[...] = 1
+    run.backward()
+    drawn = run.bottom[0].diff.read().copy()
+    run.layer.context.passes.value += 1  # a partial pass over the layers behind
+    run.backward()
+    np.testing.assert_array_equal(run.bottom[0].diff.read(), drawn)
 
 
 # ---- refusals

@@ -38,6 +38,13 @@ def test_works_in_place(ops: Ops) -> None:
     np.testing.assert_array_equal(apart.bottom[0].diff.read(), in_place.bottom[0].diff.read())
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_an_empty_blob_stays_empty(shape: tuple[int, ...], ops: Ops) -> None:
+    run = make_layer('type: "Softmax"', [np.ones(shape)], ops=ops)
+    assert run.forward()[0].shape == shape
+    run.backward()
+
+
 def test_axis_that_does_not_exist_is_named() -> None:
     with pytest.raises(ShapeError, match=r"softmax_param.axis 1 does not exist in 'bottom_0'"):
         make_layer('type: "Softmax"', [np.ones(3)])

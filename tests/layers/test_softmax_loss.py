@@ -90,6 +90,11 @@ def test_number_of_labels_must_fit() -> None:
         _run(np.ones((2, 3, 2, 2)), [0, 1], "")
 
 
+def test_scores_of_no_class_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"expected at least 1 class in axis 1, got shape \(2, 0"):
+        _run(np.ones((2, 0)), [0, 1], "")
+
+
 def test_numbers_of_samples_must_agree() -> None:
     with pytest.raises(ShapeError, match=r"as many samples \(axis 0\)"):
         _run(np.ones((2, 3)), np.zeros((1, 2)), "")

@@ -16,7 +16,7 @@ from caffepy.engine.data.db import open_db
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.solver import Solver
-from caffepy.models.digits import data
+from caffepy.models.digits import data, run
 from caffepy.tools import compute_image_mean
 
 
@@ -74,3 +74,32 @@ def test_the_net_learns_in_a_few_iterations(folder: Path, monkeypatch: pytest.Mo
         for layer in each.layers:
             layer.close()
     assert accuracy > 0.9
+
+
+def test_a_run_replaces_what_an_earlier_one_left_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Begun(Exception):
+        """The old folder is gone."""
+
+    def begin(folder: Path) -> None:
+        raise Begun
+
+    monkeypatch.setattr(run, "write_lmdbs", begin)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train_val.prototxt").write_text('name: "mine"')
+    with pytest.raises(SystemExit, match="holds other things than a run leaves"):
+        run.main(project)
+    digits = tmp_path / "digits"
+    with pytest.raises(Begun):
+        run.main(digits)
+    (digits / "lenet_iter_1.caffemodel").touch()
+    with pytest.raises(Begun):
+        run.main(digits)
+    assert sorted(path.name for path in digits.iterdir()) == sorted(run.FILES)
+    (digits / "notes.txt").touch()
+    with pytest.raises(SystemExit, match="holds other things than a run leaves"):
+        run.main(digits)
+    assert (digits / "notes.txt").exists()
+    assert (project / "train_val.prototxt").exists()

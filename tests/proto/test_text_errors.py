@@ -28,14 +28,20 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
             "n.prototxt:2:23: layer 'conv1': 'kernal_size' is not a field of ConvolutionParameter."
             " Did you mean 'kernel_size'?",
         ),
-        ("foo_param { }", "n.prototxt:1:1: 'foo_param' is not a field of NetParameter."),
+        (
+            "foo_param { }",
+            "n.prototxt:1:1: 'foo_param' is not a field of NetParameter."
+            " Remove it, or correct its name.",
+        ),
         (
             "layer { sin_param: 3 }",
-            "n.prototxt:1:9: 'sin_param' is not a field of LayerParameter.",
+            "n.prototxt:1:9: 'sin_param' is not a field of LayerParameter."
+            " Remove it, or correct its name.",
         ),
         (
             "layer { transform_param { sin_param { } } }",
-            "n.prototxt:1:27: 'sin_param' is not a field of TransformationParameter.",
+            "n.prototxt:1:27: 'sin_param' is not a field of TransformationParameter."
+            " Remove it, or correct its name.",
         ),
         (
             "base_lr: 0.1",
@@ -49,20 +55,25 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
         ),
         (
             "layer {\n  convolution_param {\n",
-            "n.prototxt:2:21: the '{' of 'convolution_param' is not closed by the end of file.",
+            "n.prototxt:2:21: the '{' of 'convolution_param' is not closed by the end of file."
+            " Close it.",
         ),
         (
             "layer { sin_param { a { }\n",
-            "n.prototxt:1:19: the '{' of 'sin_param' is not closed by the end of file.",
+            "n.prototxt:1:19: the '{' of 'sin_param' is not closed by the end of file. Close it.",
         ),
-        ("layer { } }", "n.prototxt:1:11: '}' closes nothing: all blocks are closed already."),
+        (
+            "layer { } }",
+            "n.prototxt:1:11: '}' closes nothing: all blocks are closed already. Remove it.",
+        ),
         (
             "layer {\n >",
-            "n.prototxt:2:2: 'layer' was opened with '{' in line 1: expected '}', got '>'.",
+            "n.prototxt:2:2: 'layer' was opened with '{' in line 1: expected '}', got '>'."
+            " Write '}'.",
         ),
         (
             'name: "abc\nlayer { }',
-            "n.prototxt:1:7: the string '\"abc' is not closed on its line.",
+            "n.prototxt:1:7: the string '\"abc' is not closed on its line. End it with a quote.",
         ),
         (
             "layer { convolution_param { num_output: } }",
@@ -76,7 +87,7 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
         ),
         (
             "layer { convolution_param { num_output: 1.5 } }",
-            "n.prototxt:1:41: num_output: expected a whole number, got '1.5'.",
+            "n.prototxt:1:41: num_output: expected a whole number, got '1.5'. Correct it.",
         ),
         (
             "layer { convolution_param { num_output: -1 } }",
@@ -90,7 +101,7 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
         ),
         (
             "input_dim: [1, 2 3]",
-            "n.prototxt:1:18: input_dim: expected ',' or ']', got '3'.",
+            "n.prototxt:1:18: input_dim: expected ',' or ']', got '3'. Put one there.",
         ),
         (
             "input_dim: [1,",
@@ -99,7 +110,7 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
         ),
         (
             "input_dim: [1",
-            "n.prototxt:1:12: the '[' of 'input_dim' is not closed by the end of file.",
+            "n.prototxt:1:12: the '[' of 'input_dim' is not closed by the end of file. Close it.",
         ),
         (
             "layer { pooling_param { pool: MAXX } }",
@@ -108,7 +119,7 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
         ),
         (
             "force_backward: yes",
-            "n.prototxt:1:17: force_backward: expected true or false, got 'yes'.",
+            "n.prototxt:1:17: force_backward: expected true or false, got 'yes'. Correct it.",
         ),
         (
             "layer { type: CONVOLUTION }",
@@ -117,7 +128,7 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
         ),
         (
             "layer { loss_weight: x }",
-            "n.prototxt:1:22: loss_weight: expected a number, got 'x'.",
+            "n.prototxt:1:22: loss_weight: expected a number, got 'x'. Correct it.",
         ),
         (
             "layer { convolution_param { num_output 3 } }",
@@ -129,27 +140,35 @@ def refusal(source: bytes | str, kind=pb.NetParameter) -> str:
             "n.prototxt:1:6: expected ':' after 'name', got '{'."
             " Write 'name: ...', with a quoted string.",
         ),
-        ("layer: 3", "n.prototxt:1:8: layer: expected a block { ... }, got '3'."),
+        (
+            "layer: 3",
+            "n.prototxt:1:8: layer: expected a block { ... }, got '3'. Write layer { ... }.",
+        ),
         (
             "name: 'a'\nname: 'b'",
-            "n.prototxt:2:1: 'name' is given twice, first in line 1.",
+            "n.prototxt:2:1: 'name' is given twice, first in line 1. Remove one.",
         ),
         (
             "layer { name: 'a' relu_param { }\n relu_param { } }",
-            "n.prototxt:2:2: layer 'a': 'relu_param' is given twice, first in line 1.",
+            "n.prototxt:2:2: layer 'a': 'relu_param' is given twice, first in line 1. Remove one.",
         ),
         (
             "// comment\nname: 'a'",
             "n.prototxt:1:1: expected a field name, got '//'. A comment starts with '#'.",
         ),
-        ("{{ name }}", "n.prototxt:1:1: expected a field name, got '{'."),
+        (
+            "{{ name }}",
+            "n.prototxt:1:1: expected a field name, got '{'."
+            " The file looks like HTML or JSON: fetch it again, or give a prototxt.",
+        ),
         (
             "name: 'a' \u00a0",
-            "n.prototxt:1:11: expected a field name or value, got '\\xa0' (U+00A0).",
+            "n.prototxt:1:11: expected a field name or value, got '\\xa0' (U+00A0). Remove it.",
         ),
         (
             "layer { source_line: 3 }",
-            "n.prototxt:1:9: 'source_line' is not a field of LayerParameter.",
+            "n.prototxt:1:9: 'source_line' is not a field of LayerParameter."
+            " Remove it, or correct its name.",
         ),
     ],
 )
@@ -184,12 +203,15 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
             text.read(path, pb.NetParameter)
         return str(error.value).removeprefix(str(path))
 
-    assert message(tmp_path / "none.prototxt") == ": there is no such file."
-    assert message(tmp_path) == ": expected a file, got a folder."
+    assert message(tmp_path / "none.prototxt") == ": there is no such file. Fix the path."
+    assert message(tmp_path) == ": expected a prototxt file, got a folder. Name the file in it."
     assert message("a\0b").startswith(": cannot be read: ")
     file = tmp_path / "net.prototxt"
     file.write_text("# nothing\n")
-    assert message(file) == ": the file is empty, or holds only comments."
+    assert message(file) == (
+        ": expected a prototxt, got a file that is empty or holds only comments. Fix the path, or"
+        " fill the file."
+    )
     file.write_bytes(
         pb.NetParameter(name="x", layer=[pb.LayerParameter(phase=0)]).SerializeToString()
     )

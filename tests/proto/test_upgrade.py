@@ -115,7 +115,8 @@ def test_a_batch_norm_with_other_than_three_params_is_left_alone():
         ),
         (
             'input: "a" input: "b" input_shape { dim: 1 }',
-            "layer 'input' (Input): expected one input_shape per input, 2, got 1.",
+            "layer 'input' (Input): expected one input_shape per input, 2, got 1."
+            " Give each input its shape.",
         ),
         (
             'layer { name: "x" type: "ReLU" }\nlayers { name: "y" type: RELU }',

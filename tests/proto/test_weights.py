@@ -273,10 +273,10 @@ def test_damaged_files_are_refused_with_byte_and_layer(data, message):
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b'name: "LeNet"\nlayer {\n', "a text file: a prototxt holds no weights"),
+        (b'name: "LeNet"\nlayer {\n', "a text file: give the binary file"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file: give it a name that ends in .h5"),
-        (b"PK\x03\x04\0\0", "a zip archive"),
-        (b"<!DOCTYPE html>", "a web page or XML: the download failed"),
+        (b"PK\x03\x04\0\0", "a zip archive: weights of another framework, or to be unpacked first"),
+        (b"<!DOCTYPE html>", "a web page or XML: fetch the file itself"),
         (
             b"version https://git-lfs.github.com/spec/v1\n",
             "a Git LFS pointer: fetch the file itself with 'git lfs pull'",
@@ -293,10 +293,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
             read(path)
         return str(error.value).removeprefix(str(path))
 
-    assert message(tmp_path / "none") == ": there is no such file."
-    assert message(tmp_path) == ": expected a file, got a folder."
+    assert message(tmp_path / "none") == ": there is no such file. Fix the path."
+    assert message(tmp_path) == ": expected a file, got a folder. Name the file in it."
     (tmp_path / "empty").touch()
-    assert message(tmp_path / "empty") == ": the file is empty."
+    assert message(tmp_path / "empty").startswith(": expected a .caffemodel, got an empty file.")
 
 
 # Robustness.

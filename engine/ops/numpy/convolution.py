@@ -34,7 +34,7 @@ class Convolution(ScratchOp):
         if self._windows.pointwise:
             np.matmul(weights, self._grouped(source), out=self._grouped(target))
             if bias is not None:
-                y = target.reshape(*target.shape[:2], -1)
+                y = target.reshape(*target.shape[:2], self._windows.places)
                 y += bias
             return
         for chunk in self._chunks():
@@ -71,7 +71,8 @@ class Convolution(ScratchOp):
         gradient = dy.read()
         if add_b is not None:
             bias = add_b.modify().reshape(-1)
-            bias += gradient.reshape(*gradient.shape[:2], -1).sum(axis=2).sum(axis=0)
+            pixels = gradient.reshape(*gradient.shape[:2], self._windows.places)
+            bias += pixels.sum(axis=2).sum(axis=0)
         if add_w is None:
             return
         weights = self._weights(add_w.modify())
@@ -104,10 +105,10 @@ class Convolution(ScratchOp):
         return w.reshape(self.geometry.group, self.geometry.num_output // self.geometry.group, -1)
 
     def _grouped(self, blob: np.ndarray) -> np.ndarray:
-        """(N, group, channels / group, pixels)"""
+        """(N, group, channels / group, pixels), where input and output have as many pixels"""
         count, channels = blob.shape[:2]
         group = self.geometry.group
-        return blob.reshape(count, group, channels // group, -1)
+        return blob.reshape(count, group, channels // group, self._windows.places)
 
     def _to_samples(self, outputs: np.ndarray, y: np.ndarray) -> None:
         """Copies (group, O / group, out * samples) to y: (samples, O, *out)."""

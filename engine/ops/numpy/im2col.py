@@ -43,7 +43,7 @@ class Windows:
         )
         one = max(1, self.channels * math.prod(geometry.kernel) * self.places * itemsize)
         many = max(RUN, COLUMN_BYTES // one)
-        self.samples = min(count, many) if RUN * one <= MOST_COLUMN_BYTES else 1
+        self.samples = max(1, min(count, many)) if RUN * one <= MOST_COLUMN_BYTES else 1
 
     def padded_shape(self, samples: int) -> Shape:
         """(C, *padded, samples): the scratch that `gather` and `scatter` take as `padded`."""

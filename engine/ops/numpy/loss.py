@@ -10,7 +10,7 @@ from caffepy.engine.ops.base import Op, Ops
 
 
 class EuclideanLoss(Op):
-    """sum((a - b)^2) / (2 N)."""
+    """sum((a - b)^2) / (2 N); 0 for no samples."""
 
     def __init__(self, ops: Ops, samples: int) -> None:
         """samples: N."""
@@ -21,7 +21,7 @@ class EuclideanLoss(Op):
     def forward(self, a: Value, b: Value, *, out: Value) -> None:
         """a, b: of as many elements.  out: the loss, a scalar."""
         difference = a.read().reshape(-1) - b.read().reshape(-1)
-        out.write()[...] = np.dot(difference, difference) / (2 * self.samples)
+        out.write()[...] = np.dot(difference, difference) / (2 * self.samples or 1)
 
     @step(reads="a b dloss", writes="out_a out_b")
     def backward(
@@ -36,7 +36,7 @@ class EuclideanLoss(Op):
         """dloss: the gradient of the loss, a scalar: its weight.  out_a, out_b: gradients of a and
         b, (a - b) / N and its negative, weighted."""
         difference = a.read().reshape(-1) - b.read().reshape(-1)
-        weight = dloss.read() / self.samples
+        weight = dloss.read() / (self.samples or 1)
         for out, sign in ((out_a, 1), (out_b, -1)):
             if out is not None:
                 np.multiply(difference, sign * weight, out=out.write().reshape(-1))

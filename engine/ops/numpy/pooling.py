@@ -12,13 +12,15 @@ from caffepy.engine.ops.geometry import PoolingGeometry
 from caffepy.engine.ops.numpy.arrays import ScratchOp
 from caffepy.engine.ops.numpy.planes import PlaneWindows
 
+LOWEST = np.finfo(np.float32).min  # what Caffe's maximum starts from, in double precision too
+
 
 class Pooling(ScratchOp):
     """The maximum or the mean of each window; geometry.method is "MAX" or "AVE".
 
-    x: geometry.shape.  y: geometry.out_shape. MAX leaves padding out, and its first maximum in row
-    order wins; AVE counts padding as zeros, and divides by the window's part inside the padded
-    image.
+    x: geometry.shape.  y: geometry.out_shape. MAX leaves padding and nan out, and its first maximum
+    in row order wins; a window without a number above -FLT_MAX gives that. AVE counts padding as
+    zeros, and divides by the window's part inside the padded image.
     """
 
     def __init__(self, ops: Ops, geometry: PoolingGeometry) -> None:
@@ -42,7 +44,8 @@ class Pooling(ScratchOp):
                 target[chunk] /= self._areas
             elif places is None:
                 padded = windows.padded(source[chunk], -np.inf, scratch)
-                windows.fold(np.maximum, padded, target[chunk], scratch)
+                windows.fold(np.fmax, padded, target[chunk], scratch)
+                np.fmax(target[chunk], LOWEST, out=target[chunk])
             else:
                 places[chunk] = self._find_maxima(source[chunk], target[chunk])
 
@@ -74,6 +77,7 @@ class Pooling(ScratchOp):
         """
         windows, geometry = self._windows, self.geometry
         padded = windows.padded(image, -np.inf, self.ops.scratch)
+        padded = np.fmax(padded, LOWEST, out=self.take("numbers", padded.shape))
         best = self.take("best", (*padded.shape[:2], maxima.shape[2]))
         columns = self._first_along(1, padded, best)
         rows = self._first_along(0, best, maxima)
@@ -120,11 +124,13 @@ class StochasticPooling(ScratchOp):
         self.geometry = geometry
         self.stream = stream
         self.passes = passes
+        self._drawn_at = 0  # the position of the last forward pass
         self._windows = PlaneWindows(geometry)
 
     @step(reads="x", writes="out")
     def forward_train(self, x: Value, *, out: Value) -> None:
         """out: y, drawn."""
+        self._drawn_at = self.passes.value
         windows = self._windows
         source, target = windows.planes(x.read()), windows.planes(out.write())
         shares, scratch = self._shares(target.shape), self.ops.scratch
@@ -152,7 +158,7 @@ class StochasticPooling(ScratchOp):
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
-        """out: gradient of x after forward_train in the same pass."""
+        """out: gradient of x, through what the last forward_train drew."""
         windows = self._windows
         gradient, target = windows.planes(dy.read()), windows.planes(out.write())
         source = windows.planes(x.read())
@@ -175,7 +181,7 @@ class StochasticPooling(ScratchOp):
 
     def _shares(self, shape: tuple[int, ...]) -> np.ndarray:
         """What part of its sum each window must reach, in (0, 1]."""
-        halves = self.stream.halves(self.passes.value, int(np.prod(shape)))
+        halves = self.stream.halves(self._drawn_at, int(np.prod(shape)))
         return ((halves + 1.0) * 2.0**-32).astype(self.ops.dtype).reshape(shape)
 
     def _draw(self, padded: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ SMALLEST = np.finfo(np.float32).tiny  # Caffe's FLT_MIN: keeps the logarithm of 
 def softmax(x: np.ndarray, out: np.ndarray) -> None:
     """exp(x) / sum(exp(x)) along axis 1 of (outer, size, inner); the largest x is taken off
     first."""
-    np.subtract(x, x.max(axis=1, keepdims=True), out=out)
+    np.subtract(x, x.max(axis=1, keepdims=True, initial=-np.inf), out=out)
     np.exp(out, out=out)
     out /= out.sum(axis=1, keepdims=True)
 

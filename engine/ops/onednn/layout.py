@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from caffepy.engine.ops.onednn.binding import (
 class BlockedLayout:
     """Float32 memory as a memory descriptor says; buffers are flat arrays, padding included.
 
-    Made by `layout_of` only, which keeps one object per descriptor, so that layouts are equal
+    Made by `layout_of` only, which knows one object per descriptor, so that layouts are equal
     exactly when they are the same object. Padding is zero in a new buffer, and primitives write
     zeros there.
 
@@ -84,7 +85,7 @@ class _Copy:
             self._execution.release()
 
 
-_known: dict[tuple[int, ...], list[BlockedLayout]] = {}
+_known: weakref.WeakSet[BlockedLayout] = weakref.WeakSet()  # a net may see shapes without end
 _knowing = threading.Lock()
 
 
@@ -97,9 +98,13 @@ def layout_of(descriptor: Descriptor, plain: Descriptor | None = None) -> Layout
     if descriptor.equals(plain):
         return PLAIN
     with _knowing:
-        layouts = _known.setdefault(descriptor.dims, [])
-        for layout in layouts:
-            if layout.descriptor.equals(descriptor) and layout.plain.equals(plain):
+        for layout in _known:
+            if (
+                layout.dims == descriptor.dims
+                and layout.descriptor.equals(descriptor)
+                and layout.plain.equals(plain)
+            ):
                 return layout
-        layouts.append(BlockedLayout(descriptor, plain))
-        return layouts[-1]
+        layout = BlockedLayout(descriptor, plain)
+        _known.add(layout)
+        return layout

@@ -133,10 +133,11 @@ def find_rule(settings: Settings) -> type[UpdateRule]:
     if name in CAFFE_TYPES and name not in _rules:
         settings.refuse(
             "type",
-            f"solver type '{name}' is not implemented yet. Known types are {_list(_rules)}.",
+            f"expected {_list(_rules)}, got '{name}', one of Caffe's that is not implemented yet. "
+            f"Use {_list(_rules)}.",
         )
     if name not in _rules:
-        settings.refuse_unknown("type", _rules)
+        settings.refuse_unknown("type", {*_rules, *CAFFE_TYPES})
     _rules[name].check(settings)
     return _rules[name]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from caffepy.engine.core.errors import DataError, DeviceError
@@ -98,6 +99,34 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path, backend: str) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_a_disk_that_fails_when_the_database_is_closed_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        """An environment whose file does not reach the disk."""
+
+        closed = False
+
+        def sync(self, force: bool) -> None:
+            raise lmdb.DiskError("no space left")
+
+        def close(self) -> None:
+            self.closed = True
+
+    def fill() -> None:
+        with create_db(tmp_path / "db", "lmdb") as writer:
+            assert isinstance(writer, db_lmdb.LmdbWriter)
+            writer._environment.close()
+            writer._environment = environment
+
+    environment = Failing()
+    monkeypatch.setattr(db_lmdb.LmdbWriter, "_write", lambda self, records: None)
+    with pytest.raises(DataError, match="db: the lmdb database cannot be written: no space left"):
+        fill()
+    assert environment.closed
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_existing_place_is_not_overwritten(tmp_path: Path, backend: str) -> None:
     with pytest.raises(DataError, match="got one that exists"):
@@ -158,11 +187,11 @@ def test_a_damaged_leveldb_is_refused(tmp_path: Path, golden: Path) -> None:
 def test_a_leveldb_of_caffe_is_read(tmp_path: Path, golden: Path, name: str) -> None:
     path = shutil.copytree(golden / "formats" / "db" / name, tmp_path / name)
     database = open_db(path, "leveldb")
-    lmdb = open_db(golden / "formats" / "db" / "gray_lmdb", "lmdb")
-    assert list(database.records()) == list(lmdb.records())
-    assert database.count == lmdb.count == 20
+    other = open_db(golden / "formats" / "db" / "gray_lmdb", "lmdb")
+    assert list(database.records()) == list(other.records())
+    assert database.count == other.count == 20
     database.close()
-    lmdb.close()
+    other.close()
 
 
 def test_reading_an_lmdb_writes_nothing(golden: Path) -> None:

@@ -142,7 +142,7 @@ def test_contradictions_are_refused(param: str, message: str) -> None:
     ("param", "message"),
     [
         ("crop_size: 9", r"record 0: expected at least 9 x 9 pixels to crop, got 8 x 9"),
-        ("mean_value: 1 mean_value: 2", r"expected 1 or 3, the channels of record 0, got 2"),
+        ("mean_value: 1 mean_value: 2", r"expected one, or one for each of the 3"),
         (
             "",
             r"record 1: expected shape \(3, 8, 9\), that of record 0 in the same batch, got \(3, 5",

@@ -89,10 +89,10 @@ def run_solver(settings: Settings, *, ops: Ops | None = None, **options: Any) ->
 
 
 @functools.cache
-def golden_run(case: str, resume: str = "") -> Run | str:
+def golden_run(case: str, resume: str = "", ops: Ops | None = None) -> Run | str:
     """Runs a golden case as Caffe's tool did; where a type is missing here, its message.
 
-    resume: go on from that state file, without the initial weights.
+    resume: go on from that state file, without the initial weights.  ops: numpy by default.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"caffepy-{case}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -105,7 +105,7 @@ def golden_run(case: str, resume: str = "") -> Run | str:
         if not resume:
             settings.param.weights.append("init.caffemodel")
         try:
-            return run_solver(settings, resume=resume or None)
+            return run_solver(settings, ops=ops, resume=resume or None)
         except (NetError, PrototxtError) as error:
             if "not implemented" in str(error):
                 return str(error)

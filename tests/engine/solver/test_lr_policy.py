@@ -26,7 +26,6 @@ def rates(solver_text: str, iterations: list[int]) -> list[float]:
         ('lr_policy: "exp" gamma: 0.9', {0: 0.5, 3: 0.5 * 0.9**3}),
         ('lr_policy: "inv" gamma: 0.1 power: 0.75', {0: 0.5, 10: 0.5 * 2**-0.75}),
         ('lr_policy: "multistep" gamma: 0.1 stepvalue: 2 stepvalue: 4', {1: 0.5, 2: 0.05, 4: 5e-3}),
-        ('lr_policy: "multistep" gamma: 0.1', {0: 0.5, 9: 0.5}),
         ('lr_policy: "poly" power: 2 max_iter: 10', {0: 0.5, 5: 0.125, 10: 0, 11: 0}),
         (
             'lr_policy: "sigmoid" gamma: -0.2 stepsize: 5',
@@ -61,6 +60,11 @@ def test_the_step_is_part_of_the_state() -> None:
         ('lr_policy: "step" stepsize: 3', "gamma: lr_policy 'step' needs it"),
         ('lr_policy: "exp"', "gamma: lr_policy 'exp' needs it"),
         ('lr_policy: "multistep" stepvalue: 3', "gamma: lr_policy 'multistep' needs it"),
+        ('lr_policy: "multistep" gamma: 0.1', "stepvalue: lr_policy 'multistep' needs it"),
+        ('lr_policy: "poly" max_iter: 9', "power: lr_policy 'poly' needs it"),
+        ('lr_policy: "inv" gamma: 1', "power: lr_policy 'inv' needs it"),
+        ('lr_policy: "sigmoid" gamma: 1', "stepsize: lr_policy 'sigmoid' needs it"),
+        ('lr_policy: "step" gamma: 0.1 stepsize: -5', "expected a value above 0, got -5"),
         ('lr_policy: "poly" power: 1', "max_iter: lr_policy 'poly' needs it"),
     ],
 )

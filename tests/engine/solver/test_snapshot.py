@@ -12,7 +12,7 @@ from caffepy.engine import files
 from caffepy.engine.core.errors import CaffepyError, SnapshotError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.snapshot import Snapshot, read_snapshot, write_snapshot
-from caffepy.engine.solver.callbacks import Callback
+from caffepy.engine.solver.callbacks import Callback, History, TestResult, Training
 from caffepy.proto.caffe_pb2 import SolverState
 from tests.engine.solver.running import CASES, SPEED, Settings, make_solver, run_solver
 
@@ -70,6 +70,22 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(more: str, ending: str, o
     lines = solving(resumed.lines)
     assert lines == solving(whole.lines)[-len(lines) :]
     assert lines[0].startswith("Iteration 6")
+
+
+class AmidTests(Callback):
+    """Asks for a snapshot between the tests of the two test nets at iteration 8."""
+
+    def on_tested(self, solver: Training, result: TestResult) -> None:
+        if (result.iteration, result.net) == (8, 0):
+            solver.request_snapshot()
+
+
+def test_a_snapshot_amid_tests_leads_to_all_of_them() -> None:
+    text, whole, resumed = SOLVER + "random_seed: 3 test_iter: 3", History(), History()
+    make_solver(text, callbacks=[AmidTests(), whole]).solve()
+    make_solver(text, callbacks=[resumed], resume="snap_iter_8.solverstate").solve()
+    assert resumed.tests == [test for test in whole.tests if test.iteration >= 8]
+    assert resumed.losses == {place: whole.losses[place] for place in range(8, 12)}
 
 
 def test_a_solver_made_with_another_seed_warns_when_it_restores(

@@ -1,0 +1,53 @@
+"""Running the small whole nets whose forward and backward pass Caffe recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import caffepy.layers  # noqa: F401 - registers the layer types
+from caffepy.engine.core.registry import LAYERS
+from caffepy.engine.net import Net
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.weights import load_weights
+from caffepy.proto import text
+from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState
+from tests.harness import Compare, compare
+
+NETS = Path(__file__).parent / "golden" / "netfb"
+
+
+def run_net(folder: Path, ops: Ops, compare: Compare = compare) -> None:
+    """One forward and one backward pass of a case of golden/netfb, recorded and then replayed.
+
+    Raises: NetError where a layer type is not implemented.
+    """
+    with np.load(folder / "case.npz") as arrays:
+        case = dict(arrays)
+    state = NetState(phase=TEST if int(case["phase"]) else TRAIN)
+    param = text.read(folder / "net.prototxt", NetParameter)
+    net = Net(param, state, ops=ops, registry=LAYERS)
+    for replayed in (False, True):
+        load_weights(net, folder / "net.caffemodel")
+        for name in net.inputs:
+            net.blobs[name].data.write()[...] = case[f"in_{name}"]
+        net.parameters.clear_diffs()
+        net.forward_backward()
+        _compare_all(net, case, "replayed " * replayed, compare)
+
+
+def _compare_all(net: Net, case: dict[str, np.ndarray], prefix: str, compare: Compare) -> None:
+    """Everything that was recorded; diffs that were not are zero."""
+    compare(net.loss.read(), case["loss"], f"{prefix}loss")
+    blobs = {f"data_{name}": blob.data for name, blob in net.blobs.items()}
+    blobs |= {f"diff_{name}": blob.diff for name, blob in net.blobs.items()}
+    for layer in net.layers:
+        for index, blob in enumerate(layer.blobs):
+            blobs[f"pdata_{layer.name}_{index}"] = blob.data
+            blobs[f"pdiff_{layer.name}_{index}"] = blob.diff
+    recorded = {key for key in case if key.startswith(("data_", "diff_", "pdata_", "pdiff_"))}
+    assert recorded <= blobs.keys()
+    for key, value in blobs.items():
+        if key in recorded or "diff_" in key:
+            compare(value.read(), case.get(key, np.zeros(value.shape)), prefix + key)
