@@ -17,7 +17,7 @@ version = re.search(r'__version__ = "(.+)"', (ROOT / "caffepy/__init__.py").read
 
 TEST = ["pytest>=8", "hypothesis>=6", "import-linter>=2", "setuptools>=70.1"]
 CHECK = ["ruff", "mypy", "types-protobuf"]
-PLOT = ["matplotlib>=3.7"]
+PLOT = ["matplotlib>=3.9"]
 
 setup(
     name="caffepy",
