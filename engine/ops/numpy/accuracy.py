@@ -53,3 +53,20 @@ class Accuracy(Op):
 def _part(hits: Any, of: Any) -> Any:
     """hits / of, 0 where there are none."""
     return hits / np.maximum(of, 1)
+
+
+class ContrastiveAccuracy(Op):
+    """The part of pairs whose distance is below a margin exactly when they are alike."""
+
+    def __init__(self, ops: Ops, samples: int, margin: float) -> None:
+        super().__init__(ops)
+        self.samples = samples
+        self.margin = ops.dtype.type(margin)
+
+    @step(reads="a b sim", writes="out")
+    def forward(self, a: Value, b: Value, sim: Value, *, out: Value) -> None:
+        """a, b: (N, C) elements.  sim: (N,) elements, 1 for like pairs.  out: a scalar."""
+        difference = (a.read() - b.read()).reshape(self.samples, -1)
+        distance = np.sqrt(np.einsum("nc,nc->n", difference, difference))
+        right = (distance < self.margin) == (sim.read().reshape(-1) == 1)
+        out.write()[...] = np.count_nonzero(right) / self.samples

@@ -9,7 +9,7 @@ import numpy as np
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.numpy.absolute import Absolute
-from caffepy.engine.ops.numpy.accuracy import Accuracy
+from caffepy.engine.ops.numpy.accuracy import Accuracy, ContrastiveAccuracy
 from caffepy.engine.ops.numpy.activation import Power, Relu, Sigmoid, TanH
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
@@ -19,7 +19,7 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
-from caffepy.engine.ops.numpy.loss import EuclideanLoss
+from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
 from caffepy.engine.ops.numpy.scale import Scale
@@ -57,7 +57,9 @@ class NumpyOps(Ops):
     softmax = op(Softmax)
     softmax_loss = op(SoftmaxLoss)
     euclidean_loss = op(EuclideanLoss)
+    contrastive_loss = op(ContrastiveLoss)
     accuracy = op(Accuracy)
+    contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
     sum_of_squares = op(SumOfSquares)
     absolute = op(Absolute)

@@ -40,3 +40,62 @@ class EuclideanLoss(Op):
         for out, sign in ((out_a, 1), (out_b, -1)):
             if out is not None:
                 np.multiply(difference, sign * weight, out=out.write().reshape(-1))
+
+
+class ContrastiveLoss(Op):
+    """sum over pairs of (y d^2 + (1 - y) max(margin - d, 0)^2) / (2 N), d = |a - b|; in the legacy
+    form max(margin - d^2, 0) for unlike pairs. y: 0 where the label, cut to an integer, is 0.
+    """
+
+    # Keeps the gradient of an unlike pair finite at distance 0; Caffe's constant.
+    EPSILON = 1e-4
+
+    def __init__(self, ops: Ops, samples: int, margin: float, legacy: bool) -> None:
+        super().__init__(ops)
+        self.samples = samples
+        self.margin = ops.dtype.type(margin)
+        self.legacy = legacy
+
+    @step(reads="a b label", writes="out")
+    def forward(self, a: Value, b: Value, label: Value, *, out: Value) -> None:
+        """a, b: (N, C) elements.  label: (N,) elements.  out: the loss, a scalar."""
+        difference, like, squared = self._pairs(a, b, label)
+        if self.legacy:
+            unlike = np.maximum(self.margin - squared, 0)
+        else:
+            unlike = np.square(np.maximum(self.margin - np.sqrt(squared), 0))
+        total = np.where(like, squared, unlike).sum(dtype=difference.dtype)
+        out.write()[...] = total / (2 * self.samples or 1)
+
+    @step(reads="a b label dloss", writes="out_a out_b")
+    def backward(
+        self,
+        a: Value,
+        b: Value,
+        label: Value,
+        dloss: Value,
+        *,
+        out_a: Value | None = None,
+        out_b: Value | None = None,
+    ) -> None:
+        """dloss: the gradient of the loss, a scalar: its weight.  out_a, out_b: gradients of a and
+        b, of which one is the negative of the other."""
+        difference, like, squared = self._pairs(a, b, label)
+        if self.legacy:
+            unlike = np.where(squared < self.margin, self.ops.dtype.type(-1), 0)
+        else:
+            distance = np.sqrt(squared)
+            gap = np.maximum(self.margin - distance, 0)
+            unlike = -gap / (distance + self.ops.dtype.type(self.EPSILON))
+        weight = dloss.read() / (self.samples or 1)
+        difference *= (np.where(like, self.ops.dtype.type(1), unlike) * weight)[:, None]
+        for out, sign in ((out_a, 1), (out_b, -1)):
+            if out is not None:
+                np.multiply(difference, sign, out=out.write().reshape(difference.shape))
+
+    def _pairs(self, a: Value, b: Value, label: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(N, C) a - b, (N,) whether the pair is alike, (N,) its squared distance."""
+        shape = (self.samples, a.count // (self.samples or 1))
+        difference = a.read().reshape(shape) - b.read().reshape(shape)
+        like = np.trunc(label.read().reshape(-1)) != 0
+        return difference, like, np.einsum("nc,nc->n", difference, difference)

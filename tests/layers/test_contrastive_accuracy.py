@@ -1,0 +1,46 @@
+"""ContrastiveAccuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffepy.engine.core.errors import NetError, ShapeError
+from caffepy.engine.ops.base import Ops
+from tests.harness import golden_cases, make_layer, run_golden
+
+
+@pytest.mark.parametrize("case", golden_cases("ContrastiveAccuracy"), ids=lambda case: case.name)
+def test_equals_caffe(case: Path, ops: Ops) -> None:
+    run_golden(case, ops)
+
+
+@pytest.mark.parametrize(
+    ("distance", "sim", "right"),
+    [(0.5, 1, 1), (0.5, 0, 0), (1.0, 1, 0), (1.0, 0, 1), (0.5, 1.5, 0), (1.0, 2, 1)],
+)
+def test_a_pair_is_right_when_near_and_alike_or_neither(
+    distance: float, sim: float, right: int, ops: Ops
+) -> None:
+    pair = [np.array([[0.0, 3.0]]), np.array([[distance, 3.0]])]
+    run = make_layer('type: "ContrastiveAccuracy"', [*pair, np.array([sim])], ops=ops)
+    assert run.forward()[0] == right
+
+
+def test_bottoms_that_do_not_fit_are_refused() -> None:
+    features = np.ones((5, 3))
+    for other in (np.ones((5, 4)), np.ones((4, 3)), np.ones((5, 3, 1))):
+        with pytest.raises(ShapeError, match=r"expected one shape \(N, C\) for both"):
+            make_layer('type: "ContrastiveAccuracy"', [features, other, np.ones(5)])
+    with pytest.raises(ShapeError, match=r"'bottom_2': expected one label per pair"):
+        make_layer('type: "ContrastiveAccuracy"', [features, features, np.ones(4)])
+
+
+def test_there_is_no_gradient() -> None:
+    run = make_layer('type: "ContrastiveAccuracy"', [np.ones((2, 3))] * 2 + [np.ones(2)])
+    run.forward()
+    with pytest.raises(NetError, match="bottom 'bottom_0' needs a gradient"):
+        run.backward([True, False, False])
+    run.backward([False, False, False])
