@@ -130,7 +130,8 @@ class Net:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
         bottoms and adds to those of parameters.
 
-        Raises: NetError where one of them has not run forward yet."""
+        Raises: NetError where one of them has not run forward yet.
+        """
         last = len(self.layers) - 1
         start = last if start is None else start
         check_range(self.layers, "backward", end, start)
