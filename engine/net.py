@@ -22,7 +22,7 @@ from caffepy.engine.passes.program import Program, host_step
 from caffepy.engine.wiring import Node, backward_needs
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter, NetState, Phase
-from caffepy.proto.errors import did_you_mean, place
+from caffepy.proto.errors import did_you_mean, place, type_place
 from caffepy.proto.filter import filter_net
 from caffepy.proto.splits import insert_splits
 from caffepy.proto.upgrade import upgrade_net
@@ -212,7 +212,7 @@ class Net:
     def _add_layer(self, param: LayerParameter, registry: Mapping[str, type[Layer]]) -> None:
         cls = registry.get(param.type)
         if cls is None:
-            raise NetError(f"{place(param)}: {unknown_type(param.type, registry)}")
+            raise NetError(f"{type_place(param)}: {unknown_type(param.type, registry)}")
         log.info(f"Creating Layer {param.name}")
         if param.propagate_down and len(param.propagate_down) != len(param.bottom):
             raise NetError(

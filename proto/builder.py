@@ -159,6 +159,8 @@ class Builder:
             held.append(value)
         else:
             setattr(frame.message, descriptor.name, value)
+        if descriptor.name == "type" and isinstance(frame.message, _LAYERS):
+            frame.message.source_type = self._scan.where(values[0].start)
 
     def _open(
         self, descriptor: FieldDescriptor, repeated: bool, name: Token, in_list: bool

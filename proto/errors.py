@@ -44,6 +44,11 @@ def place(layer: pb.LayerParameter | pb.V1LayerParameter) -> str:
     return f"{layer.source_file}{line}: {what}"
 
 
+def type_place(layer: pb.LayerParameter) -> str:
+    """Where a layer's type stands: `lenet.prototxt:44:9: layer 'pool1'`."""
+    return f"{layer.source_type}: layer '{layer.name}'" if layer.source_type else place(layer)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing where no known word is near."""
     # neither the ending nor the case of letters is a likeness

@@ -12,7 +12,7 @@ M = TypeVar("M", bound=Message)
 # Numbers that caffe.proto gives to the forks' clashing fields and enum values, and to our notes.
 PRIVATE_NUMBERS = range(20000, 30000)
 # What the text reader adds to a layer. A prototxt cannot say these itself.
-SOURCE_NOTES = ("source_file", "source_line")
+SOURCE_NOTES = ("source_file", "source_line", "source_type")
 NOTES = (*SOURCE_NOTES, "unknown_param")
 
 

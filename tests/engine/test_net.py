@@ -303,7 +303,7 @@ INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { di
         ),
         (
             'layer { name: "a" type: "InerProduct" bottom: "data" top: "y" }',
-            r"layer 'a' \(InerProduct\): .*InnerProduct",
+            r":\d+:\d+: layer 'a': type 'InerProduct' does not exist. Did you mean 'InnerProduct'",
         ),
         (
             'layer { name: "a" type: "ReLU" bottom: "data" top: "y" loss_weight: 1 loss_weight: 2}',

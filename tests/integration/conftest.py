@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,21 @@ from tests.integration.refusals import Run
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def log_as_before() -> Iterator[None]:
+    """Takes back what a command, run in this process, has set in the logger."""
+    logger = logging.getLogger("caffepy")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    log_as_before: None,
+) -> Run:
     """Runs a command line in tmp_path: its status, and what it printed but for log lines."""
     monkeypatch.chdir(tmp_path)
 

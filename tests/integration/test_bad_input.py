@@ -63,12 +63,15 @@ def test_what_caffe_refuses_is_refused(case: str, shared: Path, tmp_path: Path, 
         (INPUT + layer("ReLU", "frob: 3"), "net.prototxt:3:56: layer 'x': 'frob' is not a field"),
         (
             INPUT + layer("relu"),
-            "net.prototxt:3: layer 'x' (relu): type 'relu' does not exist. Did",
+            "net.prototxt:3:25: layer 'x': type 'relu' does not exist. Did",
         ),
         (INPUT + layer("CONVOLUTION"), "Did you mean 'Convolution'?"),
         (INPUT + layer("permute"), "type 'permute' does not exist. Did you mean 'Permute'?"),
-        (INPUT + layer(""), "net.prototxt:3: layer 'x': expected a `type`, got none"),
-        (INPUT + layer("Permute"), "known from the SSD fork, not implemented"),
+        (INPUT + layer(""), "net.prototxt:3:25: layer 'x': expected a `type`, got none"),
+        (
+            INPUT + layer("Permute"),
+            "net.prototxt:3:25: layer 'x': type 'Permute' is known from the SSD fork, not impl",
+        ),
         (
             INPUT + layer("ReLU", bottom="dta"),
             "bottom 'dta' is made by no layer before this one. D",

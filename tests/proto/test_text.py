@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caffepy.proto import caffe_pb2 as pb
 from caffepy.proto import text
-from caffepy.proto.errors import PrototxtError, place
+from caffepy.proto.errors import PrototxtError, place, type_place
 
 LENET = """\
 name: "LeNet"
@@ -304,3 +304,10 @@ def test_a_net_of_five_thousand_lines_takes_less_than_a_second():
     start = time.perf_counter()
     text.parse(source, pb.NetParameter)
     assert time.perf_counter() - start < 1
+
+
+def test_a_layer_knows_where_its_type_stands() -> None:
+    net = text.parse('layer {\n  name: "x"\n  type: "ReLU" }\nlayer { }', pb.NetParameter, "a.txt")
+    assert [layer.source_type for layer in net.layer] == ["a.txt:3:9", ""]
+    assert type_place(net.layer[0]) == "a.txt:3:9: layer 'x'"
+    assert type_place(net.layer[1]) == "a.txt:4: layer ''"
