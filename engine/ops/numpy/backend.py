@@ -22,7 +22,9 @@ from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
+from caffepy.engine.ops.numpy.prelu import PRelu
 from caffepy.engine.ops.numpy.scale import Scale
+from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
 from caffepy.engine.ops.numpy.softmax import Softmax, SoftmaxLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.update import SgdUpdate, SumOfSquares
@@ -43,6 +45,7 @@ class NumpyOps(Ops):
     stochastic_pooling = op(StochasticPooling)
     inner_product = op(InnerProduct)
     relu = op(Relu)
+    prelu = op(PRelu)
     sigmoid = op(Sigmoid)
     tanh = op(TanH)
     power = op(Power)
@@ -56,6 +59,7 @@ class NumpyOps(Ops):
     concat = op(Concat)
     softmax = op(Softmax)
     softmax_loss = op(SoftmaxLoss)
+    sigmoid_loss = op(SigmoidLoss)
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
     accuracy = op(Accuracy)

@@ -1,0 +1,51 @@
+"""Rectified linear units with slopes that are learnt, on numpy: the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+
+
+class PRelu(ScratchOp):
+    """max(x, 0) + a min(x, 0), with x seen as (outer, size, inner) and a of `size` elements."""
+
+    def __init__(self, ops: Ops, geometry: AxisGeometry) -> None:
+        super().__init__(ops)
+        self.geometry = geometry
+        self._kept = Kept()
+
+    @step(reads="x a", writes="out")
+    def forward(self, x: Value, a: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        source, target = (self._seen(array) for array in source_and_target(x, out))
+        negative = self.take("negative", source.shape)
+        np.minimum(source, 0, out=negative)
+        negative *= a.read().reshape(-1, 1)
+        np.maximum(source, 0, out=target)
+        target += negative
+
+    @step(reads="dy x a", writes="out")
+    def backward_data(self, dy: Value, x: Value, a: Value, *, out: Value) -> None:
+        """out: gradient of x; may be dy. x may be what forward wrote over it."""
+        source, target = (self._seen(array) for array in source_and_target(dy, out))
+        positive = self._seen(self._kept.read(x)) > 0
+        factor = np.where(positive, self.ops.dtype.type(1), a.read().reshape(-1, 1))
+        np.multiply(source, factor, out=target)
+
+    @step(reads="dy x", adds="add_a")
+    def backward_params(self, dy: Value, x: Value, *, add_a: Value) -> None:
+        """Adds the gradient of a: the sum of dy min(x, 0)."""
+        product = self.take("product", self.geometry.shape)
+        np.minimum(self._seen(self._kept.read(x)), 0, out=product)
+        product *= self._seen(dy.read())
+        add_a.modify().reshape(-1)[:] += product.sum(axis=(0, 2))
+
+    def _seen(self, array: np.ndarray) -> np.ndarray:
+        """(outer, size, inner)"""
+        return array.reshape(self.geometry.shape)

@@ -1,0 +1,59 @@
+"""SigmoidCrossEntropyLoss: cross entropy of independent yes/no answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.layer import Blobs
+from caffepy.engine.core.loss import LossLayer
+from caffepy.engine.core.registry import register_layer
+from caffepy.engine.core.value import Value
+from caffepy.proto.caffe_pb2 import LossParameter
+
+
+@register_layer("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLossLayer(LossLayer):
+    """E = -1/M sum of t log p + (1 - t) log(1 - p), p = 1 / (1 + exp(-x)); gradient (p - t) / M.
+
+    bottom[0]: (N, ...) scores x   bottom[1]: as many targets t, usually 0 to 1
+    top[0]: scalar   top[1], optional: like bottom[0], p
+    loss_param: ignore_label (none): elements whose target, cut to an integer, is it count for
+    nothing; normalization (BATCH_SIZE): M is FULL all elements, VALID those not ignored, BATCH_SIZE
+    N, NONE 1; normalize: old form, true VALID, false BATCH_SIZE. M is at least 1.
+
+    Raises: ShapeError where the bottoms differ in size; NetError where targets are to get a
+    gradient.
+    Source: Caffe's layer catalogue, Sigmoid Cross-Entropy Loss.
+    """
+
+    tops = (1, 2)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        scores, targets = bottom
+        if scores.count != targets.count:
+            self.shape_error(
+                f"bottom '{targets.name}'",
+                f"as many elements as '{scores.name}' of shape {scores.shape}",
+                f"shape {targets.shape}",
+                "Give every score its target.",
+            )
+        self.probabilities = Value(scores.shape, self.ops.dtype)
+        if len(top) > 1:
+            top[1].reshape(scores.shape)
+            self.probabilities = top[1].data
+        samples = scores.shape[0]
+        normalization = self.normalization(
+            samples, scores.count // (samples or 1), LossParameter.BATCH_SIZE
+        )
+        self.op = self.ops.sigmoid_loss(normalization, self.ignore_label)
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data, prob=self.probabilities)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        self.refuse_label_gradient(propagate_down)
+        if propagate_down[0]:
+            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)
