@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, NeuronLayer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import AxisGeometry
@@ -40,31 +42,28 @@ class BatchNormLayer(NeuronLayer):
             self.shape_error(
                 f"bottom '{bottom[0].name}'", "at least 1 axis", "a scalar", "Reshape the blob."
             )
-        self.channels = self._geometry(bottom).size
+        self.channels = self._geometry(bottom[0]).size
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.add_parameter(shape, FillerParameter(type="constant", value=0))
         self._fix_learning_rates()
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        geometry, param = self._geometry(bottom), self.param.batch_norm_param
+    def make_op(self, x: Blob) -> Any:
+        geometry, param = self._geometry(x), self.param.batch_norm_param
         if geometry.size != self.channels:
             self.shape_error(
-                f"bottom '{bottom[0].name}'",
+                f"bottom '{x.name}'",
                 f"{self.channels} channels, as when the statistics were made",
-                f"{geometry.size} in shape {bottom[0].shape}",
+                f"{geometry.size} in shape {x.shape}",
                 "Keep the number of channels fixed.",
             )
-        if not bottom[0].count and not self.global_stats:
+        if not x.count and not self.global_stats:
             self.shape_error(
-                f"bottom '{bottom[0].name}'",
+                f"bottom '{x.name}'",
                 "at least 1 element per channel",
-                f"shape {bottom[0].shape}",
+                f"shape {x.shape}",
                 "Leave empty batches out.",
             )
-        self.op = self.ops.batch_norm(geometry, param.eps, param.moving_average_fraction)
-        return True
+        return self.ops.batch_norm(geometry, param.eps, param.moving_average_fraction)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         run = self.op.forward_test if self.global_stats else self.op.forward_train
@@ -78,8 +77,8 @@ class BatchNormLayer(NeuronLayer):
         else:
             self.op.backward_train(top[0].diff, bottom[0].data, out=bottom[0].diff)
 
-    def _geometry(self, bottom: Blobs) -> AxisGeometry:
-        shape = bottom[0].shape
+    def _geometry(self, x: Blob) -> AxisGeometry:
+        shape = x.shape
         return AxisGeometry.around(shape if len(shape) > 1 else (*shape, 1), 1)
 
     def _fix_learning_rates(self) -> None:

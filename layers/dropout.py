@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
@@ -29,35 +31,28 @@ class DropoutLayer(NeuronLayer):
                 "It is the part of the elements that becomes 0."
             )
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
+    def make_op(self, x: Blob) -> Any:
         param = self.param.dropout_param
         kept = 1.0 - param.dropout_ratio
+        if self.testing:
+            return self.ops.power(scale=1.0 if param.scale_train else kept)
+        scale = 1.0 / kept if param.scale_train else 1.0
         stream = self.stream("dropout")
-        self.op = self.ops.dropout(
-            param.dropout_ratio,
-            1.0 / kept if param.scale_train else 1.0,
-            stream,
-            self.context.passes,
-        )
-        self.test_op = self.ops.power(scale=1.0 if param.scale_train else kept)
-        return True
+        return self.ops.dropout(param.dropout_ratio, scale, stream, self.context.passes)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        if self.training:
-            self.op.forward(bottom[0].data, out=top[0].data)
-        elif not self._does_nothing(bottom, top):
-            self.test_op.forward(bottom[0].data, out=top[0].data)
+        if not self._does_nothing(bottom, top):
+            super().forward(bottom, top)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if not propagate_down[0]:
+        if self._does_nothing(bottom, top):
             return
-        if self.training:
+        if self.testing:
+            super().backward(top, propagate_down, bottom)
+        elif propagate_down[0]:
             self.op.backward(top[0].diff, out=bottom[0].diff)
-        elif not self._does_nothing(bottom, top):
-            self.test_op.backward(top[0].diff, bottom[0].data, out=bottom[0].diff)
 
     def _does_nothing(self, bottom: Blobs, top: Blobs) -> bool:
         """Whether phase TEST leaves the blob as it is."""
-        return bottom[0] is top[0] and self.param.dropout_param.scale_train
+        in_place = bottom[0] is top[0]
+        return self.testing and in_place and self.param.dropout_param.scale_train

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.core.layer import Blobs, Layer
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.layer import Blobs, NeuronLayer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import LrnGeometry
 from caffepy.proto.caffe_pb2 import LRNParameter
 
 
 @register_layer("LRN")
-class LRNLayer(Layer):
+class LRNLayer(NeuronLayer):
     """y = x / (k + alpha / n * sum of x^2 over the n elements around x)^beta.
 
     ACROSS_CHANNELS: the n = local_size channels around, at the same pixel. WITHIN_CHANNEL: the
@@ -26,18 +27,18 @@ class LRNLayer(Layer):
     Source: Caffe's layer catalogue, LRN; A. Krizhevsky et al., 2012.
     """
 
+    in_place_allowed = False
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         size = self.param.lrn_param.local_size
         if size % 2 == 0:
             self.error(f"local_size: expected an odd number, got {size}. Take {size + 1}.")
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        param, shape = self.param.lrn_param, bottom[0].shape
+    def make_op(self, x: Blob) -> Any:
+        param, shape = self.param.lrn_param, x.shape
         if len(shape) != 4:
             self.shape_error(
-                f"bottom '{bottom[0].name}'",
+                f"bottom '{x.name}'",
                 "4 axes (N, C, H, W)",
                 f"shape {shape}",
                 "Reshape the blob to 4 axes.",
@@ -46,13 +47,4 @@ class LRNLayer(Layer):
         geometry = LrnGeometry(
             shape, param.local_size, param.alpha, param.beta, 1.0 if within else param.k, within
         )
-        top[0].reshape(shape)
-        self.op = self.ops.lrn(geometry)
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            self.op.backward(top[0].diff, bottom[0].data, out=bottom[0].diff)
+        return self.ops.lrn(geometry)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
@@ -29,19 +30,9 @@ class PowerLayer(NeuronLayer):
                 f"{param.power:g}. Change shift or power."
             )
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
+    def make_op(self, x: Blob) -> Any:
         param = self.param.power_param
-        self.op = self.ops.power(param.power, param.scale, param.shift)
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            self.op.backward(top[0].diff, bottom[0].data, out=bottom[0].diff)
+        return self.ops.power(param.power, param.scale, param.shift)
 
 
 def _is_finite_power(base: float, power: float) -> bool:

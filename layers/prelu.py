@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, NeuronLayer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import AxisGeometry
@@ -32,19 +34,16 @@ class PReLULayer(NeuronLayer):
             param.filler if param.HasField("filler") else default,
         )
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
+    def make_op(self, x: Blob) -> Any:
         slopes = self.blobs[0].shape
-        if bottom[0].num_axes < 2 or (slopes and bottom[0].shape[1:2] != slopes):
+        if x.num_axes < 2 or (slopes and x.shape[1:2] != slopes):
             self.shape_error(
-                f"bottom '{bottom[0].name}'",
+                f"bottom '{x.name}'",
                 f"{self.blobs[0].count} channels in axis 1, as when the slopes were made",
-                f"shape {bottom[0].shape}",
+                f"shape {x.shape}",
                 "Keep the number of channels, or share one slope: channel_shared.",
             )
-        self.op = self.ops.prelu(AxisGeometry.around(bottom[0].shape, 1, len(slopes)))
-        return True
+        return self.ops.prelu(AxisGeometry.around(x.shape, 1, len(slopes)))
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         self.op.forward(bottom[0].data, self.blobs[0].data, out=top[0].data)

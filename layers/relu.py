@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.core.layer import Blobs, NeuronLayer
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
 
@@ -18,15 +19,5 @@ class ReLULayer(NeuronLayer):
     Source: Caffe's layer catalogue, ReLU; V. Nair and G. Hinton, 2010.
     """
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        self.op = self.ops.relu(self.param.relu_param.negative_slope)
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            self.op.backward(top[0].diff, bottom[0].data, out=bottom[0].diff)
+    def make_op(self, x: Blob) -> Any:
+        return self.ops.relu(self.param.relu_param.negative_slope)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
 from caffepy.proto.caffe_pb2 import LossParameter
 
 
@@ -39,10 +38,7 @@ class SigmoidCrossEntropyLossLayer(LossLayer):
                 f"shape {targets.shape}",
                 "Give every score its target.",
             )
-        self.probabilities = Value(scores.shape, self.ops.dtype)
-        if len(top) > 1:
-            top[1].reshape(scores.shape)
-            self.probabilities = top[1].data
+        self.probabilities = self.probabilities_for(top, scores)
         samples = scores.shape[0]
         normalization = self.normalization(
             samples, scores.count // (samples or 1), LossParameter.BATCH_SIZE

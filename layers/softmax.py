@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, NeuronLayer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import AxisGeometry
@@ -20,19 +21,11 @@ class SoftmaxLayer(NeuronLayer):
     Source: Caffe's layer catalogue, Softmax.
     """
 
+    gradient_from_top = True
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.refuse_fork_fields(self.param.softmax_param)
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        axis = self.canonical_axis(self.param.softmax_param.axis, bottom[0], "softmax_param.axis")
-        self.op = self.ops.softmax(AxisGeometry.around(bottom[0].shape, axis))
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            self.op.backward(top[0].diff, top[0].data, out=bottom[0].diff)
+    def make_op(self, x: Blob) -> Any:
+        axis = self.canonical_axis(self.param.softmax_param.axis, x, "softmax_param.axis")
+        return self.ops.softmax(AxisGeometry.around(x.shape, axis))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer, class_axis
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
@@ -42,10 +41,7 @@ class SoftmaxWithLossLayer(LossLayer):
         scores, labels = bottom
         axis = class_axis(self, scores, labels, self.param.softmax_param.axis, "softmax_param.axis")
         geometry = AxisGeometry.around(scores.shape, axis)
-        self.probabilities = Value(scores.shape, self.ops.dtype)
-        if len(top) > 1:
-            top[1].reshape(scores.shape)
-            self.probabilities = top[1].data
+        self.probabilities = self.probabilities_for(top, scores)
         self.op = self.ops.softmax_loss(
             geometry,
             self.normalization(geometry.outer, geometry.inner),

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, Layer
+from caffepy.engine.core.value import Value
 from caffepy.proto.caffe_pb2 import LossParameter
 
 
@@ -88,6 +89,14 @@ class LossLayer(Layer):
             )
         top[0].reshape(())
         return True
+
+    def probabilities_for(self, top: Blobs, scores: Blob) -> Value:
+        """Where the probabilities of the scores go: the second top, shaped, or a value of our own
+        where the net has no use for them."""
+        if len(top) < 2:
+            return Value(scores.shape, self.ops.dtype)
+        top[1].reshape(scores.shape)
+        return top[1].data
 
     @property
     def ignore_label(self) -> int | None:
