@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from caffepy.engine.core.errors import SnapshotError
+from caffepy.engine.core.errors import CaffepyError, SnapshotError
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, refusal: type[CaffepyError] = SnapshotError) -> Iterator[Path]:
     """A temporary path beside `path`; what is written there is on disk under `path` at the end.
 
-    Raises: SnapshotError where writing fails; `path` is then as it was.
+    Raises: `refusal` where writing fails; `path` is then as it was.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -23,7 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise SnapshotError(
+        raise refusal(
             f"{path}: cannot be written: {error.strerror or error}. Check the folder, its rights "
             "and the free space."
         ) from None

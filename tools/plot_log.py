@@ -26,10 +26,11 @@ def command(log_file: str, picture: str) -> None:
 def draw(log_file: str, picture: str) -> None:
     """Reads a log and writes the picture.
 
-    Raises: DataError where the log cannot be read or has no numbers, DeviceError without
-    matplotlib.
+    Raises: DataError where the log cannot be read or has no numbers, or the picture's ending is
+    unknown or it cannot be written; DeviceError without matplotlib.
     """
     from caffepy.engine.core.errors import DataError, DeviceError
+    from caffepy.engine.files import written_whole
 
     try:
         with Path(log_file).open(encoding="utf-8", errors="replace") as lines:
@@ -47,10 +48,15 @@ def draw(log_file: str, picture: str) -> None:
         raise DeviceError("plot_log needs matplotlib: pip install 'caffepy[plot]'.") from error
     figure = Figure(figsize=(8, 6), layout="constrained")
     _plot(figure, table, Path(log_file).name)
-    try:
-        figure.savefig(picture)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{picture}: the picture cannot be written: {error}.") from error
+    ending = Path(picture).suffix.removeprefix(".").lower()
+    known = sorted(figure.canvas.get_supported_filetypes())
+    if ending not in known:
+        raise DataError(
+            f"{picture}: expected a picture's name ending in one of {', '.join(known)}, got "
+            f"'{ending}'. Call it {Path(picture).stem}.png, say."
+        )
+    with written_whole(Path(picture), DataError) as temporary:
+        figure.savefig(temporary, format=ending)
 
 
 def _plot(figure: Any, table: LogTable, title: str) -> None:

@@ -50,10 +50,10 @@ def compute_mean(database: Database) -> np.ndarray:
 def write_mean(mean: np.ndarray, path: str | os.PathLike[str]) -> None:
     """Writes a mean (C, H, W) as Caffe does: a BlobProto of four old-style axes.
 
-    Raises: SnapshotError where the file cannot be written; there is then none.
+    Raises: DataError where the file cannot be written; there is then none.
     """
     channels, height, width = mean.shape
     blob = BlobProto(num=1, channels=channels, height=height, width=width)
     blob.data.extend(mean.reshape(-1).tolist())
-    with written_whole(Path(path)) as temporary:
+    with written_whole(Path(path), DataError) as temporary:
         temporary.write_bytes(blob.SerializeToString())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from caffepy.engine.core.errors import DataError, SnapshotError
+from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum, mean
 from caffepy.engine.data.db import create_db
 from caffepy.tools.arguments import normalise, option_table
@@ -84,5 +84,5 @@ def test_images_of_several_sizes_are_refused_with_the_key(tmp_path: Path) -> Non
 
 
 def test_a_place_that_cannot_be_written_is_named(golden: Path, tmp_path: Path) -> None:
-    with pytest.raises(SnapshotError, match=r"none/mean: cannot be written"):
+    with pytest.raises(DataError, match=r"none/mean: cannot be written"):
         run(str(golden / "formats" / "db" / "gray_lmdb"), str(tmp_path / "none" / "mean"))

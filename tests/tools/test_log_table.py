@@ -56,6 +56,22 @@ def test_the_curves_are_drawn(tmp_path: Path, ending: str) -> None:
     assert (tmp_path / f"curves.{ending}").stat().st_size > 5000
 
 
+@pytest.mark.parametrize(
+    ("picture", "wanted"),
+    [
+        ("curves.doc", "ending in one of .*png.*, got 'doc'"),
+        ("curves", "got ''"),
+        ("no/curves.png", "cannot be written"),
+    ],
+)
+def test_a_picture_that_cannot_be_is_refused(tmp_path: Path, picture: str, wanted: str) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "log").write_text(LOG)
+    with pytest.raises(DataError, match=wanted):
+        draw(str(tmp_path / "log"), str(tmp_path / picture))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
 def test_a_file_without_numbers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("nothing\n")
     with pytest.raises(DataError, match="expected a training log"):
