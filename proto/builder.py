@@ -61,7 +61,7 @@ class _Frame:
 
 
 @cache
-def _fields(descriptor: Descriptor) -> dict[str, tuple[FieldDescriptor, bool]]:
+def fields_of(descriptor: Descriptor) -> dict[str, tuple[FieldDescriptor, bool]]:
     """The fields that text may give, each with whether it is repeated."""
     return {f.name: (f, is_repeated(f)) for f in descriptor.fields if f.name not in NOTES}
 
@@ -93,7 +93,7 @@ class Builder:
 
     def _field(self, token: Token) -> None:
         frame = self._stack[-1]
-        known = _fields(frame.message.DESCRIPTOR).get(token.text)
+        known = fields_of(frame.message.DESCRIPTOR).get(token.text)
         if known is None:
             self._unknown(frame, token)
             return
@@ -204,7 +204,7 @@ class Builder:
         self._at += 1
         self._stack.pop()
         if frame.in_list and self._skip(","):
-            descriptor, _ = _fields(self._stack[-1].message.DESCRIPTOR)[frame.name]
+            descriptor, _ = fields_of(self._stack[-1].message.DESCRIPTOR)[frame.name]
             self._open(descriptor, True, self._tokens[self._at], True)
             return
         if frame.in_list and not self._skip("]"):
@@ -224,8 +224,8 @@ class Builder:
             self._at += after
             end = self._block_end(token.text)
             text = self._scan.text[opening.start + 1 : end.start]
-            line = self._scan.line(opening.start)
-            message.unknown_param.add(name=token.text, text=text, line=line)
+            line, column = self._scan.line(opening.start), self._scan.column(opening.start)
+            message.unknown_param.add(name=token.text, text=text, line=line, column=column)
             self._separator()
             return
         self._unknown_field(frame, token)
@@ -265,12 +265,12 @@ class Builder:
 
     def _unknown_field(self, frame: _Frame, token: Token) -> NoReturn:
         kind = frame.message.DESCRIPTOR.name
-        hints = did_you_mean(token.text, _fields(frame.message.DESCRIPTOR))
+        hints = did_you_mean(token.text, fields_of(frame.message.DESCRIPTOR))
         for other in _FILES if len(self._stack) == 1 else ():
-            if token.text in _fields(other.DESCRIPTOR) and not isinstance(frame.message, other):
+            if token.text in fields_of(other.DESCRIPTOR) and not isinstance(frame.message, other):
                 what = "solver" if other is pb.SolverParameter else "net"
                 hints = f" It belongs to a {what}: is this the right file?"
-        if any(token.text in _fields(f.message.DESCRIPTOR) for f in self._stack[:-1]):
+        if any(token.text in fields_of(f.message.DESCRIPTOR) for f in self._stack[:-1]):
             line = self._scan.line(frame.opening.start) if frame.opening else 1
             hints += f" Or is the '}}' of '{frame.name}' missing, opened in line {line}?"
         hints = hints or " Remove it, or correct its name."

@@ -642,14 +642,16 @@ class FillerParameter(_message.Message):
     def __init__(self, type: _Optional[str] = ..., value: _Optional[float] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., mean: _Optional[float] = ..., std: _Optional[float] = ..., sparse: _Optional[int] = ..., variance_norm: _Optional[_Union[FillerParameter.VarianceNorm, str]] = ..., scale: _Optional[float] = ..., diag_val: _Optional[_Iterable[float]] = ..., file: _Optional[str] = ..., alpha: _Optional[float] = ...) -> None: ...
 
 class UnknownParameter(_message.Message):
-    __slots__ = ["name", "text", "line"]
+    __slots__ = ["name", "text", "line", "column"]
     NAME_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LINE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
     name: str
     text: str
     line: int
-    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., line: _Optional[int] = ...) -> None: ...
+    column: int
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., line: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
 
 class BlobShape(_message.Message):
     __slots__ = ["dim"]

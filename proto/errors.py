@@ -51,7 +51,11 @@ def type_place(layer: pb.LayerParameter) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing where no known word is near."""
+    known = list(known)
     # neither the ending nor the case of letters is a likeness
     names = {name.removesuffix("_param").lower(): name for name in known}
     near = difflib.get_close_matches(word.removesuffix("_param").lower(), names, n=1, cutoff=0.7)
+    if not near:  # but the ending itself may be misspelt
+        names = {name.lower(): name for name in known}
+        near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.9)
     return f" Did you mean '{names[near[0]]}'?" if near else ""

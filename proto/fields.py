@@ -26,19 +26,20 @@ def is_repeated(field: FieldDescriptor) -> bool:
 
 def strip_private(message: M) -> M:
     """A copy without fields and enum values of private numbers: what may go into a binary file."""
-    copy = _copied(message)
+    copy = copied(message)
     _clear_private(copy)
     return copy
 
 
 def strip_notes(message: M) -> M:
     """A copy whose layers do not say which file and line they were read from."""
-    copy = _copied(message)
+    copy = copied(message)
     _clear_source_notes(copy)
     return copy
 
 
-def _copied(message: M) -> M:
+def copied(message: M) -> M:
+    """An equal message of its own."""
     copy = type(message)()
     copy.CopyFrom(message)
     return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, NoReturn
 
@@ -10,8 +11,13 @@ from caffepy.proto.errors import PrototxtError
 from caffepy.proto.scan import Scan, Token, unquote
 from caffepy.proto.values import shown
 
+# Field names and indices from the block in: ("shape", 0, "dim", 1).
+Path = tuple[str | int, ...]
+
+_PLACED_DEPTH = 16  # of nested fields: the path of one far deeper is long, and nobody declares it
 _OPENING, _CLOSING = ("{", "<"), ("}", ">")
 _WORDS = {"true": True, "false": False}
+_NOT_FINITE = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 
 
 def values(layer: pb.LayerParameter, name: str) -> dict[str, Any]:
@@ -21,26 +27,38 @@ def values(layer: pb.LayerParameter, name: str) -> dict[str, Any]:
     A field that is given more than once, or as [ ... ], is a list.
     Raises: PrototxtError.
     """
+    return read(layer, name)[0]
+
+
+def read(layer: pb.LayerParameter, name: str) -> tuple[dict[str, Any], dict[Path, str]]:
+    """The fields of a layer's unknown block as `values` gives them, and where each of them and each
+    member of a list stands, as file:line:column. Raises: PrototxtError."""
     found: dict[str, Any] = {}
+    places: dict[Path, str] = {}
     for block in layer.unknown_param:
         if block.name == name:
-            scan = Scan(block.text, layer.source_file or "<text>", block.line or 1)
-            _Reader(scan, f"layer '{layer.name}': {name}").run(found)
-    return found
+            scan = Scan(
+                block.text, layer.source_file or "<text>", block.line or 1, block.column + 1
+            )
+            _Reader(scan, f"layer '{layer.name}': {name}", places).run(found)
+    return found, places
 
 
 class _Reader:
-    def __init__(self, scan: Scan, where: str) -> None:
+    def __init__(self, scan: Scan, where: str, places: dict[Path, str]) -> None:
         self._scan = scan
         self._where = where
+        self._places = places
         self._at = 0
 
     def run(self, into: dict[str, Any]) -> None:
-        stack = [into]  # a stack of our own: depth is the file's choice
+        # a stack of our own: depth is the file's choice
+        stack: list[tuple[dict[str, Any], Path]] = [(into, ())]
         while (token := self._next()).kind != "end":
+            fields, path = stack[-1]
             if token.text in _CLOSING and len(stack) > 1:
                 stack.pop()
-            elif token.text in (",", ";") and stack[-1]:
+            elif token.text in (",", ";") and fields:
                 continue
             elif token.kind != "name":
                 self._fail(token, "a field name")
@@ -48,31 +66,48 @@ class _Reader:
                 colon = self._skip(":")
                 if self._skip(*_OPENING):
                     inner: dict[str, Any] = {}
-                    _add(stack[-1], token.text, inner)
-                    stack.append(inner)
+                    stack.append((inner, self._add(fields, path, token, token.text, inner)))
                 elif not colon:
                     self._fail(self._next(), f"':' after '{token.text}'")
                 elif self._skip("["):
-                    stack[-1][token.text] = [*_listed(stack[-1].get(token.text, [])), *self._list()]
+                    self._list(fields, path, token)
                 else:
-                    _add(stack[-1], token.text, self._scalar())
+                    self._add(fields, path, token, token.text, self._scalar())
 
-    def _list(self) -> list[Any]:
-        items: list[Any] = []
+    def _list(self, fields: dict[str, Any], path: Path, name: Token) -> None:
+        if not isinstance(fields.get(name.text), list):
+            fields[name.text] = [fields[name.text]] if name.text in fields else []
         while not self._skip("]"):
-            items.append(self._scalar())
+            token = self._scan.tokens[self._at]
+            self._add(fields, path, token, name.text, self._scalar())
             if not self._skip(",") and self._scan.tokens[self._at].text != "]":
                 self._fail(self._next(), "',' or ']'")
-        return items
+
+    def _add(self, fields: dict[str, Any], path: Path, token: Token, name: str, value: Any) -> Path:
+        """Puts a value that stands at `token` among the fields at `path`; returns its path."""
+        index = 0
+        if name in fields:
+            if not isinstance(fields[name], list):
+                fields[name] = [fields[name]]
+            index = len(fields[name])
+            fields[name].append(value)
+        else:
+            fields[name] = value
+        place: Path = (*path, name, index)
+        if len(path) < _PLACED_DEPTH:
+            self._places[place] = self._scan.where(token.start)
+        return place
 
     def _scalar(self) -> Any:
         sign = -1 if self._skip("-") else 1
         token = self._next()
         if token.kind == "number":
             try:
-                return sign * (int(token.text, 0) if _is_whole(token.text) else float(token.text))
+                return sign * _number(token.text)
             except ValueError:
                 self._fail(token, "a number")
+        if sign < 0 and token.text.lower() in _NOT_FINITE:
+            return -_NOT_FINITE[token.text.lower()]
         if sign < 0 or token.kind not in ("name", "string", "path"):
             self._fail(token, "a value")
         if token.kind == "name":
@@ -97,13 +132,7 @@ class _Reader:
         raise PrototxtError(f"{place}: {self._where}: expected {wanted}, got {shown(token)}.")
 
 
-def _is_whole(text: str) -> bool:
-    return re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,18}", text) is not None
-
-
-def _add(fields: dict[str, Any], name: str, value: Any) -> None:
-    fields[name] = [*_listed(fields[name]), value] if name in fields else value
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _number(text: str) -> int | float:
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,18}", text):
+        return int(text, 0)
+    return float(text[:-1] if text[-1] in "fF" else text)

@@ -42,11 +42,14 @@ class Token(NamedTuple):
 
 
 class Scan:
-    """The characters and tokens of one source. first_line: its number, for a part of a file."""
+    """The characters and tokens of one source.
 
-    def __init__(self, text: str, source: str, first_line: int = 1) -> None:
+    first_line, first_column: where in the source the text begins, for a part of a file.
+    """
+
+    def __init__(self, text: str, source: str, first_line: int = 1, first_column: int = 1) -> None:
         self.source = source
-        self._first_line = first_line
+        self._first_line, self._first_column = first_line, first_column
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self._line_starts = [0, *(m.end() for m in re.finditer("\n", self.text))]
         self.tokens = [
@@ -62,11 +65,15 @@ class Scan:
         """The line of a character, from 1."""
         return bisect.bisect_right(self._line_starts, offset) + self._first_line - 1
 
-    def where(self, offset: int) -> str:
-        """`file:line:column`, both from 1; a tab is one column."""
+    def column(self, offset: int) -> int:
+        """The column of a character, from 1; a tab is one column."""
         row = bisect.bisect_right(self._line_starts, offset) - 1
-        column = offset - self._line_starts[row] + 1
-        return f"{self.source}:{row + self._first_line}:{column}"
+        first = self._first_column if row == 0 else 1
+        return offset - self._line_starts[row] + first
+
+    def where(self, offset: int) -> str:
+        """`file:line:column`, both from 1."""
+        return f"{self.source}:{self.line(offset)}:{self.column(offset)}"
 
 
 def decode(data: bytes, source: str) -> str:

@@ -5,6 +5,7 @@ A fork's numbering cannot hurt a reader that looks at names and blobs only, and 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,6 +15,7 @@ from caffepy.proto.errors import WeightsError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _KINDS = {VARINT: "a varint", FIXED64: "8 bytes", BYTES: "a block of bytes", FIXED32: "4 bytes"}
+_REMEDY = " The file is damaged, or of another kind: fetch it again, or give the right one."
 
 
 class Field(NamedTuple):
@@ -33,7 +35,7 @@ class Wire:
     where: what is being read, for errors; the reader of the message keeps it up to date.
     """
 
-    def __init__(self, data: bytes | memoryview, source: str) -> None:
+    def __init__(self, data: bytes | memoryview | mmap.mmap, source: str) -> None:
         self.data = memoryview(data).cast("B")
         self.source = source
         self.where = ""
@@ -58,9 +60,9 @@ class Wire:
         elif kind in (FIXED32, FIXED64):
             size = 4 if kind == FIXED32 else 8
         else:
-            self.fail(at, f"expected a field, got wire type {kind}. The file is damaged.")
+            self.fail(at, f"expected a field, got wire type {kind}.{_REMEDY}")
         if number == 0:
-            self.fail(at, "expected a field, got number 0. The file is damaged.")
+            self.fail(at, f"expected a field, got number 0.{_REMEDY}")
         if start + size > end:
             self.fail(
                 at,

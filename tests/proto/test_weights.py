@@ -16,6 +16,8 @@ from caffepy.proto.errors import WeightsError
 from caffepy.proto.weights import BlobToWrite, decode_blob, encode_blob, encode_net, parse, read
 from caffepy.proto.wire import header, varint
 
+REMEDY = " The file is damaged, or of another kind: fetch it again, or give the right one."
+
 FLOATS = struct.pack("<3f", 1, 2, 3)
 SHAPE_3 = bytes([0x3A, 3, 0x0A, 1, 3])  # shape { dim: 3 }, packed
 
@@ -257,8 +259,8 @@ def test_a_net_that_protobuf_could_not_read_back_is_refused(monkeypatch):
             "byte 0: expected a block of bytes as field 1, got a varint."
             " The file is damaged, or of another kind.",
         ),
-        (b"\x0b", "byte 0: expected a field, got wire type 3. The file is damaged."),
-        (b"\x00\x00", "byte 0: expected a field, got number 0. The file is damaged."),
+        (b"\x0b", "byte 0: expected a field, got wire type 3." + REMEDY),
+        (b"\x00\x00", "byte 0: expected a field, got number 0." + REMEDY),
         (
             b"\xff" * 11,
             "byte 0: expected a number, got more than 10 bytes of one. The file is damaged.",
