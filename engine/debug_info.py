@@ -55,13 +55,15 @@ def log_parameters(blobs: Sequence[Blob]) -> None:
 
 def _mean(value: Value) -> float:
     """The mean of absolute values; nan of nothing."""
-    return float(np.abs(value.read()).sum()) / value.count if value.count else math.nan
+    with np.errstate(all="ignore"):
+        return float(np.abs(value.read()).sum()) / value.count if value.count else math.nan
 
 
 def _norms(values: list[Value]) -> tuple[float, float]:
     """L1 and L2 norm of all values together."""
     arrays = [value.read().reshape(-1) for value in values]
-    return (
-        sum(float(np.abs(array).sum()) for array in arrays),
-        math.sqrt(sum(float(np.dot(array, array)) for array in arrays)),
-    )
+    with np.errstate(all="ignore"):
+        return (
+            sum(float(np.abs(array).sum()) for array in arrays),
+            math.sqrt(sum(float(np.dot(array, array)) for array in arrays)),
+        )

@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from caffepy.engine.core.errors import CaffepyError, SnapshotError
+from caffepy.engine.core.errors import CaffepyError, SaveError
+
+_TEMPORARY = re.compile(r"(.+)\.(\d+)\.part")  # a file's name, and the process that writes it
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, refusal: type[CaffepyError] = SnapshotError) -> Iterator[Path]:
+def written_whole(path: Path, refusal: type[CaffepyError] = SaveError) -> Iterator[Path]:
     """A temporary path beside `path`; what is written there is on disk under `path` at the end.
 
     Raises: `refusal` where writing fails; `path` is then as it was.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with written_together(path, refusal=refusal) as (temporary,), refusing(path, refusal):
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def written_together(
+    *paths: Path, refusal: type[CaffepyError] = SaveError
+) -> Iterator[tuple[Path, ...]]:
+    """Temporary paths beside `paths`. At the end everything is on disk before the first of them
+    takes its place, and they do so in order.
+
+    Raises: `refusal` where that fails.
+    """
+    temporaries = tuple(path.with_name(f"{path.name}.{os.getpid()}.part") for path in paths)
+    try:
+        yield temporaries
+        for path, temporary in zip(paths, temporaries, strict=True):
+            with refusing(path, refusal), open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        for path, temporary in zip(paths, temporaries, strict=True):
+            with refusing(path, refusal):
+                os.replace(temporary, path)
+    finally:
+        for temporary in temporaries:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+@contextlib.contextmanager
+def refusing(path: Path, refusal: type[CaffepyError] = SaveError) -> Iterator[None]:
+    """Raises: `refusal` where writing to `path`, or what will become it, fails."""
+    try:
+        yield
     except OSError as error:
         raise refusal(
             f"{path}: cannot be written: {error.strerror or error}. Check the folder, its rights "
             "and the free space."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+
+
+def hdf5_bytes(fill: Callable[[Any], None]) -> memoryview:
+    """The HDF5 file that `fill(h5py.File)` makes, in memory.
+
+    What libhdf5 writes to a disk that is full ends the whole process.
+    """
+    import h5py
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        fill(file)
+    return buffer.getbuffer()
 
 
 def sync_folder(folder: Path) -> None:
@@ -42,3 +84,29 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def remove_abandoned(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Removes the temporary files that killed processes have left in a folder.
+
+    is_ours: says by the name that a file would have got whether it is one to remove.
+    """
+    for path in folder.glob("*.part"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and is_ours(match[1]) and not _is_running(int(match[2])):
+            with contextlib.suppress(OSError):  # it does no harm
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process has this number. Where that cannot be asked: no; the system then
+    keeps a file that is open from being removed."""
+    if process == os.getpid() or os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -9,17 +9,18 @@ segmentation", 2015 (bilinear).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from caffepy.engine.core.errors import NetError
-from caffepy.engine.core.random import Stream
+from caffepy.engine.core.random import Part, Stream
 from caffepy.engine.core.value import Shape, Value
 from caffepy.proto.caffe_pb2 import FillerParameter
 from caffepy.proto.errors import did_you_mean
 
-Fill = Callable[[Shape, FillerParameter, Stream, int], np.ndarray]
+Parts = Iterator[Part]  # of all the numbers in C order: a layer may be most of the memory
+Fill = Callable[[Shape, FillerParameter, Stream, int], Parts]
 
 
 def fill(value: Value, filler: FillerParameter, stream: Stream, position: int) -> None:
@@ -41,54 +42,61 @@ def fill(value: Value, filler: FillerParameter, stream: Stream, position: int) -
             f"filler '{filler.type}': expected no `sparse`, got {filler.sparse}. Remove it, or use "
             "the filler 'gaussian'."
         )
-    value.write()[...] = make(value.shape, filler, stream, position).reshape(value.shape)
+    flat = value.write().reshape(-1)
+    for start, part in make(value.shape, filler, stream, position):
+        flat[start : start + part.size] = part
 
 
-def _constant(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
-    return np.full(shape, filler.value)
+def _constant(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
+    yield 0, np.broadcast_to(filler.value, math.prod(shape))
 
 
-def _uniform(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+def _uniform(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
     if filler.min > filler.max:
         raise NetError(
             f"filler 'uniform': expected min up to max, got min {filler.min:g} and max "
             f"{filler.max:g}. Exchange them."
         )
-    return filler.min + (filler.max - filler.min) * stream.uniform(position, math.prod(shape))
+    for start, part in stream.uniform_parts(position, math.prod(shape)):
+        yield start, filler.min + (filler.max - filler.min) * part
 
 
-def _gaussian(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+def _gaussian(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
     """With `sparse: s`, each weight survives with probability s / (number of outputs)."""
     if filler.std < 0:
         raise NetError(
             f"filler 'gaussian': expected std from 0 up, got {filler.std:g}. Correct the sign."
         )
-    count = math.prod(shape)
-    drawn = filler.mean + filler.std * stream.gaussian(position, count)
-    if filler.sparse >= 0:
-        words = stream.uniform(position + (1 << 32), count)  # beyond any count of forward passes
-        drawn *= words < filler.sparse / (shape[0] if shape else 1)
-    return drawn
+    survival = filler.sparse / (shape[0] if shape else 1)
+    for start, part in stream.gaussian_parts(position, math.prod(shape)):
+        drawn = filler.mean + filler.std * part
+        if filler.sparse >= 0:
+            beyond = position + (1 << 32)  # any count of forward passes
+            drawn *= stream.uniform(beyond, len(part), start) < survival
+        yield start, drawn
 
 
 def _positive_unitball(
     shape: Shape, filler: FillerParameter, stream: Stream, position: int
-) -> np.ndarray:
+) -> Parts:
     drawn = stream.uniform(position, math.prod(shape)).reshape(*shape[:1], -1)
     drawn /= drawn.sum(axis=-1, keepdims=True)
-    return drawn
+    yield 0, drawn.reshape(-1)
 
 
-def _xavier(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+def _xavier(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
     scale = math.sqrt(3.0 / _fan(shape, filler))
-    return scale * (2.0 * stream.uniform(position, math.prod(shape)) - 1.0)
+    for start, part in stream.uniform_parts(position, math.prod(shape)):
+        yield start, scale * (2.0 * part - 1.0)
 
 
-def _msra(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
-    return math.sqrt(2.0 / _fan(shape, filler)) * stream.gaussian(position, math.prod(shape))
+def _msra(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
+    scale = math.sqrt(2.0 / _fan(shape, filler))
+    for start, part in stream.gaussian_parts(position, math.prod(shape)):
+        yield start, scale * part
 
 
-def _bilinear(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> np.ndarray:
+def _bilinear(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NetError(
             f"filler 'bilinear': expected a square kernel (outputs, inputs, k, k), got {shape}. "
@@ -98,7 +106,7 @@ def _bilinear(shape: Shape, filler: FillerParameter, stream: Stream, position: i
     factor = math.ceil(size / 2)
     centre = (size - 1) / (2.0 * factor)  # symmetric, as since Caffe's pull request 5713
     line = 1 - np.abs(np.arange(size) / factor - centre)
-    return np.broadcast_to(np.outer(line, line), shape)
+    yield 0, np.broadcast_to(np.outer(line, line), shape).reshape(-1)
 
 
 def _fan(shape: Shape, filler: FillerParameter) -> float:

@@ -45,7 +45,7 @@ _FORK_OF = {name: fork for fork, names in _FORKS.items() for name in names.split
 
 def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
     """What to say of a type that is not registered: where it is known from, and what to do."""
-    own = "Take the layer out, or register a layer of your own under this name."
+    own = "Take the layer out, or load one of your own under this name (--layers FILE)."
     if not layer_type:
         return 'expected a `type`, got none. Write it, as in type: "Convolution".'
     if layer_type in _BVLC.split():
@@ -55,5 +55,7 @@ def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
         return f"type '{layer_type}' is known from the {fork} fork, not implemented. {own}"
     known = (*registered, *_BVLC.split(), *_FORK_OF)  # nearest first to what can be had
     remedy = did_you_mean(layer_type, registered) or did_you_mean(layer_type, known)
-    remedy = remedy or f" Use one of {', '.join(registered)}."
+    remedy = remedy or (
+        f" Use one of {', '.join(registered)}, or load the file that registers it: --layers FILE."
+    )
     return f"type '{layer_type}' does not exist.{remedy}"

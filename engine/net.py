@@ -6,17 +6,19 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from caffepy.engine import debug_info, filler
+from caffepy.engine import debug_info, filler, samples
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob, BlobShapeError
-from caffepy.engine.core.errors import NetError, ShapeError
+from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.value import Epoch, Value
+from caffepy.engine.in_place import warn_of_spoilt_gradients
 from caffepy.engine.known_types import unknown_type
+from caffepy.engine.memory import Memory
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.parameters import Parameters
+from caffepy.engine.parameters import Parameters, share_between_nets
 from caffepy.engine.passes.checks import check_ran, check_range
 from caffepy.engine.passes.program import Program, host_step
 from caffepy.engine.wiring import Node, backward_needs
@@ -35,11 +37,13 @@ class Net:
 
     param: a NetParameter of any age; it is upgraded, filtered by `state` (phase, level, stages) and
     given Split layers.  ops: the backend.  registry: the layer classes by type.  seed: what all
-    random numbers follow from.  folders: where relative files are looked for.
+    random numbers follow from.  folders: where relative files are looked for.  memory: of the run
+    that the net is part of; that of the machine by default.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
-    parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value).
+    parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value), definition
+    (param upgraded and filtered, without Splits).
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class Net:
         seed: int = 0,
         rank: int = 0,
         folders: tuple[Path, ...] = (Path(),),
+        memory: Memory | None = None,
     ) -> None:
         filtered = filter_net(upgrade_net(param), state)
         filtered.state.CopyFrom(state)
         log.info("Initializing net from parameters: \n" + text.write(filtered).rstrip("\n"))
+        self.definition = filtered
         self.param = insert_splits(filtered)
         self.name: str = param.name
         self.phase: int = state.phase
@@ -65,6 +71,7 @@ class Net:
         self.context = LayerContext(
             self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes
         )
+        self.context.fills = []
         self.layers: list[Layer] = []
         self.blobs: dict[str, Blob] = {}
         self.bottoms: list[list[Blob]] = []
@@ -83,6 +90,12 @@ class Net:
         for layer_param in self.param.layer:
             self._add_layer(layer_param, registry)
         self._decide_backward()
+        warn_of_spoilt_gradients(self)
+        (memory or Memory()).add(self)
+        for fill in self.context.fills:
+            fill()
+        self.context.fills = None
+        self._set_loss_diffs()
         diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
         self._at_risk = [
             (blob, weight)
@@ -109,6 +122,14 @@ class Net:
         end = last if end is None else end
         check_range(self.layers, "forward", start, end)
         self.passes.value += 1
+        try:
+            self._forward(start, end)
+        except LabelError as error:
+            samples.name_label(self, error)
+            raise
+
+    def _forward(self, start: int, end: int) -> None:
+        last = len(self.layers) - 1
         if (start, end) != (0, last) or self.debug_info:
             for index in range(start, end + 1):
                 self._forward_layer(index)
@@ -159,6 +180,10 @@ class Net:
         else:
             program.run(self.epoch)
 
+    def repeat_layer(self, index: int) -> None:
+        """Runs one layer forward as in the last pass once more, with the same random numbers."""
+        self._forward_layer(index)
+
     def check_layers(self) -> None:
         """Refuses to be run without any layer. Raises: NetError."""
         if not self.layers:
@@ -191,21 +216,8 @@ class Net:
 
         Raises: NetError where blob counts or shapes differ.
         """
-        theirs = {layer.name: layer for layer in other.layers}
-        for layer in self.layers:
-            source = theirs.get(layer.name)
-            if source is None:
-                continue
-            if [blob.shape for blob in layer.blobs] != [blob.shape for blob in source.blobs]:
-                layer.error(
-                    "cannot share its parameters between the train and the test net: expected "
-                    f"shapes {[blob.shape for blob in source.blobs]}, got "
-                    f"{[blob.shape for blob in layer.blobs]}. Make both definitions equal."
-                )
-            for blob, source_blob in zip(layer.blobs, source.blobs, strict=True):
-                if not blob.data.shares_memory_with(source_blob.data):
-                    blob.data.alias(source_blob.data)
-                    self.epoch.count += 1  # views of a parameter (Split tops) are taken anew
+        # views of a parameter (Split tops) are taken anew
+        self.epoch.count += share_between_nets(self.layers, other.layers)
 
     # ---- building
 
@@ -234,6 +246,7 @@ class Net:
         try:
             layer.setup(bottom, top)
             layer.reshape(bottom, top)
+            layer.refuse_unread_blocks()
         except BlobShapeError as error:
             raise ShapeError(f"{layer.where}: {error}") from None
         log.info(f"Setting up {param.name}")
@@ -285,7 +298,6 @@ class Net:
             if weight:
                 log.info(f"    with loss weight {weight:g}")
                 self._losses.append((len(self.layers) - 1, blob, weight))
-                blob.diff.write()[...] = weight
             self.memory_bytes += blob.count * 4
         log.info(f"Memory required for data: {self.memory_bytes}")
 
@@ -333,7 +345,10 @@ class Net:
         self._reshape_layer(index)
         if self.epoch.count != before:
             self._set_loss_diffs()
+        before = self.epoch.count
         self.layers[index].forward(self.bottoms[index], self.tops[index])
+        if self.epoch.count != before:
+            self._set_loss_diffs()
         self._ran.add(index)
 
     def _reshape_layer(self, index: int) -> None:

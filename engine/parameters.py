@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,7 +86,8 @@ class Parameters:
             parameter.blob.diff.clear()
 
     def gather(self) -> None:
-        """Moves data and diff of all parameters into one stretch of memory each (the arena)."""
+        """Moves data and diff of all parameters into one stretch of memory each (the arena), but
+        for those that Python code holds arrays of."""
         total = sum(parameter.blob.count for parameter in self.learnable)
         if not total:
             return
@@ -94,8 +96,9 @@ class Parameters:
         start = 0
         for parameter in self.learnable:
             end = start + parameter.blob.count
-            parameter.blob.data.move_to(data[start:end])
-            parameter.blob.diff.move_to(diff[start:end])
+            for value, arena in ((parameter.blob.data, data), (parameter.blob.diff, diff)):
+                if not value.leased:
+                    value.move_to(arena[start:end])
             start = end
 
     def _share(self, owner: Parameter, layer: Layer, index: int, spec: ParamSpec) -> None:
@@ -137,3 +140,28 @@ class Parameters:
                 f"its owner '{owner.layer.name}', got {given:g}. Give both the same, or only one."
             )
         return owned if given is None else given
+
+
+def share_between_nets(layers: Sequence[Layer], others: Sequence[Layer]) -> int:
+    """Gives the parameters of the layers of one net the memory of those of the same name in
+    another. Returns how many were not yet shared.
+
+    Raises: NetError where blob counts or shapes differ.
+    """
+    theirs = {layer.name: layer for layer in others}
+    shared = 0
+    for layer in layers:
+        source = theirs.get(layer.name)
+        if source is None:
+            continue
+        if [blob.shape for blob in layer.blobs] != [blob.shape for blob in source.blobs]:
+            layer.error(
+                "cannot share its parameters between the train and the test net: expected "
+                f"shapes {[blob.shape for blob in source.blobs]}, got "
+                f"{[blob.shape for blob in layer.blobs]}. Make both definitions equal."
+            )
+        for blob, source_blob in zip(layer.blobs, source.blobs, strict=True):
+            if not blob.data.shares_memory_with(source_blob.data):
+                blob.data.alias(source_blob.data)
+                shared += 1
+    return shared

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import SnapshotError, WeightsError
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.files import written_whole
+from caffepy.engine.files import hdf5_bytes, written_whole
 from caffepy.engine.net import Net
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import LayerParameter, Phase
@@ -37,17 +37,33 @@ class _Source:
     partial: bool
 
 
-def load_weights(net: Net, path: str | os.PathLike[str], *, must_match: bool = True) -> None:
-    """Copies the blobs of a file into the layers of the same name.
+@dataclass(frozen=True)
+class FittingWeights:
+    """The blobs of a file, each with the one of a net that it is for; nothing is copied yet."""
+
+    copies: list[tuple[Blob, weights.BlobArray]]
+
+    def load(self) -> None:
+        """Copies them into the net."""
+        for blob, array in self.copies:
+            blob.data.write()[...] = array.data.reshape(blob.shape)
+            if array.diff is not None:
+                blob.diff.write()[...] = array.diff.reshape(blob.shape)
+
+
+def fit_weights(
+    net: Net, path: Path, *, must_match: bool = True, complete: bool = False
+) -> FittingWeights:
+    """The blobs of a file for the layers of the same name in a net.
 
     Binary and HDF5 files are told apart by their content. Layers of the file that the net does not
     have are ignored, with a log line. Shapes of the old 4-axis form fit as in Caffe: (1, 1, N, K)
     is (N, K).
-    must_match: refuse a file of which no layer is in the net.
+    must_match: refuse a file of which no layer is in the net.  complete: refuse one that lacks a
+    layer of the net which has blobs of its own.
 
-    Raises: WeightsError; the net is then unchanged.
+    Raises: WeightsError.
     """
-    path = Path(path)
     sources = _read_hdf5(path) if is_hdf5(path) else _read_binary(path)
     layers: dict[str, Layer] = {}
     for layer in net.layers:
@@ -59,17 +75,32 @@ def load_weights(net: Net, path: str | os.PathLike[str], *, must_match: bool = T
             copies += _matched(path, source, layers[source.name], owned)
         else:
             log.info(f"Ignoring source layer {source.name}")
-    if must_match and not any(source.name in layers for source in sources):
+    found = {source.name for source in sources}
+    if must_match and not found & set(layers):
         names = [f"'{source.name}'" for source in sources[:5]]
         raise WeightsError(
             f"{path}: expected layers of net '{net.name}', got no layer whose name is in it "
             f"({', '.join(names) or 'the file has none'}). Layers are matched by name: use the "
             "weights of this net, or give its layers the file's names."
         )
-    for blob, array in copies:
-        blob.data.write()[...] = array.data.reshape(blob.shape)
-        if array.diff is not None:
-            blob.diff.write()[...] = array.diff.reshape(blob.shape)
+    if complete:
+        for layer in net.layers:
+            owns = any(id(blob) in owned for blob in layer.blobs)
+            if owns and layer.name not in found:
+                raise WeightsError(
+                    f"{path}: expected the weights of every layer of net '{net.name}', got none "
+                    f"of '{layer.name}'. Use the file that was written with this net; it may be "
+                    "cut off."
+                )
+    return FittingWeights(copies)
+
+
+def load_weights(net: Net, path: str | os.PathLike[str], *, must_match: bool = True) -> None:
+    """Copies the blobs of a file into the layers of the same name; see `fit_weights`.
+
+    Raises: WeightsError; the net is then unchanged.
+    """
+    fit_weights(net, Path(path), must_match=must_match).load()
 
 
 def load_weights_list(net: Net, paths: str, *, must_match: bool = True) -> None:
@@ -85,15 +116,24 @@ def save_weights(net: Net, path: Path, *, hdf5: bool = False, diffs: bool = Fals
     Raises: SnapshotError.
     """
     with written_whole(path) as temporary:
-        if hdf5:
-            _write_hdf5(net, temporary, path, diffs)
-            return file_hash(temporary)
-        digest = hashlib.sha256()
-        with open(temporary, "wb") as file:
-            for piece in _binary_pieces(net, path, diffs):
-                digest.update(piece)
-                file.write(piece)
-        return digest.hexdigest()
+        return write_weights(net, temporary, path, hdf5=hdf5, diffs=diffs)
+
+
+def write_weights(
+    net: Net, temporary: Path, path: Path, *, hdf5: bool = False, diffs: bool = False
+) -> str:
+    """`save_weights` into a file that will become `path`. Raises: SnapshotError, OSError."""
+    pieces: Iterable[bytes | memoryview]
+    if hdf5:
+        pieces = [hdf5_bytes(lambda file: _fill_hdf5(net, file, path, diffs))]
+    else:
+        pieces = _binary_pieces(net, path, diffs)
+    digest = hashlib.sha256()
+    with open(temporary, "wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
 
 
 def is_hdf5(path: Path) -> bool:
@@ -104,7 +144,9 @@ def is_hdf5(path: Path) -> bool:
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file. Fix the path.") from None
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        raise WeightsError(
+            f"{path}: cannot be read: {error.strerror or error}. Name a file that may be read."
+        ) from None
 
 
 def file_hash(path: Path) -> str:
@@ -220,27 +262,24 @@ def _read_hdf5(path: Path) -> list[_Source]:
     return found
 
 
-def _write_hdf5(net: Net, temporary: Path, path: Path, diffs: bool) -> None:
-    import h5py
-
+def _fill_hdf5(net: Net, file: Any, path: Path, diffs: bool) -> None:
     owned = {id(parameter.blob) for parameter in net.parameters.learnable}
     written: set[str] = set()
-    with h5py.File(temporary, "w") as file:
-        for layer in net.layers:
-            try:
-                if layer.name in written:
-                    raise ValueError("another layer has this name")
-                written.add(layer.name)
-                data = file.require_group("data").require_group(layer.name)
+    for layer in net.layers:
+        try:
+            if layer.name in written:
+                raise ValueError("another layer has this name")
+            written.add(layer.name)
+            data = file.require_group("data").require_group(layer.name)
+            for index, blob in enumerate(layer.blobs):
+                if id(blob) in owned:
+                    data.create_dataset(str(index), data=blob.data.read())
+            if diffs:
+                diff = file.require_group("diff").require_group(layer.name)
                 for index, blob in enumerate(layer.blobs):
-                    if id(blob) in owned:
-                        data.create_dataset(str(index), data=blob.data.read())
-                if diffs:
-                    diff = file.require_group("diff").require_group(layer.name)
-                    for index, blob in enumerate(layer.blobs):
-                        diff.create_dataset(str(index), data=blob.diff.read())
-            except (ValueError, TypeError) as error:  # TypeError: a group where a blob lies
-                raise SnapshotError(
-                    f"{path}: layer '{layer.name}' has no place of its own in an HDF5 file: "
-                    f"{error}. Give every layer another name, or set snapshot_format: BINARYPROTO."
-                ) from None
+                    diff.create_dataset(str(index), data=blob.diff.read())
+        except (ValueError, TypeError) as error:  # TypeError: a group where a blob lies
+            raise SnapshotError(
+                f"{path}: layer '{layer.name}' has no place of its own in an HDF5 file: "
+                f"{error}. Give every layer another name, or set snapshot_format: BINARYPROTO."
+            ) from None

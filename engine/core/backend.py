@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.record import Recorder
+
+
+class Runtime(Protocol):
+    """Where kernels run. layout: how they see values, in C order in the runtime's memory."""
+
+    layout: Layout
+
+    def build(self, source: str, name: str, element: str) -> Any:
+        """Compiles CUDA source; what it gives is for `launch`. The same content is compiled once.
+
+        name: what the compiler's messages call it.  element: what T is, float or double.
+        Raises: DeviceError with the compiler's message.
+        """
+
+    def launch(
+        self, program: Any, kernel: str, count: int, arguments: Sequence[Buffer | np.generic]
+    ) -> None:
+        """Runs a kernel on a grid for `count` elements. arguments: buffers of `layout`, and
+        scalars of the exact type that the kernel takes; the count is the first."""
 
 
 class Ops(Protocol):
     """What every backend has. The op constructors are those of NumpyOps, the reference.
 
     dtype: of all values.  recorder: while set, op calls append their Steps to it.
+    runtime: where kernels run; None on backends that compute on the CPU.
     """
 
     name: ClassVar[str]
     dtype: np.dtype
     recorder: Recorder | None
+    runtime: Runtime | None
 
     def __getattr__(self, constructor: str) -> Callable[..., Any]:
         """The op constructors, as layers call them: `ops.convolution(geometry)`."""

@@ -6,7 +6,10 @@
       NetError         the layers do not make a net
         ShapeError     blob shapes do not fit a layer
       DataError        a database, list, image or record is bad
+        LabelError     a label is no class
+      NotFiniteError   nan or inf where numbers should be
       SnapshotError    a snapshot cannot be written or resumed
+        SaveError      a file cannot be written: the disk is full, the folder is gone or closed
       DeviceError      a backend, library or device is missing or fails
 
 The message has the form `where: what: expected, got. remedy.`
@@ -14,14 +17,22 @@ The message has the form `where: what: expected, got. remedy.`
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from caffepy.proto.errors import CaffepyError, PrototxtError, WeightsError
+
+if TYPE_CHECKING:
+    from caffepy.engine.core.value import Value
 
 __all__ = [
     "CaffepyError",
     "DataError",
     "DeviceError",
+    "LabelError",
     "NetError",
+    "NotFiniteError",
     "PrototxtError",
+    "SaveError",
     "ShapeError",
     "SnapshotError",
     "WeightsError",
@@ -40,8 +51,53 @@ class DataError(CaffepyError):
     """A database, list, image or record is bad."""
 
 
+class LabelError(DataError):
+    """A label is no class, or an index has no row.
+
+    where: the layer that reads it.  labels: the value it is in.  index: its place there, sample
+    first.  problem: expected, got, remedy.  noun: what it is.
+    The op that finds it knows no more; the net then sets blob, the labels' name, and source, where
+    the sample comes from.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        labels: Value,
+        index: tuple[int, ...],
+        problem: str,
+        noun: str = "label",
+    ) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.labels = labels
+        self.index = index
+        self.problem = problem
+        self.noun = noun
+        self.blob = ""
+        self.source = ""
+
+    def __str__(self) -> str:
+        sample, *inside = self.index or (0,)
+        what = f"{self.noun} blob '{self.blob}', sample" if self.blob else f"{self.noun} of sample"
+        what += f" {sample} of the batch"
+        if any(size > 1 for size in self.labels.shape[1:]):
+            what += f" at {tuple(inside)}"
+        if self.source:
+            what += f" ({self.source})"
+        return f"{self.where}: {what}: {self.problem}"
+
+
+class NotFiniteError(CaffepyError):
+    """There is nan or inf where numbers should be."""
+
+
 class SnapshotError(CaffepyError):
     """A snapshot cannot be written or resumed."""
+
+
+class SaveError(SnapshotError):
+    """A file cannot be written: the disk is full, or the folder is gone or closed to us."""
 
 
 class DeviceError(CaffepyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, NoReturn
 
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.core.random import Counter, Stream
 from caffepy.engine.core.value import Epoch, Shape, Value
+from caffepy.proto import custom
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, FillerParameter, LayerParameter
 from caffepy.proto.errors import place
 
@@ -29,6 +31,8 @@ class LayerContext:
     fill: fills a value by a FillerParameter with the numbers of a stream at a position.
     folders: where relative files of the prototxt are looked for, in order.
     passes: the net's count of forward passes, the position of random numbers in a layer.
+    fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
+    machine's memory; None where blobs are filled at once.
     """
 
     phase: int
@@ -39,6 +43,7 @@ class LayerContext:
     folders: tuple[Path, ...] = ()
     epoch: Epoch = field(default_factory=Epoch)
     passes: Counter = field(default_factory=Counter)
+    fills: list[Callable[[], None]] | None = None
 
 
 class Layer:
@@ -51,7 +56,7 @@ class Layer:
     Class attributes say how many blobs the layer takes (an int, or a range (least, most)), whether
     missing tops are made up, whether its first top is a loss, and whether it consists of op calls
     only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
-    run.
+    run. `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
     """
 
     type: ClassVar[str]
@@ -62,6 +67,7 @@ class Layer:
     is_loss: ClassVar[bool] = False
     in_place_allowed: ClassVar[bool] = False
     records: ClassVar[bool] = True
+    not_finite_where: ClassVar[str] = ""
 
     def __init__(self, param: LayerParameter, context: LayerContext) -> None:
         self.param = param
@@ -69,7 +75,9 @@ class Layer:
         self.name: str = param.name
         self.blobs: list[Blob] = []
         self.param_propagate_down: list[bool] = []
+        self.batches_ahead = 0  # how many more of its tops' batches it keeps ready
         self._shapes: tuple[Shape, ...] | None = None
+        self._blocks_read: set[str] = set()
 
     # ---- the life cycle
 
@@ -106,6 +114,32 @@ class Layer:
 
     def close(self) -> None:
         """Ends what the layer has running (threads, open files)."""
+
+    # ---- what works in place
+
+    @property
+    def gradient_reads(self) -> str:
+        """What backward reads of the first top, "values" or "signs" of its elements: a later layer
+        that changes them in place spoils the gradient. Nothing by default."""
+        return ""
+
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        """Which of these it surely changes in place, where the gradient that comes down is not 0;
+        nothing where that is not known."""
+        return ()
+
+    # ---- where numbers come from, for messages
+
+    def describe_sample(self, top_index: int, index: int) -> str:
+        """For a layer that reads files: where sample `index` of a top, as last given, comes from
+        (`row 7 of 'train.h5'`)."""
+        return ""
+
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
+        """The index of the bottom, and the place there, of the one element that element `place` of
+        a top is made of; None where there is no such one. Places count in C order."""
+        return None
 
     # ---- what the net asks
 
@@ -169,10 +203,11 @@ class Layer:
         return Stream(self.context.seed, self.name, purpose, self.context.rank)
 
     def add_parameter(self, shape: Shape, filler: FillerParameter | None = None) -> Blob:
-        """Makes the next learnable blob, filled by `filler` (zeros without one)."""
+        """Makes the next learnable blob, which `filler` fills by the end of set-up (zeros without
+        one)."""
         index = len(self.blobs)
         blob = Blob(f"{self.name}.{index}", shape, self.ops.dtype)
-        self.fill(blob.data, filler or FillerParameter(), f"param{index}")
+        self.fill_at_setup(blob.data, filler or FillerParameter(), f"param{index}")
         self.blobs.append(blob)
         self.param_propagate_down.append(True)
         return blob
@@ -186,6 +221,19 @@ class Layer:
             self.context.fill(value, filler, self.stream(purpose), position)
         except NetError as error:
             self.error(str(error))
+
+    def fill_at_setup(self, value: Value, filler: FillerParameter, purpose: str) -> None:
+        """Like `fill`, at the end of the net's set-up, unless something was written by then (it may
+        share another one's memory)."""
+
+        def fill() -> None:
+            if not value.allocated:
+                self.fill(value, filler, purpose)
+
+        if self.context.fills is None:
+            fill()
+        else:
+            self.context.fills.append(fill)
 
     def learning_diff(self, index: int) -> Value | None:
         """Where backward adds the gradient of blobs[index]; None where there is none to add."""
@@ -264,6 +312,20 @@ class Layer:
             )
         return start
 
+    def custom_param(self, block: str, **fields: Any) -> SimpleNamespace:
+        """The fields of a block that the schema does not know, such as `sin_param`, as attributes.
+
+        fields: each with its default, or its type where it must be given; see proto/custom.py.
+        Raises: PrototxtError where the prototxt gives another field, or another kind of value.
+        """
+        self._blocks_read.add(block)
+        return custom.block(self.param, block, fields)
+
+    def refuse_unread_blocks(self) -> None:
+        """Raises: PrototxtError where the prototxt gives a block that neither the schema knows nor
+        `custom_param` has read."""
+        custom.refuse_unread(self.param, self._blocks_read)
+
     def refuse_fork_fields(self, message: Message, harmless: Sequence[str] = ()) -> None:
         """Raises: NetError where a field that only a fork has, and that is not named in `harmless`,
         asks for something else than its default."""
@@ -309,6 +371,10 @@ class NeuronLayer(Layer):
     in_place_allowed = True
     gradient_from_top: ClassVar[bool] = False
 
+    @property
+    def gradient_reads(self) -> str:
+        return "values" if self.gradient_from_top else ""
+
     def make_op(self, x: Blob) -> Any:
         """The op for a bottom of this shape: `forward(x, out=)`, `backward(dy, x or y, out=)`."""
         raise NotImplementedError(f"{type(self).__name__}.make_op")
@@ -328,25 +394,5 @@ class NeuronLayer(Layer):
             known = top[0] if self.gradient_from_top else bottom[0]
             self.op.backward(top[0].diff, known.data, out=bottom[0].diff)
 
-
-class ViewLayer(Layer):
-    """A layer whose top is its bottom's memory, data and diff, in another shape: nothing is copied.
-
-    A subclass says the shape in `top_shape`.
-    """
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        changed = super().reshape(bottom, top)
-        shape = self.top_shape(bottom[0]) if changed else top[0].shape
-        top[0].alias(bottom[0], shape)  # each time: a shared parameter may have taken other memory
-        return changed
-
-    def top_shape(self, bottom: Blob) -> Shape:
-        """The shape of the top, with as many elements as `bottom`."""
-        raise NotImplementedError(f"{type(self).__name__}.top_shape")
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        """Nothing to do: the top is a view."""
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        """Nothing to do: the top is a view."""
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
+        return 0, place

@@ -6,7 +6,10 @@ Immdd hh:mm:ss.uuuuuu pid file:line] message
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -26,10 +29,23 @@ class GlogFormatter(logging.Formatter):
         return f"{letter}{seconds}.{micros:06d} {record.process:5d} {place}] {record.getMessage()}"
 
 
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg] # Python 3.10 takes none
+    """Writes to stderr until the terminal, or whoever reads it, is gone; a run outlives both."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """What follows goes nowhere, so that Python's last flush does not fail either."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError) or error.errno not in (errno.EIO, errno.EPIPE):
+            super().handleError(record)
+            return
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
 def start(level: int = logging.INFO) -> None:
     """Sends log lines to stderr. Without this call (the library's use) nothing is printed but
     warnings."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(GlogFormatter())
     _logger.handlers[:] = [handler]
     _logger.setLevel(level)

@@ -67,7 +67,7 @@ class LossLayer(Layer):
     The top may be missing in the prototxt; its loss weight is 1 by default.
     """
 
-    bottoms = 2
+    bottoms: ClassVar[int | tuple[int, int | None]] = 2
     auto_tops = True
     is_loss = True
 
@@ -89,6 +89,29 @@ class LossLayer(Layer):
             )
         top[0].reshape(())
         return True
+
+    def classes_per_sample(self, bottom: Blobs) -> int:
+        """How many scores a sample has, all axes after the first flattened, if it has one label.
+
+        Raises: ShapeError where it has none, or another number of labels.
+        """
+        scores, labels = bottom[:2]
+        if labels.count != scores.shape[0]:
+            self.shape_error(
+                f"bottom '{labels.name}'",
+                f"one label per sample of '{scores.name}', shape ({scores.shape[0]},)",
+                f"shape {labels.shape}",
+                "Give every sample one label.",
+            )
+        classes = math.prod(scores.shape[1:])
+        if not classes:
+            self.shape_error(
+                f"bottom '{scores.name}'",
+                "at least 1 class per sample",
+                f"shape {scores.shape}",
+                "Give every class its score.",
+            )
+        return classes
 
     def probabilities_for(self, top: Blobs, scores: Blob) -> Value:
         """Where the probabilities of the scores go: the second top, shaped, or a value of our own

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 
 import numpy as np
+
+Part = tuple[int, np.ndarray]  # the number of the first, and the numbers
+PART = 1 << 16  # numbers of a part: what it takes to make them stays in the cache
 
 
 class Counter:
@@ -43,10 +47,12 @@ class Stream:
         """The Philox key, for generators on other devices."""
         return int(self._key[0]), int(self._key[1])
 
-    def words(self, position: int, count: int) -> np.ndarray:
-        """(count,) uint64 raw words."""
-        counter = np.array([0, 0, position, 0], np.uint64)
-        return np.random.Philox(key=self._key, counter=counter).random_raw(count)
+    def words(self, position: int, count: int, start: int = 0) -> np.ndarray:
+        """(count,) uint64 raw words, those from number `start` on."""
+        skipped = start % 4  # a block of the generator is four words
+        counter = np.array([start // 4, 0, position, 0], np.uint64)
+        generator = np.random.Philox(key=self._key, counter=counter)
+        return generator.random_raw(skipped + count)[skipped:]
 
     def blocks(self, first: int, count: int) -> np.ndarray:
         """(count, 4) uint64: the words at position 0 by fours, from four number `first` on; for
@@ -59,18 +65,24 @@ class Stream:
         """(count,) uint32, the low and high halves of words in turn."""
         return self.words(position, (count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
 
-    def uniform(self, position: int, count: int) -> np.ndarray:
-        """(count,) float64 in [0, 1), multiples of 2^-53."""
-        uniform: np.ndarray = (self.words(position, count) >> np.uint64(11)) * 2.0**-53
+    def uniform(self, position: int, count: int, start: int = 0) -> np.ndarray:
+        """(count,) float64 in [0, 1), multiples of 2^-53, those from number `start` on."""
+        uniform: np.ndarray = (self.words(position, count, start) >> np.uint64(11)) * 2.0**-53
         return uniform
 
-    def gaussian(self, position: int, count: int) -> np.ndarray:
-        """(count,) float64 of mean 0 and deviation 1 (Box-Muller)."""
+    def uniform_parts(self, position: int, count: int) -> Iterator[Part]:
+        """The numbers of `uniform` in stretches that take little memory."""
+        for start in range(0, count, PART):
+            yield start, self.uniform(position, min(PART, count - start), start)
+
+    def gaussian_parts(self, position: int, count: int) -> Iterator[Part]:
+        """(count,) float64 of mean 0 and deviation 1 (Box-Muller), in stretches."""
         pairs = (count + 1) // 2
-        uniform = self.uniform(position, 2 * pairs)
-        radius = np.sqrt(-2.0 * np.log1p(-uniform[:pairs]))  # 1 - u is in (0, 1]
-        angle = 2.0 * np.pi * uniform[pairs:]
-        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+        for start, first in self.uniform_parts(position, pairs):
+            radius = np.sqrt(-2.0 * np.log1p(-first))  # 1 - u is in (0, 1]
+            angle = 2.0 * np.pi * self.uniform(position, len(radius), pairs + start)
+            yield start, radius * np.cos(angle)
+            yield pairs + start, (radius * np.sin(angle))[: count - pairs - start]
 
     def integers(self, position: int, count: int, bound: int) -> np.ndarray:
         """(count,) int64 in [0, bound)."""

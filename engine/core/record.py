@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from caffepy.engine.core.value import Value
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -98,14 +100,13 @@ def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], 
                 name=f"{type(self).__name__}.{method.__name__}",
             )
             recorder = self.ops.recorder
-            if recorder is None:
-                bound()
-                return
-            bound.layer = recorder.layer
-            recorder.steps.append(bound)
+            if recorder is not None:
+                bound.layer = recorder.layer
+                recorder.steps.append(bound)
             self.ops.recorder = None  # calls of other ops inside this one belong to this step
             try:
-                bound()
+                with np.errstate(all="ignore"):  # nan and inf are numbers like others to an op
+                    bound()
             finally:
                 self.ops.recorder = recorder
 

@@ -75,6 +75,7 @@ class _Storage:
             return False
         if self.root() is None:
             self.root = None
+            self.version += 1  # it may have been written up to its end
             return False
         return True
 
@@ -148,6 +149,11 @@ class Value:
     def leased(self) -> bool:
         """Whether Python code holds an array of this value's memory."""
         return self._storage.leased
+
+    @property
+    def storage_id(self) -> int:
+        """Equal for values that share memory, while they live."""
+        return id(self._storage)
 
     @property
     def home(self) -> Layout:

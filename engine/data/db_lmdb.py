@@ -25,6 +25,12 @@ class LmdbDatabase(Database):
     def open_handle(path: Path) -> Any:
         # Without a lock file nobody writes: none is made, which read-only folders would not allow.
         lock = (path / "lock.mdb").exists() and os.access(path / "lock.mdb", os.W_OK)
+        size = (path / "data.mdb").stat().st_size
+        if not size:
+            raise DataError(
+                f"{path}: data.mdb: expected an lmdb database, got an empty file. Copy or make it "
+                "again."
+            )
         try:
             environment = lmdb.open(str(path), readonly=True, lock=lock, create=False)
         except lmdb.Error as error:
@@ -32,7 +38,6 @@ class LmdbDatabase(Database):
                 f"{path}: cannot be opened as an lmdb database: {words(error)}. Copy or make "
                 "it again."
             ) from None
-        size = (path / "data.mdb").stat().st_size
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         if size < needed:  # reading beyond the end of a mapped file kills the process
             environment.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,25 @@ def opencv() -> Any:
         ) from None
     cv2.setNumThreads(0)
     return cv2
+
+
+def read(path: Path, where: str) -> bytes:
+    """The bytes of an image file. Raises: DataError, beginning with `where`, where it is empty or
+    cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = ": file names take / and not \\ here" if "\\" in str(path) else ""
+        raise DataError(
+            f"{where}: cannot be read: {error.strerror}{hint}. Fix the name, or take it off the "
+            "list."
+        ) from None
+    if not data:
+        raise DataError(
+            f"{where}: expected an image, got an empty file. Fetch it again, or take it off the "
+            "list."
+        )
+    return data
 
 
 def decode(data: bytes, where: str, color: bool | None = None) -> np.ndarray:
@@ -74,15 +94,18 @@ def encode(image: np.ndarray, extension: str) -> bytes:
     return bytes(data)
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image in another size, bilinear. Raises: DataError where memory does not suffice."""
+def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.ndarray:
+    """The image in another size, bilinear.
+
+    Raises: DataError, beginning with `where`, where memory does not suffice.
+    """
     cv2 = opencv()
     try:
         return np.asarray(cv2.resize(image, (width, height)))
     except cv2.error as error:
         raise DataError(
-            f"resizing to {height} x {width}: OpenCV cannot ({' '.join(str(error).split())}). "
-            "Choose a smaller size."
+            f"{where and f'{where}: '}resizing to {height} x {width}: OpenCV cannot "
+            f"({' '.join(str(error).split())}). Choose a smaller size."
         ) from None
 
 

@@ -5,12 +5,28 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 JOIN_SECONDS = 5.0  # how long `close` waits for a batch that is being made
+
+
+@dataclass
+class Batch:
+    """Samples of images.
+
+    data: (N, C, H, W).  labels: (N,).  names: of the samples, where they come from, for messages.
+    """
+
+    data: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
 
 
 class Source(Protocol[T_co]):

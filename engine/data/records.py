@@ -9,16 +9,15 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import Cursor, Database
+from caffepy.engine.data.pipeline import Batch
 from caffepy.engine.data.transformer import Transformer
 from caffepy.proto.caffe_pb2 import Datum
 
 
 @dataclass
-class RecordBatch:
-    """data: (N, C, H, W).  labels: (N,).  last_key: of the last record."""
+class RecordBatch(Batch):
+    """last_key: of the last record."""
 
-    data: np.ndarray
-    labels: np.ndarray
     last_key: bytes
 
 
@@ -68,7 +67,7 @@ class RecordSource:
             images.append(datum.array(record, where, self.color))
             labels[index] = record.label
             names.append(name)
-        batch = RecordBatch(self.transformer.batch(images, first, names), labels, key)
+        batch = RecordBatch(self.transformer.batch(images, first, names), labels, names, key)
         self._next = first + count
         return batch
 

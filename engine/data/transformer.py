@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from caffepy.engine.core import log
-from caffepy.engine.core.errors import DataError, NetError
+from caffepy.engine.core.errors import DataError, NetError, WeightsError
 from caffepy.engine.core.random import Stream
 from caffepy.proto.caffe_pb2 import TransformationParameter
 from caffepy.proto.weights import decode_blob
@@ -60,7 +60,10 @@ class Transformer:
         if param.HasField("mean_file"):
             path = find_file(param.mean_file, "transform_param.mean_file")
             log.info(f"Loading mean file from: {path}")
-            self._mean = load_mean(path).astype(dtype)
+            try:
+                self._mean = load_mean(path).astype(dtype)
+            except (DataError, WeightsError) as error:
+                raise type(error)(f"{where}: transform_param.mean_file: {error}") from None
         elif param.mean_value:
             self._mean = np.array(param.mean_value, dtype).reshape(-1, 1, 1)
 

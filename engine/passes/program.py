@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.record import Step
 from caffepy.engine.core.value import Epoch
@@ -25,10 +27,11 @@ class Program:
         """Runs all steps. Where one of them changes a shape (a data layer may), stops after it and
         returns the place of the first layer that has not run."""
         shape_count = self.shape_count
-        for place, run_step in self.steps:
-            run_step()
-            if epoch.count != shape_count:
-                return place + 1
+        with np.errstate(all="ignore"):  # nan and inf are numbers like others to an op
+            for place, run_step in self.steps:
+                run_step()
+                if epoch.count != shape_count:
+                    return place + 1
         return None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
-from caffepy.engine.core.random import Stream
+from caffepy.engine.core.random import PART, Part, Stream
 
 MASK = (1 << 64) - 1
 
@@ -94,9 +96,29 @@ def test_uniform_lies_in_its_interval_evenly(stream: Stream) -> None:
     np.testing.assert_allclose(np.histogram(drawn, 10, (0, 1))[0], 10_000, atol=500)
 
 
+def assembled(parts: Iterable[Part], count: int) -> np.ndarray:
+    """The numbers of all parts in their places; nan where there is none."""
+    numbers = np.full(count, np.nan)
+    for start, part in parts:
+        assert np.isnan(numbers[start : start + len(part)]).all()
+        numbers[start : start + len(part)] = part
+    return numbers
+
+
+@pytest.mark.parametrize("count", [1, 2, PART, PART + 1, 2 * PART + 3])
+def test_parts_give_the_numbers_of_the_whole(stream: Stream, count: int) -> None:
+    uniform = stream.uniform(3, count)
+    np.testing.assert_array_equal(assembled(stream.uniform_parts(3, count), count), uniform)
+    np.testing.assert_array_equal(stream.uniform(3, count - 1, 1), uniform[1:])
+    pairs = (count + 1) // 2
+    radius = np.sqrt(-2 * np.log1p(-stream.uniform(3, pairs)))
+    angle = 2 * np.pi * stream.uniform(3, pairs, pairs)
+    gaussian = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+    np.testing.assert_array_equal(assembled(stream.gaussian_parts(3, count), count), gaussian)
+
+
 def test_gaussian_has_mean_0_deviation_1_and_the_right_tails(stream: Stream) -> None:
-    drawn = stream.gaussian(0, 100_001)
-    assert drawn.shape == (100_001,)
+    drawn = assembled(stream.gaussian_parts(0, 2 * PART + 3), 2 * PART + 3)
     assert abs(drawn.mean()) < 0.02
     assert abs(drawn.std() - 1) < 0.01
     assert abs((np.abs(drawn) > 1.959964).mean() - 0.05) < 0.004
@@ -116,5 +138,6 @@ def test_permutation_holds_every_number_once(stream: Stream) -> None:
 
 
 def test_nothing_is_drawn_for_a_count_of_0(stream: Stream) -> None:
-    for draw in (stream.words, stream.halves, stream.uniform, stream.gaussian, stream.permutation):
+    for draw in (stream.words, stream.halves, stream.uniform, stream.permutation):
         assert draw(0, 0).shape == (0,)
+    assert not list(stream.gaussian_parts(0, 0))

@@ -104,6 +104,15 @@ def test_version_grows_with_every_write(value: Value) -> None:
     assert versions == sorted(set(versions))
 
 
+def test_version_is_new_after_a_lease_in_which_it_may_have_been_written(value: Value) -> None:
+    array = value.lease()
+    during = value.version
+    array[...] = 0
+    del array
+    assert value.version > during
+    assert value.version == value.version
+
+
 def test_cleared_value_is_zero_without_touching_memory(value: Value) -> None:
     write_padded(value, NUMBERS)
     version = value.version

@@ -21,7 +21,7 @@ def assert_refused(run: Run, wanted: str, *arguments: str, status: int = 1) -> N
     before = files(Path())
     found, message = run(*arguments)
     assert found == status, message
-    assert wanted in message
+    assert wanted in message, message
     assert "Traceback" not in message
     assert "a defect of caffepy itself" not in message
     if status == 1:
