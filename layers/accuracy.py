@@ -21,7 +21,7 @@ class AccuracyLayer(Layer):
 
     A tie counts as wrong. Where all positions are ignored the accuracy is 0.
 
-    Raises: ShapeError where the number of labels does not fit or top_k is larger than C; DataError
+    Raises: ShapeError where the number of labels does not fit or top_k is larger than C; LabelError
     at a label that is no class.
     Differs: a label whose score is nan counts as wrong; in Caffe on the CPU it counts as right.
     Source: Caffe's layer catalogue, Accuracy.

@@ -47,6 +47,10 @@ class BatchNormLayer(NeuronLayer):
             self.add_parameter(shape, FillerParameter(type="constant", value=0))
         self._fix_learning_rates()
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def make_op(self, x: Blob) -> Any:
         geometry, param = self._geometry(x), self.param.batch_norm_param
         if geometry.size != self.channels:

@@ -40,6 +40,10 @@ class BiasLayer(Layer):
         self.copy = self.ops.sum()
         return True
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         bias = bottom[1] if len(bottom) > 1 else self.blobs[0]
         self.op.forward(bottom[0].data, bias.data, out=top[0].data)

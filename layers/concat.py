@@ -52,9 +52,9 @@ class ConcatLayer(Layer):
                     str(blob.shape),
                     "Make the other axes equal, or join along another axis.",
                 )
-        geometry = ConcatGeometry(tuple(blob.shape for blob in bottom), axis)
-        top[0].reshape(geometry.out_shape)
-        self.op = self.ops.concat(geometry)
+        self.geometry = ConcatGeometry(tuple(blob.shape for blob in bottom), axis)
+        top[0].reshape(self.geometry.out_shape)
+        self.op = self.ops.concat(self.geometry)
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -70,3 +70,6 @@ class ConcatLayer(Layer):
                     for blob, wanted in zip(bottom, propagate_down, strict=True)
                 ],
             )
+
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
+        return self.geometry.in_part(place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
 
@@ -10,7 +12,7 @@ from caffepy.engine.core.registry import register_layer
 class ContrastiveAccuracyLayer(Layer):
     """The part of pairs for which (Euclidean distance < margin) equals (sim == 1).
 
-    bottom[0], bottom[1]: (N, C), the features of the pairs, N and C at least 1
+    bottom[0], bottom[1]: (N, C) or (N, C, 1, 1), the features of the pairs, N and C at least 1
     bottom[2]: (N,) or (N, 1, ...), sim, compared as floats: 1 for a like pair
     top[0]: scalar, 0 to 1
     contrastive_accuracy_param: margin (1)
@@ -27,7 +29,8 @@ class ContrastiveAccuracyLayer(Layer):
         if not super().reshape(bottom, top):
             return False
         shape = bottom[0].shape
-        if len(shape) != 2 or bottom[1].shape != shape or not bottom[0].count:
+        flat = len(shape) >= 2 and math.prod(shape[2:]) == 1
+        if not flat or bottom[1].shape != shape or not bottom[0].count:
             self.shape_error(
                 f"bottoms '{bottom[0].name}' and '{bottom[1].name}'",
                 "one shape (N, C) for both",

@@ -6,13 +6,11 @@ from typing import Any
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, DeviceError
-from caffepy.engine.core.layer import Blobs, Layer
-from caffepy.engine.core.random import Stream
+from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.data.db import open_db
-from caffepy.engine.data.pipeline import Prefetcher
+from caffepy.engine.data.prefetching_layer import PrefetchingDataLayer
 from caffepy.engine.data.records import RecordBatch, RecordSource
-from caffepy.engine.data.transformer import Transformer
 from caffepy.proto.caffe_pb2 import DataParameter
 
 # What forks know besides and what changes no number is passed over; the rest is refused.
@@ -21,7 +19,7 @@ _HARMLESS = {"threads", "parser_threads", "disk_reader_threads", "cache", "preca
 
 
 @register_layer("Data")
-class DataLayer(Layer):
+class DataLayer(PrefetchingDataLayer[RecordBatch]):
     """Records of a database in order of keys, transformed; after the last comes the first again.
 
     top[0]: (batch_size, C, H, W) float, images   top[1]: (batch_size,) float, labels
@@ -36,28 +34,13 @@ class DataLayer(Layer):
     Source: Caffe's layer catalogue, Database Input.
     """
 
-    bottoms = 0
-    tops = (1, 2)
-    records = False
-
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.data_param
         self._check(param)
         path = self.find_file(param.source, "data_param.source")
         backend: str = DataParameter.DB.Name(param.backend)
-        seed = self.context.seed
-        transformer = Transformer(
-            self.param.transform_param,
-            testing=self.testing,
-            stream=Stream(seed, self.name, "transform"),  # without the rank: samples are numbered
-            dtype=self.ops.dtype,
-            where=self.where,
-            find_file=self.find_file,
-        )
-        skip = 0
-        if param.rand_skip:
-            skip = int(Stream(seed, self.name, "rand_skip").integers(0, 1, param.rand_skip)[0])
-            log.info(f"Skipping first {skip} data points.")
+        transformer = self.make_transformer()
+        skip = self.random_skip(param.rand_skip)
         color = True if param.force_encoded_color else transformer.color
         try:
             database = open_db(path, backend)
@@ -67,39 +50,24 @@ class DataLayer(Layer):
         record, shape = self._source.first_record()
         if color is not None and not record.encoded:
             log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")
-        top[0].reshape((param.batch_size, *shape))
-        log.info(f"output data size: {','.join(map(str, top[0].shape))}")
-        if len(top) > 1:
-            top[1].reshape((param.batch_size,))
         self._last_key = b""
-        self._batches: Prefetcher[RecordBatch] = Prefetcher(
-            self._source, param.batch_size, param.prefetch
-        )
+        self.start(top, self._source, param.batch_size, shape)
 
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        batch = self._batches.next()
+    def note(self, batch: RecordBatch) -> None:
+        super().note(batch)
         self._last_key = batch.last_key
-        top[0].reshape(batch.data.shape)
-        top[0].data.write()[...] = batch.data
-        if len(top) > 1:
-            top[1].data.write()[...] = batch.labels
 
     def state(self) -> dict[str, Any]:
-        return {"sample": self._batches.position, "last_key": self._last_key.decode("latin-1")}
+        return {**super().state(), "last_key": self._last_key.decode("latin-1")}
 
     def restore(self, state: dict[str, Any]) -> None:
         self._last_key = state["last_key"].encode("latin-1")
         if self._last_key:
             self._source.follow(state["sample"], self._last_key)
-        self._batches.seek(state["sample"])
-
-    def close(self) -> None:
-        if hasattr(self, "_batches"):  # setup came that far
-            self._batches.close()
+        super().restore(state)
 
     def _check(self, param: DataParameter) -> None:
-        if param.batch_size == 0:
-            self.error("data_param.batch_size: expected at least 1, got 0. Set it.")
+        self.check_batch_size("data_param")
         names = {field.name for field, _ in param.ListFields()}
         for name in sorted(names - _KNOWN - _HARMLESS):
             self.error(

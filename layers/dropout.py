@@ -31,6 +31,10 @@ class DropoutLayer(NeuronLayer):
                 "It is the part of the elements that becomes 0."
             )
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return () if self.testing else ("values",)
+
     def make_op(self, x: Blob) -> Any:
         param = self.param.dropout_param
         kept = 1.0 - param.dropout_ratio

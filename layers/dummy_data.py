@@ -36,7 +36,7 @@ class DummyDataLayer(Layer):
         for index, (blob, shape) in enumerate(zip(top, shapes, strict=True)):
             blob.reshape(shape)
             if self._is_constant(index):
-                self.fill(blob.data, self.fillers[index], f"top{index}")
+                self.fill_at_setup(blob.data, self.fillers[index], f"top{index}")
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         for index, blob in enumerate(top):

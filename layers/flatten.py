@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.layer import ViewLayer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.core.value import Shape
+from caffepy.engine.core.view_layer import ViewLayer
 
 
 @register_layer("Flatten")

@@ -47,9 +47,12 @@ class HDF5DataLayer(Layer):
         self._file_order = Stream(seed, self.name, "shuffle files")
         self._row_order = Stream(seed, self.name, "shuffle rows")
         self._files = self._listed(self.find_file(param.source, "hdf5_data_param.source"))
+        for name, line in self._files:  # also those that a run reaches after hours
+            self.find_file(name, line)
         log.info(f"Number of HDF5 files: {len(self._files)}")
         self._loaded: Path | None = None
         self._epoch, self._place, self._row, self._sample = 0, 0, 0, 0
+        self._given: list[tuple[Path | None, Any]] = []  # files and rows of the batch
         self._load()
         for blob, rows in zip(top, self._datasets, strict=True):
             blob.reshape((param.batch_size, *rows.shape[1:]))
@@ -62,7 +65,7 @@ class HDF5DataLayer(Layer):
         for blob, rows in zip(top, self._datasets, strict=True):
             blob.reshape((batch_size, *rows.shape[1:]))
             outputs.append(blob.data.write())
-        filled = 0
+        filled, self._given = 0, []
         while filled < batch_size:
             if self._row == self._rows:
                 self._next_file()
@@ -75,9 +78,19 @@ class HDF5DataLayer(Layer):
                 output[filled : filled + taken] = rows[
                     here if self._order is None else self._order[here]
                 ]
+            order = range(self._rows) if self._order is None else self._order
+            self._given.append((self._loaded, order[here]))
             filled += taken
             self._row += taken
         self._sample += batch_size
+
+    def describe_sample(self, top_index: int, index: int) -> str:
+        for path, rows in self._given:
+            if index < len(rows):
+                dataset = self.param.top[top_index]
+                return f"row {rows[index]}, counted from 0, of dataset '{dataset}' of '{path}'"
+            index -= len(rows)
+        return ""
 
     def state(self) -> dict[str, Any]:
         return {
@@ -142,7 +155,10 @@ class HDF5DataLayer(Layer):
         path = self.find_file(*self._files[index])
         if path != loaded:
             self._datasets: list[Any] = []  # gone before the next file comes
-            self._datasets = read_rows(path, list(self.param.top), self.ops.dtype)
+            try:
+                self._datasets = read_rows(path, list(self.param.top), self.ops.dtype)
+            except DataError as error:
+                raise DataError(f"{self.where}: {self._files[index][1]}: {error}") from None
         self._loaded = path
         self._rows = len(self._datasets[0])
         self._order = None

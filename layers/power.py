@@ -22,6 +22,11 @@ class PowerLayer(NeuronLayer):
     Differs: the gradient with shift 0 is right where x is 0 (Caffe's is nan), and in place.
     """
 
+    not_finite_where = (
+        "a negative number has a fractional power, or 0 a negative one; the gradient of a power "
+        "below 1 is infinite at 0"
+    )
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.power_param
         if param.power != 0 and param.scale == 0 and not _is_finite_power(param.shift, param.power):

@@ -19,5 +19,10 @@ class ReLULayer(NeuronLayer):
     Source: Caffe's layer catalogue, ReLU; V. Nair and G. Hinton, 2010.
     """
 
+    @property
+    def gradient_reads(self) -> str:
+        in_place = self.param.bottom[0] == self.param.top[0]
+        return "signs" if in_place else ""  # else it reads the bottom
+
     def make_op(self, x: Blob) -> Any:
         return self.ops.relu(self.param.relu_param.negative_slope)

@@ -57,6 +57,10 @@ class ScaleLayer(Layer):
         self.op = self.ops.scale(AxisGeometry.around(bottom[0].shape, axis, len(factor.shape)))
         return True
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return ("values", "signs") if self.param.scale_param.bias_term else ("values",)
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         factor = bottom[1] if len(bottom) > 1 else self.blobs[0]
         bias = self.blobs[-1].data if self.param.scale_param.bias_term else None

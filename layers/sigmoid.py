@@ -21,5 +21,9 @@ class SigmoidLayer(NeuronLayer):
 
     gradient_from_top = True
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def make_op(self, x: Blob) -> Any:
         return self.ops.sigmoid()

@@ -54,7 +54,8 @@ class SliceLayer(Layer):
         shapes = tuple((*whole.shape[:axis], size, *whole.shape[axis + 1 :]) for size in sizes)
         for blob, shape in zip(top, shapes, strict=True):
             blob.reshape(shape)
-        self.op = self.ops.concat(ConcatGeometry(shapes, axis))
+        self.geometry = ConcatGeometry(shapes, axis)
+        self.op = self.ops.concat(self.geometry)
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -64,6 +65,9 @@ class SliceLayer(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if len(top) > 1 and propagate_down[0]:
             self.op.join([blob.diff for blob in top], out=bottom[0].diff)
+
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
+        return 0, self.geometry.in_whole(top_index, place)
 
     def _sizes(self, size: int, parts: int, what: str) -> list[int]:
         """The sizes of the parts of an axis of `size`."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer, class_axis
 from caffepy.engine.core.registry import register_layer
+from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
@@ -15,24 +16,31 @@ class SoftmaxWithLossLayer(LossLayer):
     """E = -1/M sum of log(softmax(x)[label]); its gradient is (softmax(x) - 1 at the label) / M.
 
     bottom[0]: (N, C, ...) scores   bottom[1]: (N, ...) class numbers 0 to C-1, as many as there are
-    scores without the class axis   top[0]: scalar   top[1], optional: like bottom[0], the
-    probabilities
+    scores without the class axis   top[0]: scalar
     softmax_param.axis: int, default 1: the axis of the classes
     loss_param: ignore_label (none): positions with it count for nothing; normalization (VALID): M
     is FULL all positions, VALID those not ignored, BATCH_SIZE the positions before the class axis,
     NONE 1; normalize: old form, true VALID, false BATCH_SIZE. M is at least 1.
 
-    Raises: ShapeError where the number of labels does not fit; DataError at a label that is no
-    class; NetError where the labels are to get a gradient.
-    Differs: Caffe reads beyond its memory at a label that is no class, and Caffe 1.0 refuses every
-    net with the second top, by a mistake in its check of loss weights.
+    Raises: ShapeError where the number of labels does not fit; LabelError at a label that is no
+    class; NetError where the labels are to get a gradient, or there is a second top: Caffe's
+    catalogue has one, the probabilities, but Caffe 1.0 refuses every net that asks for it.
+    Differs: Caffe reads beyond its memory at a label that is no class.
     Source: Caffe's layer catalogue, Softmax with Loss.
     """
 
-    tops = (1, 2)
+    tops = (1, 2)  # so that `setup` can say what to do instead of the second
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         super().setup(bottom, top)
+        if len(top) > 1:
+            scores, probabilities = bottom[0].name, top[1].name
+            self.error(
+                f"expected 1 top blob, the loss, got 2: the second, '{probabilities}', is refused "
+                "as Caffe 1.0 refuses it. Remove it, with its loss_weight, and add for the "
+                f'probabilities: layer {{ name: "{probabilities}" type: "Softmax" bottom: '
+                f'"{scores}" top: "{probabilities}" }}.'
+            )
         self.refuse_fork_fields(self.param.softmax_param)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
@@ -41,7 +49,7 @@ class SoftmaxWithLossLayer(LossLayer):
         scores, labels = bottom
         axis = class_axis(self, scores, labels, self.param.softmax_param.axis, "softmax_param.axis")
         geometry = AxisGeometry.around(scores.shape, axis)
-        self.probabilities = self.probabilities_for(top, scores)
+        self.probabilities = Value(scores.shape, self.ops.dtype)
         self.op = self.ops.softmax_loss(
             geometry,
             self.normalization(geometry.outer, geometry.inner),

@@ -35,3 +35,6 @@ class SplitLayer(Layer):
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0]:
             self.op.forward([blob.diff for blob in top], out=bottom[0].diff)
+
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
+        return 0, place

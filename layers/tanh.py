@@ -21,5 +21,9 @@ class TanHLayer(NeuronLayer):
 
     gradient_from_top = True
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return ("values",)
+
     def make_op(self, x: Blob) -> Any:
         return self.ops.tanh()

@@ -146,3 +146,20 @@ class ConcatGeometry:
         first = self.shapes[0]
         size = sum(shape[self.axis] for shape in self.shapes)
         return (*first[: self.axis], size, *first[self.axis + 1 :])
+
+    def in_part(self, place: int) -> tuple[int, int]:
+        """For an element of the whole: its part, and its place there. Places count in C order."""
+        inner = math.prod(self.out_shape[self.axis + 1 :])
+        outer, along = divmod(place // inner, self.out_shape[self.axis])
+        part = 0
+        while along >= self.shapes[part][self.axis]:
+            along -= self.shapes[part][self.axis]
+            part += 1
+        return part, (outer * self.shapes[part][self.axis] + along) * inner + place % inner
+
+    def in_whole(self, part: int, place: int) -> int:
+        """For an element of a part: its place in the whole."""
+        inner = math.prod(self.out_shape[self.axis + 1 :])
+        outer, along = divmod(place // inner, self.shapes[part][self.axis])
+        along += sum(shape[self.axis] for shape in self.shapes[:part])
+        return (outer * self.out_shape[self.axis] + along) * inner + place % inner

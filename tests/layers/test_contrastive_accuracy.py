@@ -29,11 +29,27 @@ def test_a_pair_is_right_when_near_and_alike_or_neither(
     assert run.forward()[0] == right
 
 
+def test_features_may_have_axes_of_one_behind_them_as_in_contrastive_loss(ops: Ops) -> None:
+    near, far = np.zeros((2, 3, 1, 1)), np.zeros((2, 3, 1, 1))
+    far[1] = 1
+    run = make_layer('type: "ContrastiveAccuracy"', [near, far, np.array([1, 1])], ops=ops)
+    assert run.forward()[0] == 0.5
+
+
+def test_the_margin_is_read_from_the_prototxt(ops: Ops) -> None:
+    pair = [np.array([[0.0]]), np.array([[1.5]])]
+    for margin, right in ((1.0, 0), (2.0, 1)):
+        param = f'type: "ContrastiveAccuracy" contrastive_accuracy_param {{ margin: {margin} }}'
+        assert make_layer(param, [*pair, np.array([1])], ops=ops).forward()[0] == right
+
+
 def test_bottoms_that_do_not_fit_are_refused() -> None:
     features = np.ones((5, 3))
     for other in (np.ones((5, 4)), np.ones((4, 3)), np.ones((5, 3, 1))):
         with pytest.raises(ShapeError, match=r"expected one shape \(N, C\) for both"):
             make_layer('type: "ContrastiveAccuracy"', [features, other, np.ones(5)])
+    with pytest.raises(ShapeError, match=r"expected one shape \(N, C\) for both"):
+        make_layer('type: "ContrastiveAccuracy"', [np.ones((5, 3, 2, 1))] * 2 + [np.ones(5)])
     with pytest.raises(ShapeError, match=r"'bottom_2': expected one label per pair"):
         make_layer('type: "ContrastiveAccuracy"', [features, features, np.ones(4)])
 

@@ -41,13 +41,18 @@ def test_gradient(shape: list[int], axis: int, normalization: str, ignore: bool)
     )
 
 
-def test_second_top_holds_the_probabilities(ops: Ops) -> None:
-    run = _run(np.log([[1.0, 3.0], [4.0, 1.0]]), [0, 1], 'top: "loss" top: "prob"', ops)
-    loss, probabilities = run.forward()
-    np.testing.assert_allclose(probabilities, [[0.25, 0.75], [0.8, 0.2]], rtol=1e-6)
-    np.testing.assert_allclose(loss, -(np.log(0.25) + np.log(0.2)) / 2, rtol=1e-6)
+def test_a_hand_written_case(ops: Ops) -> None:
+    run = _run(np.log([[1.0, 3.0], [4.0, 1.0]]), [0, 1], "", ops)
+    np.testing.assert_allclose(run.forward()[0], -(np.log(0.25) + np.log(0.2)) / 2, rtol=1e-6)
     run.backward([True, False])
     np.testing.assert_allclose(run.bottom[0].diff.read(), [[-0.375, 0.375], [0.4, -0.4]], rtol=1e-6)
+
+
+def test_a_second_top_is_refused_with_the_layer_to_add() -> None:
+    with pytest.raises(
+        NetError, match=r'expected 1 top blob, .*type: "Softmax" bottom: "bottom_0"'
+    ):
+        _run(np.ones((2, 3)), [0, 1], 'top: "loss" top: "prob"')
 
 
 def test_loss_and_gradient_are_zero_where_all_labels_are_ignored(ops: Ops) -> None:

@@ -35,7 +35,7 @@ class Accuracy(Op):
         """x: geometry.shape scores.  label: (outer, inner) class numbers.  out: scalar.
         per_class: (size,) the accuracy among the positions of each label, 0 where there are none.
 
-        Raises: DataError where a label is no class.
+        Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
         scores = x.read().reshape(self.geometry.shape)

@@ -10,6 +10,16 @@ from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
 
 
+def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
+    """Overwrites `out`, which may be x, with 1 / (1 + exp(-x)), as (tanh(x / 2) + 1) / 2, which
+    cannot overflow."""
+    half = out.dtype.type(0.5)
+    np.multiply(x, half, out=out)
+    np.tanh(out, out=out)
+    out *= half
+    out += half
+
+
 class Relu(Op):
     """max(x, 0) + slope min(x, 0)."""
 
@@ -40,17 +50,12 @@ class Relu(Op):
 
 
 class Sigmoid(ScratchOp):
-    """1 / (1 + exp(-x)), as (tanh(x / 2) + 1) / 2, which cannot overflow."""
+    """1 / (1 + exp(-x))."""
 
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:
         """out: like x; may be x."""
-        source, target = source_and_target(x, out)
-        half = self.ops.dtype.type(0.5)
-        np.multiply(source, half, out=target)
-        np.tanh(target, out=target)
-        target *= half
-        target += half
+        sigmoid(*source_and_target(x, out))
 
     @step(reads="dy y", writes="out")
     def backward(self, dy: Value, y: Value, *, out: Value) -> None:
@@ -126,5 +131,4 @@ class Power(ScratchOp):
         if self.shift:
             out += self.shift
         if power != 1:
-            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                out **= power
+            out **= power

@@ -6,28 +6,50 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from caffepy.engine.core.backend import Runtime
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.numpy.absolute import Absolute
 from caffepy.engine.ops.numpy.accuracy import Accuracy, ContrastiveAccuracy
 from caffepy.engine.ops.numpy.activation import Power, Relu, Sigmoid, TanH
+from caffepy.engine.ops.numpy.adaptive_update import (
+    AdaDeltaUpdate,
+    AdaGradUpdate,
+    AdamUpdate,
+    RmsPropUpdate,
+)
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.class_loss import (
+    HingeLoss,
+    InfogainLoss,
+    LogisticLoss,
+    SoftTargetLoss,
+)
+from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
+from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
+from caffepy.engine.ops.numpy.mvn import Mvn
+from caffepy.engine.ops.numpy.ordering import ArgMax
+from caffepy.engine.ops.numpy.pieces import Crop, Tile
 from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
 from caffepy.engine.ops.numpy.prelu import PRelu
+from caffepy.engine.ops.numpy.recurrent import Lstm, LstmUnit, Rnn
+from caffepy.engine.ops.numpy.reduction import Reduction
+from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
 from caffepy.engine.ops.numpy.softmax import Softmax, SoftmaxLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
-from caffepy.engine.ops.numpy.update import SgdUpdate, SumOfSquares
+from caffepy.engine.ops.numpy.threshold import Clip, Threshold
+from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 
 
 class NumpyOps(Ops):
@@ -38,6 +60,7 @@ class NumpyOps(Ops):
     def __init__(self, dtype: Any = np.float32) -> None:
         self.dtype = np.dtype(dtype)
         self.recorder: Recorder | None = None
+        self.runtime: Runtime | None = None
         self.scratch = Scratch()
 
     convolution = op(Convolution)
@@ -65,9 +88,37 @@ class NumpyOps(Ops):
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
+    nesterov_update = op(NesterovUpdate)
+    adagrad_update = op(AdaGradUpdate)
+    rmsprop_update = op(RmsPropUpdate)
+    adadelta_update = op(AdaDeltaUpdate)
+    adam_update = op(AdamUpdate)
+    lars_update = op(LarsUpdate)
     sum_of_squares = op(SumOfSquares)
     absolute = op(Absolute)
     bias = op(Bias)
     eltwise_sum = op(EltwiseSum)
     eltwise_product = op(EltwiseProduct)
     eltwise_max = op(EltwiseMax)
+    argmax = op(ArgMax)
+    take_rows = op(TakeRows)
+    embed = op(Embed)
+    bnll = op(Bnll)
+    elu = op(Elu)
+    swish = op(Swish)
+    exp = op(Exp)
+    log = op(Log)
+    clip = op(Clip)
+    threshold = op(Threshold)
+    mvn = op(Mvn)
+    reduction = op(Reduction)
+    tile = op(Tile)
+    crop = op(Crop)
+    im2col = op(Im2col)
+    hinge_loss = op(HingeLoss)
+    logistic_loss = op(LogisticLoss)
+    infogain_loss = op(InfogainLoss)
+    soft_target_loss = op(SoftTargetLoss)
+    lstm_unit = op(LstmUnit)
+    lstm = op(Lstm)
+    rnn = op(Rnn)

@@ -70,9 +70,8 @@ class EltwiseProduct(Op):
                 for other in (*xs[:place], *xs[place + 1 :]):
                     target *= other.read()
             else:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    np.divide(y.read(), xs[place].read(), out=target)
-                    target *= gradient
+                np.divide(y.read(), xs[place].read(), out=target)
+                target *= gradient
 
 
 class EltwiseMax(Op):

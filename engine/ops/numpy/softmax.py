@@ -71,7 +71,7 @@ class SoftmaxLoss(Op):
         """x: geometry.shape scores.  label: (outer, inner) class numbers.  out: the loss, a scalar.
         prob: like x, the probabilities.
 
-        Raises: DataError where a label is no class.
+        Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
         p = prob.write().reshape(self.geometry.shape)

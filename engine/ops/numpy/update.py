@@ -1,4 +1,4 @@
-"""Updates of parameters on numpy: the reference.
+"""Updates of parameters on numpy, the reference: what all of them share, and gradient descent.
 
 They run elementwise in the parameter's home layout, in chunks that stay in the cache, and allocate
 nothing. An update op serves all parameters of a net.
@@ -6,7 +6,8 @@ nothing. An update op serves all parameters of a net.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 
 CHUNK = 1 << 16  # elements: five arrays of them fit a core's second-level cache
+
+# Takes a chunk of g, scratch of its size that may change as g may, and the chunk of the weights and
+# of each history value; gives what is subtracted from the weights.
+Rule = Callable[..., np.ndarray]
 
 
 class Update(Op):
@@ -29,6 +34,31 @@ class Update(Op):
         self._gradient = np.empty(CHUNK, ops.dtype)
         self._scratch = np.empty(CHUNK, ops.dtype)
 
+    def apply(
+        self,
+        data: Value,
+        diff: Value,
+        histories: Sequence[Value],
+        rule: Rule,
+        *,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+    ) -> None:
+        """data -= rule(g, scratch, data, *histories), chunk by chunk; keep_diff: diff gets what was
+        subtracted."""
+        home = data.home
+        weights = home.elements(data.modify(home))
+        slope = home.elements(diff.modify(home) if keep_diff else diff.read(home))
+        past = [home.elements(history.modify(home)) for history in histories]
+        for chunk, gradient in self.gradients(weights, slope, scale, decay):
+            scratch = self._scratch[: gradient.size]
+            here = weights[chunk]
+            taken = rule(gradient, scratch, here, *(one[chunk] for one in past))
+            here -= taken
+            if keep_diff:
+                slope[chunk] = taken
+
     def gradients(
         self, data: np.ndarray, diff: np.ndarray, scale: float, decay: float
     ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -38,14 +68,17 @@ class Update(Op):
             gradient = self._gradient[: chunk.stop - start]
             np.multiply(diff[chunk], scale, out=gradient)
             if decay:
-                penalty = self._scratch[: chunk.stop - start]
-                if self.l1:
-                    np.sign(data[chunk], out=penalty)
-                    penalty *= decay
-                else:
-                    np.multiply(data[chunk], decay, out=penalty)
-                gradient += penalty
+                gradient += self.penalty(data[chunk], decay, self._scratch[: gradient.size])
             yield chunk, gradient
+
+    def penalty(self, weights: np.ndarray, decay: float, out: np.ndarray) -> np.ndarray:
+        """decay * weights (decay * sign(weights) with l1), in `out`."""
+        if self.l1:
+            np.sign(weights, out=out)
+            out *= decay
+            return out
+        np.multiply(weights, decay, out=out)
+        return out
 
 
 class SgdUpdate(Update):
@@ -65,17 +98,98 @@ class SgdUpdate(Update):
         keep_diff: bool,
     ) -> None:
         """history = momentum * history + rate * g; data -= history; keep_diff: diff = history."""
+        rule = self._descend(rate, momentum)
+        self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
+
+    @staticmethod
+    def _descend(rate: float, momentum: float) -> Rule:
+        def descend(
+            gradient: np.ndarray, scratch: np.ndarray, weights: np.ndarray, velocity: np.ndarray
+        ) -> np.ndarray:
+            velocity *= momentum
+            velocity += np.multiply(gradient, rate, out=gradient)
+            return velocity
+
+        return descend
+
+
+class NesterovUpdate(Update):
+    """Nesterov's accelerated gradient."""
+
+    @step(reads="data diff history", writes="data diff history")
+    def update(
+        self,
+        data: Value,
+        diff: Value,
+        history: Value,
+        *,
+        rate: float,
+        momentum: float,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+    ) -> None:
+        """new = momentum * history + rate * g; update = (1 + momentum) * new - momentum * history;
+        history = new; data -= update; keep_diff: diff = update."""
+
+        def rule(
+            gradient: np.ndarray, scratch: np.ndarray, weights: np.ndarray, velocity: np.ndarray
+        ) -> np.ndarray:
+            back = np.multiply(velocity, momentum, out=scratch)
+            np.add(back, np.multiply(gradient, rate, out=gradient), out=velocity)
+            np.multiply(velocity, 1 + momentum, out=gradient)
+            gradient -= back
+            return gradient
+
+        self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
+
+
+class LarsUpdate(SgdUpdate):
+    """Gradient descent whose rate follows from the norms of a parameter and its gradient.
+
+    norm_decay: whether the gradient's norm is that of g; else that of scale * diff.
+    clip: the rate given is an upper limit, not a factor.
+    """
+
+    def __init__(
+        self, ops: Ops, l1: bool = False, norm_decay: bool = False, clip: bool = False
+    ) -> None:
+        super().__init__(ops, l1)
+        self.norm_decay = norm_decay
+        self.clip = clip
+
+    @step(reads="data diff history", writes="data diff history")
+    def update(  # type: ignore[override] # needs two numbers more
+        self,
+        data: Value,
+        diff: Value,
+        history: Value,
+        *,
+        rate: float,
+        momentum: float,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+        trust: float,
+        denominator_decay: float,
+    ) -> None:
+        """local = trust * |data| / (|gradient| + denominator_decay * |data|), 1 where one of the
+        norms is 0; then SgdUpdate with rate * local, or min(rate, local) with clip."""
         home = data.home
-        weights = home.elements(data.modify(home))
-        slope = home.elements(diff.modify(home) if keep_diff else diff.read(home))
-        velocity = home.elements(history.modify(home))
-        for chunk, gradient in self.gradients(weights, slope, scale, decay):
-            moving = velocity[chunk]
-            moving *= momentum
-            moving += np.multiply(gradient, rate, out=gradient)
-            weights[chunk] -= moving
-            if keep_diff:
-                slope[chunk] = moving
+        weights = home.elements(data.read(home))
+        slope = home.elements(diff.read(home))
+        length = math.sqrt(np.dot(weights, weights))
+        squares = sum(
+            float(np.dot(gradient, gradient))
+            for _, gradient in self.gradients(
+                weights, slope, scale, decay if self.norm_decay else 0.0
+            )
+        )
+        local = 1.0
+        if length > 0 and squares > 0:
+            local = trust * length / (math.sqrt(squares) + denominator_decay * length)
+        rule = self._descend(min(rate, local) if self.clip else rate * local, momentum)
+        self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
 
 
 class SumOfSquares(Op):

@@ -1,0 +1,182 @@
+"""Elementwise functions made of exponentials and logarithms, on numpy: the reference."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.activation import sigmoid
+from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+
+
+class Elu(ScratchOp):
+    """max(x, 0) + alpha (exp(min(x, 0)) - 1)."""
+
+    def __init__(self, ops: Ops, alpha: float) -> None:
+        super().__init__(ops)
+        self.alpha = ops.dtype.type(alpha)
+        self._kept = Kept()
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        source, target = source_and_target(x, out)
+        below = self.take("below", source.shape)
+        np.minimum(source, 0, out=below)
+        np.expm1(below, out=below)
+        below *= self.alpha
+        np.maximum(source, 0, out=target)
+        target += below
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy above 0 and dy alpha exp(x) from 0 down; may be dy. x may be what
+        forward wrote over it."""
+        source, target = source_and_target(dy, out)
+        original = self._kept.read(x).reshape(source.shape)
+        slope = self.take("below", original.shape)
+        np.minimum(original, 0, out=slope)
+        np.exp(slope, out=slope)
+        if self.alpha != 1:
+            slope *= np.where(original > 0, self.ops.dtype.type(1), self.alpha)
+        np.multiply(source, slope, out=target)
+
+
+class Bnll(ScratchOp):
+    """log(1 + exp(x)), as max(x, 0) + log(1 + exp(-|x|)), which cannot overflow."""
+
+    def __init__(self, ops: Ops) -> None:
+        super().__init__(ops)
+        self._kept = Kept()
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        source, target = source_and_target(x, out)
+        small = self.take("small", source.shape)
+        np.abs(source, out=small)
+        np.negative(small, out=small)
+        np.exp(small, out=small)
+        np.log1p(small, out=small)
+        np.maximum(source, 0, out=target)
+        target += small
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy / (1 + exp(-x)); may be dy. x may be what forward wrote over
+        it."""
+        source, target = source_and_target(dy, out)
+        slope = self.take("small", source.shape)
+        sigmoid(self._kept.read(x).reshape(source.shape), slope)
+        np.multiply(source, slope, out=target)
+
+
+class Swish(ScratchOp):
+    """x / (1 + exp(-beta x))."""
+
+    def __init__(self, ops: Ops, beta: float) -> None:
+        super().__init__(ops)
+        self.beta = ops.dtype.type(beta)
+        self._kept = Kept()
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        source, target = source_and_target(x, out)
+        np.multiply(source, self._gate(source), out=target)
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy s (1 + beta x (1 - s)) with s = 1 / (1 + exp(-beta x)); may be dy.
+        x may be what forward wrote over it."""
+        source, target = source_and_target(dy, out)
+        original = self._kept.read(x).reshape(source.shape)
+        gate = self._gate(original)
+        slope = self.take("slope", gate.shape)
+        np.subtract(1, gate, out=slope)
+        slope *= original
+        slope *= self.beta
+        slope += 1
+        slope *= gate
+        np.multiply(source, slope, out=target)
+
+    def _gate(self, x: np.ndarray) -> np.ndarray:
+        """1 / (1 + exp(-beta x)), in scratch."""
+        gate = self.take("gate", x.shape)
+        np.multiply(x, self.beta, out=gate)
+        sigmoid(gate, gate)
+        return gate
+
+
+class Exp(ScratchOp):
+    """base^(shift + scale x)."""
+
+    def __init__(
+        self, ops: Ops, base: float = math.e, scale: float = 1.0, shift: float = 0.0
+    ) -> None:
+        """base: above 0."""
+        super().__init__(ops)
+        self.scale = ops.dtype.type(math.log(base) * scale)  # of the exponent of e
+        self.shift = ops.dtype.type(math.log(base) * shift)
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        source, target = source_and_target(x, out)
+        np.multiply(source, self.scale, out=target)
+        if self.shift:
+            target += self.shift
+        np.exp(target, out=target)
+
+    @step(reads="dy y", writes="out")
+    def backward(self, dy: Value, y: Value, *, out: Value) -> None:
+        """out: gradient of x, dy y scale log(base); may be dy. y: what forward wrote."""
+        source, target = source_and_target(dy, out)
+        slope = self.take("slope", target.shape)
+        np.multiply(y.read().reshape(target.shape), self.scale, out=slope)
+        np.multiply(source, slope, out=target)
+
+
+class Log(ScratchOp):
+    """The logarithm of shift + scale x; -inf at 0, nan below."""
+
+    def __init__(
+        self, ops: Ops, base: float = math.e, scale: float = 1.0, shift: float = 0.0
+    ) -> None:
+        """base: above 0, not 1."""
+        super().__init__(ops)
+        self.factor = ops.dtype.type(1 / math.log(base))  # of the natural logarithm
+        self.scale, self.shift = ops.dtype.type(scale), ops.dtype.type(shift)
+        self._kept = Kept()
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        source, target = source_and_target(x, out)
+        self._argument(source, target)
+        np.log(target, out=target)
+        target *= self.factor
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy scale / ((shift + scale x) log(base)); may be dy. x may be what
+        forward wrote over it."""
+        source, target = source_and_target(dy, out)
+        argument = self.take("argument", target.shape)
+        self._argument(self._kept.read(x).reshape(target.shape), argument)
+        np.divide(self.scale * self.factor, argument, out=argument)
+        np.multiply(source, argument, out=target)
+
+    def _argument(self, x: np.ndarray, out: np.ndarray) -> None:
+        """Overwrites `out` with shift + scale x."""
+        np.multiply(x, self.scale, out=out)
+        if self.shift:
+            out += self.shift

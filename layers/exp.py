@@ -1,0 +1,37 @@
+"""Exp: a base raised to a linear function of each element."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.layer import Blobs, NeuronLayer
+from caffepy.engine.core.registry import register_layer
+
+
+@register_layer("Exp")
+class ExpLayer(NeuronLayer):
+    """y = base^(shift + scale x).
+
+    bottom[0]: any shape   top[0]: the same shape, may be the bottom
+    exp_param: base (-1, which means e), scale (1), shift (0)
+
+    Raises: NetError where base is neither above 0 nor -1.
+    Source: Caffe's layer catalogue, Exp.
+    """
+
+    gradient_from_top = True
+    not_finite_where = "the power is too large for a number"
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        base = self.param.exp_param.base
+        if base != -1 and not 0 < base < math.inf:
+            self.error(
+                f"exp_param.base: expected a number above 0, or -1 for e, got {base:g}. Change it."
+            )
+
+    def make_op(self, x: Blob) -> Any:
+        param = self.param.exp_param
+        base = math.e if param.base == -1 else param.base
+        return self.ops.exp(base, param.scale, param.shift)

@@ -1,0 +1,44 @@
+"""HingeLoss: the loss of a linear support vector machine, one against all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.layer import Blobs
+from caffepy.engine.core.loss import LossLayer
+from caffepy.engine.core.registry import register_layer
+from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.proto.caffe_pb2 import HingeLossParameter
+
+
+@register_layer("HingeLoss")
+class HingeLossLayer(LossLayer):
+    """E = 1/N sum of max(0, 1 - s x), s being 1 for the class of the label and -1 for the others;
+    or of the squares of that (L2).
+
+    bottom[0]: (N, C) scores; further axes count as more classes   bottom[1]: (N,) or (N, 1, ...)
+    class numbers 0 to C-1   top[0]: scalar
+    hinge_loss_param.norm: L1 (default) or L2
+
+    Raises: ShapeError where there is not one label per sample, or no class; LabelError at a label
+    that is no class; NetError where the labels are to get a gradient.
+    Source: Caffe's layer catalogue, Hinge Loss.
+    Differs: Caffe keeps its margins in the bottom's diff between the passes; here nothing is
+    written there before backward.
+    """
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        geometry = AxisGeometry(bottom[0].shape[0], self.classes_per_sample(bottom), 1)
+        squared = self.param.hinge_loss_param.norm == HingeLossParameter.L2
+        self.op = self.ops.hinge_loss(geometry, squared, self.where)
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        self.refuse_label_gradient(propagate_down)
+        if propagate_down[0]:
+            self.op.backward(bottom[0].data, bottom[1].data, top[0].diff, out=bottom[0].diff)

@@ -1,0 +1,60 @@
+"""SoftmaxCrossEntropyLoss: cross entropy of scores against class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.layer import Blobs
+from caffepy.engine.core.loss import LossLayer
+from caffepy.engine.core.registry import register_layer
+from caffepy.engine.ops.geometry import AxisGeometry
+
+
+@register_layer("SoftmaxCrossEntropyLoss")
+class SoftmaxCrossEntropyLossLayer(LossLayer):
+    """E = 1/N sum over targets t above 0 of t (log t - log p), p = softmax(x); gradient (p - t)/N.
+
+    That is the Kullback-Leibler divergence: the cross entropy less the entropy of the targets. The
+    gradient is the exact one where the targets of a position are probabilities.
+
+    bottom[0]: (N, C, ...) scores x   bottom[1]: as many targets t   top[0]: scalar
+    top[1], optional: like bottom[0], p
+    softmax_param.axis: int, default 1: the axis of the classes. loss_param is of no effect: the sum
+    over all positions is divided by N.
+
+    Raises: ShapeError where the axis does not exist or the bottoms differ in size; NetError where
+    the targets are to get a gradient.
+    Source: the fork of E. Tzeng et al., "Simultaneous deep transfer across domains and tasks",
+    2015; stock Caffe does not have it.
+    """
+
+    tops = (1, 2)
+
+    def setup(self, bottom: Blobs, top: Blobs) -> None:
+        super().setup(bottom, top)
+        self.refuse_fork_fields(self.param.softmax_param)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        scores, targets = bottom
+        if scores.count != targets.count:
+            self.shape_error(
+                f"bottom '{targets.name}'",
+                f"as many elements as '{scores.name}' of shape {scores.shape}",
+                f"shape {targets.shape}",
+                "Give every score its target.",
+            )
+        axis = self.canonical_axis(self.param.softmax_param.axis, scores, "softmax_param.axis")
+        self.probabilities = self.probabilities_for(top, scores)
+        geometry = AxisGeometry.around(scores.shape, axis)
+        self.op = self.ops.soft_target_loss(geometry, scores.shape[0])
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data, prob=self.probabilities)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        self.refuse_label_gradient(propagate_down)
+        if propagate_down[0]:
+            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)

@@ -1,0 +1,24 @@
+"""Swish: each element times its sigmoid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.layer import NeuronLayer
+from caffepy.engine.core.registry import register_layer
+
+
+@register_layer("Swish")
+class SwishLayer(NeuronLayer):
+    """y = x / (1 + exp(-beta x)).
+
+    bottom[0]: any shape   top[0]: the same shape, may be the bottom
+    swish_param.beta: float, default 1
+
+    Source: Caffe's layer catalogue, Swish; P. Ramachandran et al., "Searching for activation
+    functions", 2017.
+    """
+
+    def make_op(self, x: Blob) -> Any:
+        return self.ops.swish(self.param.swish_param.beta)
