@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from caffepy.engine import extensions, pymodule
+from caffepy.engine.core import registry
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
+from tests import host_runtime
 from tests.padded_ops import PaddedOps
 
 TESTS = Path(__file__).resolve().parent
@@ -59,3 +64,34 @@ def onednn_ops() -> Ops:
     if reason is not None:
         pytest.skip(reason)
     return OneDnnOps(np.float32)
+
+
+@pytest.fixture
+def host_folder(request: pytest.FixtureRequest) -> Path:
+    """Where the host runtime keeps what it compiled; skips the test where it cannot compile."""
+    if (reason := host_runtime.missing()) is not None:
+        pytest.skip(reason)
+    cache = getattr(request.config, "cache", None)  # pytest runs without it where it is told to
+    folder: Path = cache.mkdir("host_kernels") if cache else request.getfixturevalue("tmp_path")
+    return folder
+
+
+@pytest.fixture
+def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes back what is registered besides the tree's layers, and loaded from outside the tree."""
+    importlib.import_module("caffepy.layers")
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    monkeypatch.setattr(extensions, "_modules", {})
+    monkeypatch.setattr(extensions, "_entries", set())
+
+
+@pytest.fixture
+def modules_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Takes back what nets with Python layers import from tmp_path, and do to sys.path."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for kept in ("_added", "_taken", "_set_aside"):
+        monkeypatch.setattr(pymodule, kept, type(getattr(pymodule, kept))())
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(tmp_path) in repr(vars(module).get("__spec__")):
+            del sys.modules[name]
