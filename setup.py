@@ -15,7 +15,13 @@ for part in PARTS:  # sub-packages are found, so a new one cannot be missing fro
 
 version = re.search(r'__version__ = "(.+)"', (ROOT / "caffepy/__init__.py").read_text())[1]
 
-TEST = ["pytest>=8", "hypothesis>=6", "import-linter>=2", "setuptools>=70.1"]
+TEST = [
+    "pytest>=8",
+    "hypothesis>=6",
+    "import-linter>=2",
+    "setuptools>=70.1",
+    "nvidia-cuda-nvrtc-cu12>=12.2; sys_platform == 'linux' and platform_machine == 'x86_64'",
+]
 CHECK = ["ruff", "mypy", "types-protobuf"]
 PLOT = ["matplotlib>=3.9"]
 

@@ -1,8 +1,12 @@
-"""Numeric gradient check for layers: the analytic backward pass against central differences."""
+"""Numeric gradient check for layers: the analytic backward pass against central differences.
+
+check_layer('type: "TanH"', [np.random.default_rng(0).standard_normal((2, 3))])
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +14,9 @@ from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import CaffepyError
 from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.single_layer import make_layer
+from caffepy.proto.caffe_pb2 import TRAIN
 
 RELATIVE_TOLERANCE = 1e-5  # float64 central differences of smooth functions are good to about 1e-8
 ABSOLUTE_TOLERANCE = 1e-7
@@ -18,6 +25,27 @@ KINK_TOLERANCE = 1e-4  # one-sided slopes that differ by more than this part sta
 
 class GradientError(CaffepyError):
     """A layer's backward pass disagrees with its forward pass."""
+
+
+def check_layer(
+    param: str, bottoms: Sequence[Any], /, *, phase: int = TRAIN, **options: Any
+) -> int:
+    """`check_gradient` of a layer that is given as prototxt, in float64.
+
+    param: the inside of a `layer { }` block; name, bottoms and top may be left out.
+    bottoms: arrays.  options: those of `check_gradient`.
+
+    Returns the number of elements compared.
+    Raises: GradientError, also where no element could be compared; what the layer refuses.
+    """
+    run = make_layer(param, bottoms, ops=NumpyOps(np.float64), phase=phase)
+    compared = check_gradient(run.layer, run.bottom, run.top, **options)
+    if not compared:
+        raise GradientError(
+            f"{run.layer.where}: gradient: expected elements to compare, got none, or only kinks. "
+            "Give other bottoms."
+        )
+    return compared
 
 
 def check_gradient(

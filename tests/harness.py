@@ -11,18 +11,17 @@ import numpy as np
 from google.protobuf import text_format
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from caffepy.engine import filler
+from caffepy.engine import single_layer
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.layer import Layer, LayerContext
+from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.record import recorded
-from caffepy.engine.core.registry import LAYERS
-from caffepy.engine.gradient_check import check_gradient
+from caffepy.engine.gradient_check import check_layer
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter
 
 RTOL, ATOL = 1e-4, 1e-5  # golden README: single layers against Caffe's float32
 
+check_layer_gradient = check_layer  # as the tests of the tree call it
 Compare = Callable[[Any, Any, str], None]  # (found, expected, what)
 
 
@@ -90,40 +89,9 @@ def make_layer(
     seed: int = 1,
     folders: tuple[Path, ...] = (Path(),),
 ) -> LayerRun:
-    """Sets a layer up as a net would.
-
-    param: the inside of a `layer { }` block as text (name and tops may be missing: 'layer', one
-    top), or a message.  bottoms: arrays, in the order of bottoms; a name in the prototxt that
-    appears both as bottom and top makes an in-place layer.
-    """
-    ops = ops or NumpyOps()
-    if isinstance(param, str):
-        param = text_format.Parse(param, LayerParameter())
-    if not param.name:
-        param.name = "layer"
-    if not param.bottom:
-        param.bottom.extend(f"bottom_{index}" for index in range(len(bottoms)))
-    if not param.top and LAYERS[param.type].tops != 0:
-        param.top.append("top_0")
-    blobs: dict[str, Blob] = {}
-    bottom = []
-    for name, array in zip(param.bottom, bottoms, strict=True):
-        blob = blobs.setdefault(name, Blob(name, np.shape(array), ops.dtype))
-        blob.data.write()[...] = array
-        bottom.append(blob)
-    top = [blobs.setdefault(name, Blob(name, (), ops.dtype)) for name in param.top]
-    context = LayerContext(phase, ops, filler.fill, seed, folders=folders)
-    layer = LAYERS[param.type](param, context)
-    layer.check_blob_counts(len(bottom), len(top))
-    if not layer.in_place_allowed:
-        layer.refuse_in_place(bottom, top)
-    layer.setup(bottom, top)
-    layer.reshape(bottom, top)
-    layer.param_propagate_down = [True] * len(layer.blobs)
-    for index, blob in enumerate(top):
-        if layer.loss_weight(index):
-            blob.diff.write()[...] = layer.loss_weight(index)
-    return LayerRun(layer, bottom, top, phase)
+    """Sets a layer up as a net would, from the inside of a `layer { }` block or a message."""
+    run = single_layer.make_layer(param, bottoms, ops=ops, phase=phase, seed=seed, folders=folders)
+    return LayerRun(run.layer, run.bottom, run.top, phase)
 
 
 def compare(found: Any, expected: Any, what: str, rtol: float = RTOL, atol: float = ATOL) -> None:
@@ -181,18 +149,10 @@ def run_golden(folder: Path, ops: Ops, compare: Compare = compare) -> None:
             compare(blob.diff.read(), case[f"param_diff_{index}"], f"gradient of parameter {index}")
 
 
-def check_layer_gradient(
-    param: str, bottoms: Sequence[Any], /, *, phase: int = TRAIN, **options: Any
-) -> None:
-    """check_gradient of a layer given as prototxt, in float64; at least one element must be
-    compared."""
-    run = make_layer(param, bottoms, ops=NumpyOps(np.float64), phase=phase)
-    assert check_gradient(run.layer, run.bottom, run.top, **options) > 0
-
-
 def golden_cases(layer_type: str) -> list[Path]:
-    """The folders of golden/layers that hold cases of a layer type."""
-    folders = sorted((Path(__file__).parent / "golden" / "layers").glob(f"{layer_type}__*"))
+    """The folders of golden/layers and golden/fork_layers that hold cases of a layer type."""
+    golden = Path(__file__).parent / "golden"
+    folders = sorted(golden.glob(f"*layers/{layer_type}__*"))
     assert folders, f"no golden cases for {layer_type}"
     return folders
 

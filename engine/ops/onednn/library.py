@@ -9,15 +9,13 @@ and the next parallel region would wait for them for ever. The child gets a Devi
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.ops.libraries import candidates
 
 ENVIRONMENT_VARIABLE = "CAFFEPY_DNNL"
 MAJOR_VERSION = 3
@@ -277,7 +275,7 @@ def _find() -> Library:
     if named:
         return Library(named)
     reasons = []
-    for path in _candidates():
+    for path in candidates(WHEELS, FILE_NAMES):
         try:
             return Library(path)
         except DeviceError as error:
@@ -286,18 +284,3 @@ def _find() -> Library:
         f"oneDNN: expected an installed library of version {MAJOR_VERSION}.x, got none. Install "
         f"{WHEELS[0]}, or name the file in {ENVIRONMENT_VARIABLE}. Tried: {'; '.join(reasons)}"
     )
-
-
-def _candidates() -> Iterator[str]:
-    """Paths and names under which the library may be."""
-    for wheel in WHEELS:
-        try:
-            files = importlib.metadata.files(wheel) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        installed = {file.name: file for file in files}
-        for name in FILE_NAMES:
-            if name in installed:
-                yield str(Path(str(installed[name].locate())).resolve())
-    for name in FILE_NAMES:
-        yield name

@@ -1,0 +1,219 @@
+"""CUDA kernels as source text, beside the numpy body of an op.
+
+    SOURCE = '''
+    extern "C" __global__ void sin_forward(size_t count, T amplitude, const T* x, T* out) {
+      for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
+        out[i] = amplitude * sin(x[i]);
+    }
+    '''
+    self.kernels = Kernels(ops, SOURCE)         # in the op's __init__
+    if self.kernels:                            # in a step of it: true where the backend runs them
+        self.kernels.launch("sin_forward", x.count, self.amplitude, x, out)
+
+How a kernel is written: `extern "C" __global__ void`; the first parameter is the count of elements,
+which a grid-stride loop covers, whatever the grid; T is the element type, float or double. Pointers
+take Values in C order: `const T*` is read, `T*` is overwritten, and what is called `add_...` is
+added to. Scalars take Python numbers, which are cast to the type that the kernel declares. An op
+that works in place gets one address twice: no `__restrict__` then.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.core.layout import Buffer, Layout
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Ops
+
+ELEMENT = "T"  # stands for the element type in kernels
+C_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_TYPES: dict[str, type[np.generic]] = {
+    "float": np.float32,
+    "double": np.float64,
+    "bool": np.bool_,
+    "unsigned char": np.uint8,
+    "int": np.int32,
+    "unsigned": np.uint32,
+    "unsigned int": np.uint32,
+    "long long": np.int64,
+    "unsigned long long": np.uint64,
+    "size_t": np.uint64,
+}
+_COUNTS = ("int", "unsigned", "unsigned int", "size_t", "long long", "unsigned long long")
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_KERNEL = re.compile(
+    r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)'
+)
+_PARAMETER = re.compile(r"(.*?)(\*?)\s*(?:__restrict__\s*)?(\w+)\s*")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a kernel. type: in C, without const and pointer."""
+
+    name: str
+    type: str
+    pointer: bool
+    const: bool
+
+    def numpy_type(self, element: np.dtype) -> np.dtype:
+        """The type where T is `element`."""
+        return element if self.type == ELEMENT else np.dtype(_TYPES[self.type])
+
+
+@functools.cache
+def signatures(source: str, name: str) -> Mapping[str, tuple[Parameter, ...]]:
+    """The parameters of every kernel in a source, by the kernel's name. name: of the source.
+
+    Raises: DeviceError where there is no kernel, or one that cannot be launched.
+    """
+    found = {
+        kernel: tuple(
+            _parameter(text, f"{name}: kernel '{kernel}'") for text in parameters.split(",")
+        )
+        for kernel, parameters in _KERNEL.findall(_COMMENT.sub(" ", source))
+    }
+    if not found:
+        raise DeviceError(
+            f'{name}: expected a kernel, `extern "C" __global__ void name(...)`, got none. Write '
+            "it so."
+        )
+    for kernel, (first, *_) in found.items():
+        if first.pointer or first.type not in _COUNTS:
+            raise DeviceError(
+                f"{name}: kernel '{kernel}': expected the count of elements as first parameter, as "
+                f"in `size_t count`, got '{first.name}'. Put it there."
+            )
+    return found
+
+
+def _parameter(text: str, where: str) -> Parameter:
+    match = _PARAMETER.fullmatch(" ".join(text.split()))
+    words = match[1].split() if match else []
+    kind = " ".join(word for word in words if word != "const")
+    if match is None or (kind not in _TYPES and kind != ELEMENT):
+        raise DeviceError(
+            f"{where}: parameter '{text.strip()}': expected one of the types {ELEMENT}, "
+            f"{', '.join(_TYPES)}, or a pointer to one, got another. Pass it as one of these."
+        )
+    return Parameter(match[3], kind, bool(match[2]), "const" in words)
+
+
+def instantiated(source: str, name: str, element: str) -> str:
+    """The source with T as `element`, for a compiler, which calls its lines those of `name`.
+
+    A typedef: as a macro, T breaks the templates of NVIDIA's own headers.
+    """
+    return f'typedef {element} {ELEMENT};\n#line 1 "{name}"\n{source}'
+
+
+class Kernels:
+    """The kernels of one CUDA source, for the ops of one backend. Compiled at the first launch.
+
+    False on a backend that does not run kernels: the op then computes by its numpy body.
+    name: what messages call the source.
+
+    Raises: DeviceError where the source has no kernel that can be launched.
+    """
+
+    def __init__(self, ops: Ops, source: str, name: str = "kernels.cu") -> None:
+        self.ops = ops
+        self.source = source
+        self.name = name
+        self._signatures = signatures(source, name)
+        self._program: Any = None
+
+    def __bool__(self) -> bool:
+        return self.ops.runtime is not None
+
+    def launch(self, kernel: str, count: int, *arguments: Any) -> None:
+        """Runs a kernel over `count` elements.
+
+        arguments: for the parameters behind the count: Values for pointers, numbers for scalars.
+        Raises: DeviceError where they do not fit the kernel, or it cannot be compiled.
+        """
+        runtime = self.ops.runtime
+        assert runtime is not None, "ask whether the backend runs kernels before launching one"
+        where = f"{self.name}: kernel '{kernel}'"
+        if kernel not in self._signatures:
+            raise DeviceError(
+                f"{where}: expected one of {', '.join(self._signatures)}, got another name. "
+                "Correct it."
+            )
+        parameters = self._signatures[kernel]
+        if len(arguments) != len(parameters) - 1:
+            raise DeviceError(
+                f"{where}: expected {len(parameters) - 1} argument(s) behind the count, got "
+                f"{len(arguments)}. Give one for each parameter."
+            )
+        given = [(parameters[0], count), *zip(parameters[1:], arguments, strict=True)]
+        for parameter, argument in given:
+            self._check(where, parameter, argument)
+        if self._program is None:
+            self._program = runtime.build(self.source, self.name, C_NAMES[self.ops.dtype])
+        sent = [
+            None if parameter.pointer else self._scalar(where, parameter, argument)
+            for parameter, argument in given
+        ]
+        buffers = _buffers(given, runtime.layout)
+        if count:
+            runtime.launch(
+                self._program,
+                kernel,
+                count,
+                [buffers[i] if one is None else one for i, one in enumerate(sent)],
+            )
+
+    def _check(self, where: str, parameter: Parameter, argument: Any) -> None:
+        """Raises: DeviceError where an argument is of another kind than the parameter."""
+        if not parameter.pointer:
+            if isinstance(argument, (bool, int, float, np.generic)):
+                return
+            _refuse(where, parameter, "a number", f"a {type(argument).__name__}")
+        if not isinstance(argument, Value):
+            _refuse(where, parameter, "a Value", f"a {type(argument).__name__}")
+        wanted = parameter.numpy_type(self.ops.dtype)
+        if argument.dtype != wanted:
+            _refuse(where, parameter, f"a Value of {wanted}", f"one of {argument.dtype}")
+
+    def _scalar(self, where: str, parameter: Parameter, argument: Any) -> np.generic:
+        """A number as the type that the kernel takes."""
+        wanted = parameter.numpy_type(self.ops.dtype)
+        if wanted.kind in "iu":
+            bounds = np.iinfo(wanted)
+            if not bounds.min <= argument <= bounds.max or argument != int(argument):
+                _refuse(
+                    where, parameter, f"a whole number from {bounds.min} to {bounds.max}", argument
+                )
+            argument = int(argument)
+        scalar: np.generic = wanted.type(argument)
+        return scalar
+
+
+def _buffers(given: Sequence[tuple[Parameter, Any]], layout: Layout) -> dict[int, Buffer]:
+    """The buffers of the pointers among the arguments, by place. What is read is brought first, so
+    that an op may work in place."""
+    pointers = [(index, *pair) for index, pair in enumerate(given) if pair[0].pointer]
+    read = [value for _, parameter, value in pointers if parameter.const]
+    buffers = {index: value.read(layout) for index, parameter, value in pointers if parameter.const}
+    for index, parameter, value in pointers:
+        if not parameter.const:
+            kept = parameter.name.startswith("add_") or any(
+                value is other or value.shares_memory_with(other) for other in read
+            )
+            buffers[index] = value.modify(layout) if kept else value.write(layout)
+    return buffers
+
+
+def _refuse(where: str, parameter: Parameter, expected: str, got: Any) -> NoReturn:
+    raise DeviceError(
+        f"{where}: parameter '{parameter.name}': expected {expected}, got {got}. Correct the call, "
+        "or the kernel."
+    )
