@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from caffepy.engine.net import Net
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.scores import Output
+from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.updates.rule import UpdateRule
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,24 @@ class TestResult:
 
 
 class Training(Protocol):
-    """What callbacks see of a solver. iteration: how many are done."""
+    """What callbacks see of a solver. iteration: how many are done.  seed: of this run.
+    resumed_from: the state file it went on from, where there was one."""
 
+    settings: Settings
+    net: Net
+    test_nets: list[Net]
+    rule: UpdateRule
+    seed: int
     iteration: int
+    resumed_from: Path | None
     learning_rate: float
     losses: LossWindow
 
     def request_stop(self) -> None: ...
 
     def request_snapshot(self) -> None: ...
+
+    def snapshot(self) -> None: ...
 
 
 class Callback:
@@ -41,17 +53,33 @@ class Callback:
     Any of them may call `solver.request_stop()` or `solver.request_snapshot()`.
     """
 
+    def check(self, solver: Training) -> None:
+        """`solve` was called. Refuses what cannot work, before any callback does anything."""
+
     def on_start(self, solver: Training) -> None:
         """`solve` begins."""
+
+    def on_forward(self, solver: Training, net: Net) -> None:
+        """The train net or a test net has run forward over a batch; nothing was made of it yet."""
 
     def on_gradients_ready(self, solver: Training) -> None:
         """Losses and gradients of an iteration are there; parameters are not updated yet."""
 
+    def on_gradient_norm(self, solver: Training, norm: float) -> None:
+        """clip_gradients has the L2 norm of all gradients; parameters are not updated yet."""
+
     def on_updated(self, solver: Training) -> None:
         """An iteration is over; `solver.iteration` counts it already."""
 
+    def on_displayed(self, solver: Training, loss: float, rate: float | None) -> None:
+        """The lines of a display are logged. loss: as they show it.  rate: the learning rate, None
+        after the last iteration, where it is not shown."""
+
     def on_tested(self, solver: Training, result: TestResult) -> None:
         """A test net was run."""
+
+    def on_snapshot_due(self, solver: Training) -> None:
+        """A snapshot is about to be written."""
 
     def on_snapshot(self, solver: Training, weights: Path, state: Path) -> None:
         """A snapshot lies in these two files."""
@@ -60,7 +88,8 @@ class Callback:
         """`solve` is done."""
 
     def state(self) -> dict[str, Any]:
-        """What must survive a snapshot: plain numbers, strings, lists, arrays."""
+        """What must survive a snapshot: plain numbers, strings, lists, arrays. A snapshot amid or
+        right after tests holds what was true before them, since a resumed run repeats them."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:

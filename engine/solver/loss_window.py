@@ -41,22 +41,30 @@ class LossWindow:
 
     def mean(self) -> float:
         """The mean loss of the iterations in the window."""
-        losses = self.state()
+        losses = [self._loss(slot) for slot in self._filled()]
         return sum(losses) / len(losses)
 
-    def state(self) -> list[float]:
-        """The losses of the iterations in the window, oldest first."""
-        kept = min(self._begun, len(self._slots))
-        places = range(self._begun - kept, self._begun)
-        return [self._loss(place % len(self._slots)) for place in places]
+    def state(self) -> list[tuple[float, int]]:
+        """(sum, number of parts) of the iterations in the window, oldest first; without one that
+        was interrupted before its first pass was over."""
+        return [
+            (float(self._slots[slot].read()), self._parts[slot])
+            for slot in self._filled()
+            if self._parts[slot]
+        ]
 
-    def restore(self, losses: Sequence[float]) -> None:
+    def restore(self, state: Sequence[tuple[float, int]]) -> None:
         """Takes back what `state` gave; of a longer window the newest."""
         self.clear()
-        for loss in losses[-len(self._slots) :]:
+        for total, parts in state[-len(self._slots) :]:
             self.begin()
-            self._slots[self._current].write()[...] = loss
-            self._parts[self._current] = 1
+            self._slots[self._current].write()[...] = total
+            self._parts[self._current] = parts
+
+    def _filled(self) -> list[int]:
+        """The slots in use, oldest first."""
+        kept = min(self._begun, len(self._slots))
+        return [place % len(self._slots) for place in range(self._begun - kept, self._begun)]
 
     def _loss(self, slot: int) -> float:
         return float(self._slots[slot].read()) / self._parts[slot]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,19 +13,41 @@ from caffepy.engine.core.errors import PrototxtError
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import SolverParameter
 from caffepy.proto.errors import did_you_mean
+from caffepy.proto.overrides import Override, override_solver
 from caffepy.proto.upgrade import complete_snapshot_prefix, upgrade_solver
+
+# Fields of forks that would change what is learnt, each with the value that changes nothing.
+_NOT_BUILT: dict[str, object] = {
+    "adabelief": False,
+    "amsgrad": False,
+    "clamp_weights_lower": None,
+    "clamp_weights_upper": None,
+    "clip_weights": -1,
+    "decoupled_wd_mult": None,
+    "decoupled_wd_t0": None,
+    "disabled_update": False,
+    "gc": False,
+    "larc_turbo": False,
+    "lookahead": False,
+    "lr_dropout": 1,
+    "momentum_policy": "fixed",
+    "rectified": False,
+    "weight_decay_policy": "fixed",
+}
 
 
 @dataclass(frozen=True)
 class Settings:
     """The parameters of a solver in today's form.
 
-    path: the solver's file, where there is one.  index: where its fields stand.
+    path: the solver's file, where there is one.  index: where its fields stand.  overrides: what
+    changed param, and is still to change the nets.
     """
 
     param: SolverParameter
     path: Path | None = None
     index: text.LineIndex | None = None
+    overrides: tuple[Override, ...] = ()
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> Settings:
@@ -37,6 +60,19 @@ class Settings:
         param = complete_snapshot_prefix(param, path)
         return Settings(param, Path(path), index)
 
+    def overridden(self, overrides: Sequence[Override]) -> Settings:
+        """These settings with single fields changed. Raises: PrototxtError."""
+        if not overrides:
+            return self
+        param = SolverParameter()
+        param.CopyFrom(self.param)
+        if any(override.path == "solver_type" and not override.net for override in overrides):
+            param.ClearField("type")  # the old form of the same
+        param = upgrade_solver(override_solver(param, overrides))
+        if self.path is not None:
+            param = complete_snapshot_prefix(param, self.path)
+        return replace(self, param=param, overrides=(*self.overrides, *overrides))
+
     @property
     def folders(self) -> tuple[Path, ...]:
         """Where relative files are looked for: the working directory, then the solver's folder."""
@@ -48,6 +84,9 @@ class Settings:
 
     def where(self, field: str) -> str:
         """`solver.prototxt:4:1: stepsize`, for messages."""
+        for override in reversed(self.overrides):
+            if not override.net and override.path.split(".")[0] == field:
+                return f"{override.where}: {field}"
         if self.index is not None and self.given(field):
             return f"{self.index.where((field, 0))}: {field}"
         return f"{self.path or 'solver'}: {field}"
@@ -67,6 +106,12 @@ class Settings:
 
     def check(self) -> None:
         """Refuses what makes no sense for any solver. Raises: PrototxtError."""
+        for field in ("base_lr", "momentum", "weight_decay"):
+            if not math.isfinite(getattr(self.param, field)):
+                self.refuse(
+                    field,
+                    f"expected a finite number, got {getattr(self.param, field):g}. Correct it.",
+                )
         for field in ("average_loss", "iter_size"):
             if getattr(self.param, field) < 1:
                 self.refuse(
@@ -77,6 +122,13 @@ class Settings:
                 self.refuse("test_iter", f"expected at least 1, got {batches}. Correct it.")
         if self.param.regularization_type not in ("L1", "L2"):
             self.refuse_unknown("regularization_type", ("L1", "L2"))
+        for field, neutral in _NOT_BUILT.items():
+            if self.given(field) and getattr(self.param, field) != neutral:
+                self.refuse(
+                    field,
+                    f"expected none, since this field of a fork's solvers is not implemented here, "
+                    f"got {getattr(self.param, field)}. Remove it; Caffe has no such field.",
+                )
         if self.param.snapshot:
             if not self.param.snapshot_prefix:
                 self.refuse(

@@ -7,25 +7,26 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.value import Value
-from caffepy.engine.files import sync_folder
+from caffepy.engine.files import remove_abandoned
+from caffepy.engine.memory import Memory
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.snapshot import Snapshot, find_weights, read_snapshot, write_snapshot
 from caffepy.engine.solver import sources
 from caffepy.engine.solver.callbacks import Callback, TestResult
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.lr_policy import make_policy
 from caffepy.engine.solver.scores import Scores, outputs
 from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.snapshot_files import folder_of, is_record_of
+from caffepy.engine.solver.snapshots import Resumption, Snapshots
 from caffepy.engine.solver.sources import NetSource
 from caffepy.engine.solver.updates.rule import find_rule
-from caffepy.engine.weights import load_weights, load_weights_list, save_weights
+from caffepy.engine.weights import load_weights_list
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import SolverParameter
 
@@ -41,9 +42,11 @@ class Solver:
     random_seed does not say another.
     honour_mode: refuse `solver_mode: GPU` on a backend that is none.
     keep_diffs: leave the applied updates in the parameters' diffs, as Caffe does.
+    on_snapshot_error: `warn` or `stop` where a snapshot cannot be written while training goes on.
+    memory_limit: bytes that the run may be predicted to take; those of the machine by default.
 
     Attributes: net, test_nets, iteration (updates done), learning_rate (of the last iteration),
-    losses, rule, policy, seed.
+    losses, rule, policy, seed, resumed_from (the state file, where there was one).
 
     Raises: PrototxtError, NetError, WeightsError, SnapshotError, DeviceError.
     """
@@ -60,7 +63,10 @@ class Solver:
         rank: int = 0,
         honour_mode: bool = True,
         keep_diffs: bool = False,
+        on_snapshot_error: str = "warn",
+        memory_limit: int | None = None,
     ) -> None:
+        resumption = None if resume is None else Resumption.read(Path(resume), settings)
         self.settings = settings
         self.param = param = settings.param
         self.ops = ops
@@ -69,13 +75,13 @@ class Solver:
         log.info(f"Solver type: {param.type}")
         if honour_mode:
             _check_mode(settings, ops)
-        source = sources.train_source(settings)
-        tests = sources.test_sources(settings)
+        source, tests = sources.net_sources(settings)
         settings.check()
         rule_class = find_rule(settings)
-        self.policy = make_policy(settings)
-        state = None if resume is None else read_snapshot(Path(resume))
-        self.seed = self._choose_seed({} if state is None else state.extra)
+        self.losses = LossWindow(ops, param.average_loss)
+        self.policy = make_policy(settings, self.losses.mean)
+        self.seed = self._choose_seed(resumption)
+        memory = Memory(memory_limit, rule_class.slots)
 
         def make(source: NetSource) -> Net:
             net = make_net(
@@ -86,6 +92,7 @@ class Solver:
                 seed=self.seed,
                 rank=rank,
                 folders=source.folders,
+                memory=memory,
             )
             net.check_layers()
             return net
@@ -99,21 +106,28 @@ class Solver:
             self.test_nets.append(self._make_test_net(make(test)))
         self.rule = rule_class(settings, self.net.parameters.learnable, ops)
         self.iteration = 0
+        self.resumed_from: Path | None = None
         self.learning_rate = 0.0
-        self.losses = LossWindow(ops, param.average_loss)
         self.keep_diffs = keep_diffs or param.snapshot_diff
         self._keep_losses = False  # the next step goes on with the window of a snapshot
         self._stop = False
         self._snapshot_wanted = False
+        self._amid_iteration = False  # passes have begun, the update is not done
         self._stopped = False
-        self._tests_begun: list[dict[str, Any]] | None = None  # states before the tests that run
+        self._snapshots = Snapshots(self, on_snapshot_error)
         self._norm = ops.sum_of_squares()
         self._norm_value = Value((), ops.dtype)
         self._display_time, self._display_iteration = time.perf_counter(), 0
+        self._shown_loss = 0.0
+        memory.log()
         log.info("Solver scaffolding done.")
-        if state is not None:
+        if resumption is not None:
             log.info(f"Resuming from {resume}")
-            self._take(state, Path(str(resume)))
+            try:
+                self._restore(resumption)
+            except BaseException:
+                self.close()
+                raise
 
     # ---- running
 
@@ -124,15 +138,26 @@ class Solver:
         if self.param.snapshot_after_train:
             self.settings.check_snapshot_folder()
         for callback in self.callbacks:
+            callback.check(self)
+        if self.param.snapshot_prefix:
+            prefix = self.param.snapshot_prefix
+            remove_abandoned(folder_of(prefix), is_record_of(prefix))
+        for callback in self.callbacks:
             callback.on_start(self)
         if self.param.max_iter <= self.iteration:
             log.warning(
                 f"{self.settings.where('max_iter')}: expected more than {self.iteration}, the "
                 f"iterations done, got {self.param.max_iter}: nothing is learnt. Raise it."
             )
+        if not any(self.net.layer_needs_backward):
+            log.warning(
+                f"net '{self.net.name}': expected parameters that learn under a loss, got none: "
+                "nothing is learnt. Add a loss layer, or set some lr_mult."
+            )
         self.step(self.param.max_iter - self.iteration)
-        if self.param.snapshot_after_train and not self._is_due(self.param.snapshot):
-            self.snapshot()
+        last_due = self.param.snapshot_after_train and not self._is_due(self.param.snapshot)
+        if last_due or self._snapshots.unsaved:
+            self._snapshots.take(must=True)
         if self._stopped:
             log.info("Optimization stopped early.")
         else:
@@ -154,13 +179,9 @@ class Solver:
                 self.iteration > 0 or self.param.test_initialization
             ):
                 self.test_all()
-                if self._stopped:
-                    break
-            self._compute_gradients()
-            for callback in self.callbacks:
-                callback.on_gradients_ready(self)
-            self._apply_update()
-            self.iteration += 1
+            if self._take_stop():
+                break
+            self._iterate()
             for callback in self.callbacks:
                 callback.on_updated(self)
             if self._is_due(self.param.snapshot) or self._snapshot_wanted:
@@ -169,14 +190,12 @@ class Solver:
                 break
 
     def test_all(self) -> None:
-        """Runs every test net over its test_iter batches."""
-        self._tests_begun = [_net_state(net) for net in self.test_nets]
-        try:
-            for index in range(len(self.test_nets)):
-                if not self._stopped:
-                    self.test(index)
-        finally:
-            self._tests_begun = None
+        """Runs every test net over its test_iter batches. A snapshot meanwhile, or before the next
+        iteration, leads to all of them."""
+        self._snapshots.hold()
+        for index in range(len(self.test_nets)):
+            if not self._stopped:
+                self.test(index)
 
     def test(self, index: int) -> None:
         """Runs one test net over its batches and logs its mean outputs."""
@@ -185,11 +204,12 @@ class Solver:
         scores = Scores(net)
         for _ in range(self.param.test_iter[index]):
             if self._snapshot_wanted:
-                self.snapshot()
+                self._snapshot_wanted = False
+                self._snapshots.ensure()
             if self._take_stop():
                 log.info("Test interrupted.")
                 return
-            net.forward()
+            self._forward(net)
             scores.add()
         loss = scores.mean_loss() if self.param.test_compute_loss else None
         if loss is not None:
@@ -216,51 +236,61 @@ class Solver:
     # ---- snapshots
 
     def snapshot(self) -> None:
-        """Writes the weights, then the state that makes them count. Raises: SnapshotError."""
-        self._snapshot_wanted = False
-        hdf5 = self.param.snapshot_format == SolverParameter.HDF5
-        prefix = f"{self.param.snapshot_prefix}_iter_{self.iteration}"
-        ending, kind = (".h5", "HDF5") if hdf5 else ("", "binary proto")
-        weights, state = Path(f"{prefix}.caffemodel{ending}"), Path(f"{prefix}.solverstate{ending}")
-        log.info(f"Snapshotting to {kind} file {weights}")
-        digest = save_weights(self.net, weights, hdf5=hdf5, diffs=self.param.snapshot_diff)
-        log.info(f"Snapshotting solver state to {kind} file {state}")
-        extra = {"seed": self.seed, "weights_sha256": digest, **self._extra_state()}
-        history = [value.read() for value in self.rule.history]
-        write_snapshot(
-            Snapshot(self.iteration, str(weights), self.policy.current_step, history, extra),
-            state,
-            hdf5=hdf5,
-        )
-        sync_folder(state.parent)
-        for callback in self.callbacks:
-            callback.on_snapshot(self, weights, state)
+        """Takes a snapshot now; one that a callback takes amid an iteration, whose batches are used
+        up but not learnt from, is taken after it.
+
+        Raises: SnapshotError; where a file cannot be written, only if on_snapshot_error says
+        `stop`.
+        """
+        self._snapshot_wanted = self._amid_iteration
+        if not self._amid_iteration:
+            self._snapshots.take()
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Goes on from a state file. The random numbers stay those of this solver's seed; `resume`
-        takes the file's. Raises: SnapshotError, WeightsError."""
-        self._take(read_snapshot(Path(path)), Path(path))
+        takes the file's. Raises: SnapshotError, and then nothing is changed."""
+        self._restore(Resumption.read(Path(path), self.settings))
 
     # ---- parts of an iteration
 
+    def _iterate(self) -> None:
+        """One iteration: gradients and update."""
+        self._amid_iteration = True
+        try:
+            self._compute_gradients()
+            for callback in self.callbacks:
+                callback.on_gradients_ready(self)
+            self._apply_update()
+            self.iteration += 1
+        finally:
+            self._amid_iteration = False
+
     def _compute_gradients(self) -> None:
         """The forward and backward passes of one iteration; logs its loss where that is due."""
+        self._snapshots.release()
         display = self._is_due(self.param.display)
         self.net.debug_info = display and self.param.debug_info
         self.losses.begin()
         for _ in range(self.param.iter_size):
-            self.net.forward_backward()
+            self._forward(self.net)
+            self.net.backward()
             self.losses.add(self.net.loss)
         if display:
             self._display()
+
+    def _forward(self, net: Net) -> None:
+        net.forward()
+        for callback in self.callbacks:
+            callback.on_forward(self, net)
 
     def _display(self) -> None:
         now = time.perf_counter()
         seconds = now - self._display_time
         rate = (self.iteration - self._display_iteration) / seconds if seconds else 0.0
+        self._shown_loss = self.losses.mean()
         log.info(
             f"Iteration {self.iteration} ({rate:g} iter/s, {seconds:g}s/{self.param.display} iters)"
-            f", loss = {self.losses.mean():g}"
+            f", loss = {self._shown_loss:g}"
         )
         self._display_time, self._display_iteration = now, self.iteration
         for output in outputs(self.net):
@@ -270,8 +300,10 @@ class Solver:
         self.learning_rate = self.policy.rate(self.iteration)
         if self._is_due(self.param.display):
             log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
+            for callback in self.callbacks:
+                callback.on_displayed(self, self._shown_loss, self.learning_rate)
         scale = self._clipping() / self.param.iter_size
-        self.rule.update_all(self.learning_rate, scale, self.keep_diffs)
+        self.rule.update_all(self.iteration, self.learning_rate, scale, self.keep_diffs)
 
     def _clipping(self) -> float:
         """What the gradients are multiplied by, so that their norm stays within clip_gradients."""
@@ -281,6 +313,8 @@ class Solver:
         diffs = [parameter.blob.diff for parameter in self.net.parameters.learnable]
         self._norm.forward(diffs, out=self._norm_value)
         norm = math.sqrt(float(self._norm_value.read()))
+        for callback in self.callbacks:
+            callback.on_gradient_norm(self, norm)
         if not norm > limit:
             return 1.0
         log.info(
@@ -291,11 +325,15 @@ class Solver:
 
     def _look_at_result(self) -> None:
         """After the last update: the loss of one more batch, and a test, where they are due."""
+        self._snapshots.hold()
         if self._is_due(self.param.display):
-            self.net.forward()
+            self._forward(self.net)
             self.losses.begin()
             self.losses.add(self.net.loss)
-            log.info(f"Iteration {self.iteration}, loss = {self.losses.mean():g}")
+            self._shown_loss = self.losses.mean()
+            log.info(f"Iteration {self.iteration}, loss = {self._shown_loss:g}")
+            for callback in self.callbacks:
+                callback.on_displayed(self, self._shown_loss, None)
         if self._is_due(self.param.test_interval):
             self.test_all()
 
@@ -310,12 +348,12 @@ class Solver:
 
     # ---- setting up and resuming
 
-    def _choose_seed(self, extra: dict[str, Any]) -> int:
+    def _choose_seed(self, resumption: Resumption | None) -> int:
         """random_seed, else the seed of the resumed run, else one from the operating system."""
         if self.param.random_seed >= 0:
             return self.param.random_seed
-        if "seed" in extra:
-            return int(extra["seed"])
+        if resumption is not None and "seed" in resumption.state.extra:
+            return int(resumption.state.extra["seed"])
         seed = int.from_bytes(os.urandom(4), "little") >> 1
         log.info(f"Random seed: {seed} (set random_seed to repeat this run)")
         return seed
@@ -330,37 +368,9 @@ class Solver:
         for paths in self.param.weights:
             load_weights_list(net, paths, must_match=must_match)
 
-    def _extra_state(self) -> dict[str, Any]:
-        """What exact resume needs besides iteration, weights and history. A resumed run does the
-        tests of its first iteration from the beginning, also where this one is amid them."""
-        tests = self._tests_begun or [_net_state(net) for net in self.test_nets]
-        return {
-            "losses": self.losses.state(),
-            "nets": [_net_state(self.net), *tests],
-            "callbacks": {type(one).__name__: one.state() for one in self.callbacks if one.state()},
-        }
-
-    def _take(self, state: Snapshot, path: Path) -> None:
-        weights = find_weights(state, path)
-        if weights is not None:
-            load_weights(self.net, weights)
-        log.info("SGDSolver: restoring history")
-        self.rule.restore(state.history, str(path))
-        self.iteration = state.iteration
-        self.policy.current_step = state.current_step
-        extra = state.extra
-        if extra.get("seed", self.seed) != self.seed:
-            log.warning(
-                f"{path}: it was made with random seed {extra['seed']}, this run has {self.seed}. "
-                f"Set random_seed: {extra['seed']} to go on with the same random numbers."
-            )
-        self.losses.restore(extra.get("losses", ()))
+    def _restore(self, resumption: Resumption) -> None:
+        self._snapshots.restore(resumption)
         self._keep_losses = True
-        for net, saved in zip((self.net, *self.test_nets), extra.get("nets", ())):
-            _restore_net(net, saved)
-        for callback in self.callbacks:
-            if type(callback).__name__ in extra.get("callbacks", {}):
-                callback.restore(extra["callbacks"][type(callback).__name__])
 
 
 def _check_mode(settings: Settings, ops: Ops) -> None:
@@ -371,15 +381,3 @@ def _check_mode(settings: Settings, ops: Ops) -> None:
             f"{settings.where('solver_mode')}: expected CPU, got GPU: this version of caffepy has "
             f"no GPU engine yet. Set solver_mode: CPU, or choose a CPU engine: --engine {ops.name}."
         )
-
-
-def _net_state(net: Net) -> dict[str, Any]:
-    layers = {layer.name: state for layer in net.layers if (state := layer.state())}
-    return {"passes": net.passes.value, "layers": layers}
-
-
-def _restore_net(net: Net, saved: dict[str, Any]) -> None:
-    net.passes.value = saved["passes"]
-    for layer in net.layers:
-        if layer.name in saved["layers"]:
-            layer.restore(saved["layers"][layer.name])

@@ -9,8 +9,11 @@ from pathlib import Path
 from caffepy.engine.solver.settings import Settings
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase
+from caffepy.proto.overrides import Override, override_net, refuse_absent
+from caffepy.proto.upgrade import upgrade_net
 
-_TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
+TRAIN_FIELDS = ("net", "net_param", "train_net", "train_net_param")
+TEST_FIELDS = ("test_net", "test_net_param")
 
 
 @dataclass(frozen=True)
@@ -18,21 +21,33 @@ class NetSource:
     """A net to be built.
 
     label: what it was named by, as the log says it.  folders: where relative files are looked for.
+    absent: the overrides of layers that it does not have.
     """
 
     param: NetParameter
     state: NetState
     label: str
     folders: tuple[Path, ...]
+    absent: tuple[Override, ...] = ()
+
+
+def net_sources(settings: Settings) -> tuple[NetSource, list[NetSource]]:
+    """The train net and the test nets. Raises: PrototxtError as the two functions below; also where
+    an override is about a layer that none of the nets has."""
+    train, tests = train_source(settings), test_sources(settings)
+    for override in train.absent:
+        if all(override in test.absent for test in tests):
+            refuse_absent(override, [train.param, *(test.param for test in tests)])
+    return train, tests
 
 
 def train_source(settings: Settings) -> NetSource:
     """The train net. Raises: PrototxtError unless exactly one field names it."""
-    given = [field for field in _TRAIN_FIELDS if settings.given(field)]
+    given = [field for field in TRAIN_FIELDS if settings.given(field)]
     if len(given) != 1:
         settings.refuse(
             given[1] if given else "net",
-            f"expected exactly one of {', '.join(_TRAIN_FIELDS)}, got "
+            f"expected exactly one of {', '.join(TRAIN_FIELDS)}, got "
             f"{' and '.join(given) or 'none'}. Name the train net with one of them.",
         )
     field = given[0]
@@ -100,7 +115,7 @@ def _source(
     settings: Settings,
     given: NetParameter | str,
     phase: Phase,
-    overrides: Sequence[NetState],
+    states: Sequence[NetState],
     *,
     label: str,
     field: str = "",
@@ -117,8 +132,11 @@ def _source(
             settings.refuse(field, f"there is no file {places}. Fix the path.")
         given = text.read(path, NetParameter)
         folders = tuple(dict.fromkeys((*folders, path.parent)))
+    absent: Sequence[Override] = ()
+    if settings.overrides:
+        given, absent = override_net(upgrade_net(given), settings.overrides, phase)
     state = NetState(phase=phase)
     state.MergeFrom(given.state)
-    for override in overrides:
-        state.MergeFrom(override)
-    return NetSource(given, state, label, folders)
+    for over in states:
+        state.MergeFrom(over)
+    return NetSource(given, state, label, folders, tuple(absent))

@@ -10,64 +10,77 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
 import numpy as np
 
 import caffepy.engine.solver.updates as _package
+from caffepy.engine.core import log
 from caffepy.engine.core.errors import SnapshotError
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
 
-CAFFE_TYPES = ("AdaDelta", "AdaGrad", "Adam", "Nesterov", "RMSProp", "SGD")
-
 
 class UpdateRule:
     """Changes parameters by their gradients; keeps what it remembers of earlier ones in `history`.
 
     slots: history values per parameter.
+    rate_in_history: whether the learning rate is a factor of all that goes into the history.
     history: slot by slot, in each the parameters in order; this is the order in a solverstate.
+    l1: whether the decay is that of regularization_type "L1".
 
-    A parameter whose lr_mult is 0 is left alone, unless a solverstate brings a history for it.
+    A parameter whose lr_mult is 0 keeps its weights, and is left alone where its history stays 0
+    too: with `rate_in_history`, or without weight decay. In a solverstate it may have one.
     """
 
     type: ClassVar[str]
     slots: ClassVar[int] = 1
+    rate_in_history: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
         self.param = settings.param
         self.learnable = learnable
         self.ops = ops
+        self.l1 = self.param.regularization_type == "L1"
         self.history = [
             Value(parameter.blob.shape, ops.dtype)
             for _ in range(self.slots)
             for parameter in learnable
         ]
         self._gather()
-        self._idle = {index for index, one in enumerate(learnable) if one.rate == 0}
+        self._idle = {
+            index
+            for index, one in enumerate(learnable)
+            if one.rate == 0 and (self.rate_in_history or not self._decay(one))
+        }
 
     @classmethod
     def check(cls, settings: Settings) -> None:
         """Refuses hyperparameters that make no sense for the rule. Raises: PrototxtError."""
 
-    def update_all(self, rate: float, scale: float, keep_diffs: bool) -> None:
+    def update_all(self, iteration: int, rate: float, scale: float, keep_diffs: bool) -> None:
         """Updates every parameter.
 
-        rate: the learning rate.  scale: what diffs are multiplied by first (clipping, iter_size).
-        keep_diffs: leave the applied update in the diffs; those that Python holds get it anyway.
+        iteration: how many are done.  rate: the learning rate.  scale: what diffs are multiplied by
+        first (clipping, iter_size).  keep_diffs: leave the applied update in the diffs; those that
+        Python holds get it anyway.
         """
+        self.prepare(iteration)
         for index, parameter in enumerate(self.learnable):
             if index not in self._idle:
                 self.update(
                     index,
                     rate=rate * parameter.rate,
                     scale=scale,
-                    decay=self.param.weight_decay * parameter.decay,
+                    decay=self._decay(parameter),
                     keep_diff=keep_diffs or parameter.blob.diff.leased,
                 )
+
+    def prepare(self, iteration: int) -> None:
+        """An update of all parameters begins; iteration: how many are done."""
 
     def update(
         self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
@@ -79,8 +92,8 @@ class UpdateRule:
         """The history value of a parameter in one slot."""
         return self.history[slot * len(self.learnable) + index]
 
-    def restore(self, arrays: Sequence[np.ndarray], path: str) -> None:
-        """Takes the history of a state file. Raises: SnapshotError where it does not fit."""
+    def check_history(self, arrays: Sequence[np.ndarray], path: str) -> None:
+        """Raises: SnapshotError where the history of a state file does not fit."""
         if len(arrays) != len(self.history):
             raise SnapshotError(
                 f"{path}: history: expected {len(self.history)} blobs ({self.slots} for each of "
@@ -95,9 +108,18 @@ class UpdateRule:
                     f"{parameter.index} of layer '{parameter.layer.name}', got {array.shape}. "
                     "Resume with the net that wrote it, or start from its weights only."
                 )
+
+    def restore(self, arrays: Sequence[np.ndarray], path: str) -> None:
+        """Takes the history of a state file. Raises: SnapshotError where it does not fit; the rule
+        is then unchanged."""
+        self.check_history(arrays, path)
+        for place, (value, array) in enumerate(zip(self.history, arrays, strict=True)):
             value.write()[...] = array.reshape(value.shape)
             if array.any():
                 self._idle.discard(place % len(self.learnable))
+
+    def _decay(self, parameter: Parameter) -> float:
+        return self.param.weight_decay * parameter.decay
 
     def _gather(self) -> None:
         """Moves the history into one stretch of memory."""
@@ -130,16 +152,59 @@ def find_rule(settings: Settings) -> type[UpdateRule]:
     for module in pkgutil.iter_modules(_package.__path__):
         importlib.import_module(f"{_package.__name__}.{module.name}")
     name = settings.param.type
-    if name in CAFFE_TYPES and name not in _rules:
-        settings.refuse(
-            "type",
-            f"expected {_list(_rules)}, got '{name}', one of Caffe's that is not implemented yet. "
-            f"Use {_list(_rules)}.",
-        )
     if name not in _rules:
-        settings.refuse_unknown("type", {*_rules, *CAFFE_TYPES})
+        settings.refuse_unknown("type", _rules)
+    for field in ("larc", "local_lr_auto"):
+        if getattr(settings.param, field) and name not in ("SGD", "LARS"):
+            settings.refuse(
+                field,
+                f"expected type SGD or LARS beside it, got {name}. Remove it, or change the type.",
+            )
+        if getattr(settings.param, field):
+            name = "LARS"
     _rules[name].check(settings)
     return _rules[name]
+
+
+def check_shares(settings: Settings, *fields: str) -> None:
+    """Refuses values outside [0, 1), with which a running mean has no sense."""
+    for field in fields:
+        value = getattr(settings.param, field)
+        if not 0 <= value < 1:
+            settings.refuse(
+                field,
+                f"expected 0 or more and below 1 in a solver of type {settings.param.type}, got "
+                f"{value:g}. Correct it.",
+            )
+
+
+def advise_momentum(settings: Settings, usual: float) -> None:
+    """Warns where `momentum` is missing: Caffe's default, 0, leaves nothing of a running mean."""
+    if not settings.given("momentum"):
+        log.warning(
+            f"{settings.where('momentum')}: it is not given, so it is 0, and a solver of type "
+            f"{settings.param.type} remembers one iteration only. {usual:g} is usual."
+        )
+
+
+def check_delta(settings: Settings) -> None:
+    """Refuses a `delta` that cannot keep divisions finite."""
+    if not settings.param.delta > 0:
+        settings.refuse(
+            "delta",
+            f"expected a value above 0, so that no division is by 0, got {settings.param.delta:g}. "
+            "Leave it out.",
+        )
+
+
+def check_no_momentum(settings: Settings) -> None:
+    """Refuses `momentum` where a rule has none, as Caffe does."""
+    if settings.param.momentum:
+        settings.refuse(
+            "momentum",
+            f"expected none in a solver of type {settings.param.type}, which has no momentum, got "
+            f"{settings.param.momentum:g}. Remove it, or use type SGD, Nesterov or Adam.",
+        )
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,7 +212,3 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     while shape[:1] == (1,):
         shape = shape[1:]
     return shape
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))

@@ -21,9 +21,11 @@ class Sgd(UpdateRule):
     2012.
     """
 
+    rate_in_history = True
+
     def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
         super().__init__(settings, learnable, ops)
-        self._op = ops.sgd_update(l1=self.param.regularization_type == "L1")
+        self._op = ops.sgd_update(l1=self.l1)
 
     def update(
         self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool

@@ -16,7 +16,7 @@ from tests.engine.solver.running import (
     assert_same_lines,
     caffe_lines,
     expectations,
-    finished,
+    golden_run,
 )
 
 # A dozen iterations amplify the last bits in which sums of another order differ.
@@ -31,13 +31,13 @@ RESUMED = [name for name in NAMES if name.startswith("resume_")]
 @pytest.mark.parametrize("case", NAMES)
 def test_log_lines_are_those_of_caffe(case: str) -> None:
     assert_same_lines(
-        finished(case).lines, caffe_lines(CASES / case / "log.txt"), LOSS_RTOL, LOSS_ATOL
+        golden_run(case).lines, caffe_lines(CASES / case / "log.txt"), LOSS_RTOL, LOSS_ATOL
     )
 
 
 @pytest.mark.parametrize("case", NAMES)
 def test_losses_and_rates_of_each_iteration_are_those_of_caffe(case: str) -> None:
-    run, expected = finished(case), expectations(case)
+    run, expected = golden_run(case), expectations(case)
     if run.solver.param.iter_size == 1:  # the recorded one is that of the last batch only
         np.testing.assert_allclose(
             list(run.history.losses.values()), expected["loss"], rtol=LOSS_RTOL, atol=LOSS_ATOL
@@ -49,7 +49,7 @@ def test_losses_and_rates_of_each_iteration_are_those_of_caffe(case: str) -> Non
 
 @pytest.mark.parametrize("case", NAMES)
 def test_test_outputs_are_those_of_caffe(case: str) -> None:
-    tests = finished(case).history.tests
+    tests = golden_run(case).history.tests
     expected = expectations(case)["tests"]
     assert [(test.iteration, test.net) for test in tests] == [
         (test["iter"], test["net"]) for test in expected
@@ -69,7 +69,7 @@ def test_test_outputs_are_those_of_caffe(case: str) -> None:
 
 @pytest.mark.parametrize("case", NAMES)
 def test_snapshots_hold_what_caffe_wrote(case: str) -> None:
-    run = finished(case)
+    run = golden_run(case)
     for theirs in sorted((CASES / case).glob("snap_iter_*")):
         assert_same_snapshot(run.folder / theirs.name, theirs)
 
@@ -77,7 +77,7 @@ def test_snapshots_hold_what_caffe_wrote(case: str) -> None:
 @pytest.mark.parametrize("case", RESUMED)
 def test_a_state_of_caffe_goes_on_as_in_caffe(case: str) -> None:
     expected = expectations(case)["resume"]
-    run = finished(case, expected["snapshot"])
+    run = golden_run(case, expected["snapshot"])
     lines = caffe_lines(CASES / case / "log_resume.txt")
     hdf5 = expected["snapshot"].endswith(".h5")  # then Caffe does not say that it restores
     ours = [line for line in run.lines if not (hdf5 and "restoring history" in line)]

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from caffepy.engine import files
-from caffepy.engine.core.errors import CaffepyError, SnapshotError
+from caffepy.engine.core.errors import CaffepyError, SaveError, SnapshotError
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.snapshot import Snapshot, read_snapshot, write_snapshot
-from caffepy.engine.solver.callbacks import Callback, History, TestResult, Training
+from caffepy.engine.snapshot import (
+    Snapshot,
+    read_learned_net,
+    read_snapshot,
+    write_snapshot,
+)
+from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.proto.caffe_pb2 import SolverState
 from tests.engine.solver.running import CASES, SPEED, Settings, make_solver, run_solver
 
@@ -70,22 +75,6 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(more: str, ending: str, o
     lines = solving(resumed.lines)
     assert lines == solving(whole.lines)[-len(lines) :]
     assert lines[0].startswith("Iteration 6")
-
-
-class AmidTests(Callback):
-    """Asks for a snapshot between the tests of the two test nets at iteration 8."""
-
-    def on_tested(self, solver: Training, result: TestResult) -> None:
-        if (result.iteration, result.net) == (8, 0):
-            solver.request_snapshot()
-
-
-def test_a_snapshot_amid_tests_leads_to_all_of_them() -> None:
-    text, whole, resumed = SOLVER + "random_seed: 3 test_iter: 3", History(), History()
-    make_solver(text, callbacks=[AmidTests(), whole]).solve()
-    make_solver(text, callbacks=[resumed], resume="snap_iter_8.solverstate").solve()
-    assert resumed.tests == [test for test in whole.tests if test.iteration >= 8]
-    assert resumed.losses == {place: whole.losses[place] for place in range(8, 12)}
 
 
 def test_a_solver_made_with_another_seed_warns_when_it_restores(
@@ -194,7 +183,7 @@ def test_a_history_of_old_four_axis_shapes_fits() -> None:
         (b"\x0a\x03net", "expected a .solverstate, got a file without an iteration"),
         (b"\x89HDF\r\n\x1a\n....", "cannot be read as a solver's state"),
         (b"\x08\x06\x1a\xff\x01abc", "cut off or damaged"),
-        (SolverState(iter=3, caffepy_state=b"{").SerializeToString(), "caffepy_state: cannot be"),
+        (SolverState(iter=3, caffepy_state=b"{").SerializeToString(), "cut off or damaged"),
     ],
 )
 def test_a_file_that_is_no_state_is_refused(content: bytes | None, message: str) -> None:
@@ -202,6 +191,46 @@ def test_a_file_that_is_no_state_is_refused(content: bytes | None, message: str)
         Path("bad.solverstate").write_bytes(content)
     with pytest.raises(CaffepyError, match=message):
         read_snapshot(Path("bad.solverstate"))
+
+
+def test_a_state_that_is_cut_off_anywhere_is_refused() -> None:
+    write_snapshot(Snapshot(7, "w", 2, [np.ones(3, np.float32)], {"seed": 1}), Path("whole"))
+    content = Path("whole").read_bytes()
+    for length in range(len(content)):
+        Path("cut").write_bytes(content[:length])
+        with pytest.raises(CaffepyError):
+            read_snapshot(Path("cut"))
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_a_damaged_state_is_refused_or_read_as_it_was(hdf5: bool) -> None:
+    state = Snapshot(7, "w", 2, [np.ones(3, np.float32)], {"seed": 1})
+    write_snapshot(state, Path("whole"), hdf5=hdf5)
+    content, random = Path("whole").read_bytes(), np.random.default_rng(0)
+    for place in random.integers(len(content), size=300):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(random.integers(8))
+        Path("damaged").write_bytes(damaged)
+        try:
+            found = read_snapshot(Path("damaged"))
+        except CaffepyError:
+            continue
+        if found.extra:  # else it counts as one of Caffe's, which nothing protects
+            np.testing.assert_equal(vars(found), vars(state))
+
+
+def test_a_path_that_is_no_text_is_read() -> None:
+    Path("s").write_bytes(b"\x08\x03\x12\x02\xffx")  # Caffe wrote it on a system of Latin-1
+    assert read_snapshot(Path("s")).learned_net == "\ufffdx"
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_the_name_of_the_weights_is_read_alone(hdf5: bool) -> None:
+    write_snapshot(Snapshot(7, "w", 2, [np.ones(3)], {"seed": 1}), Path("s"), hdf5=hdf5)
+    assert read_learned_net(Path("s")) == "w"
+    Path("s").write_bytes(b"")
+    with pytest.raises(SnapshotError, match="s: cannot be read"):
+        read_learned_net(Path("s"))
 
 
 def test_weights_are_no_state() -> None:
@@ -237,3 +266,71 @@ def test_a_failing_write_leaves_the_old_file_and_no_rest(monkeypatch: pytest.Mon
         write_snapshot(Snapshot(1, "", 0, []), Path("s"))
     assert Path("s").read_bytes() == b"old"
     assert not list(Path().glob("*.part"))
+
+
+class Unplug(Callback):
+    """Takes the snapshots' folder away during some iterations."""
+
+    def __init__(self, gone: range) -> None:
+        self.gone = gone
+
+    def on_updated(self, solver: Training) -> None:
+        away = solver.iteration in self.gone
+        if away and Path("out").exists():
+            Path("out").rename("unplugged")
+        elif not away and Path("unplugged").exists():
+            Path("unplugged").rename("out")
+
+
+UNPLUGGED = SOLVER.replace("snapshot: 6", "snapshot: 2").replace('"snap"', '"out/snap"')
+
+
+def test_training_goes_on_where_a_snapshot_fails(caplog: pytest.LogCaptureFixture) -> None:
+    Path("out").mkdir()
+    make_solver(UNPLUGGED, callbacks=[Unplug(range(4, 8))]).solve()
+    assert sorted(path.name for path in Path("out").glob("*.solverstate")) == [
+        f"snap_iter_{iteration}.solverstate" for iteration in (10, 12, 2, 8)
+    ]
+    warnings = [message for message in caplog.messages if "cannot be written" in message]
+    assert warnings == [
+        f"out/snap_iter_{iteration}.caffemodel: cannot be written: No such file or directory. "
+        "Check the folder, its rights and the free space. Training goes on without this snapshot; "
+        "the last one is 'out/snap_iter_2.solverstate'. Choose --on-snapshot-error stop to end it "
+        "instead."
+        for iteration in (4, 6)
+    ]
+
+
+def test_training_stops_there_where_that_is_asked_for() -> None:
+    Path("out").mkdir()
+    solver = make_solver(UNPLUGGED, callbacks=[Unplug(range(4, 8))], on_snapshot_error="stop")
+    with pytest.raises(SaveError, match=r"lost; the last one is 'out/snap_iter_2"):
+        solver.solve()
+    assert solver.iteration == 4
+
+
+@pytest.mark.parametrize("more", ["", "snapshot_after_train: false"])
+def test_weights_are_never_lost_silently(more: str) -> None:
+    """Whether the last snapshot is that of the last iteration or the one after training."""
+    Path("out").mkdir()
+    with pytest.raises(SaveError, match=r"out/snap_iter_12.caffemodel: cannot be written"):
+        make_solver(UNPLUGGED + more, callbacks=[Unplug(range(12, 13))]).solve()
+
+
+def test_a_state_of_another_solver_type_is_refused() -> None:
+    run_solver(settings())
+    state = read_snapshot(Path("snap_iter_6.solverstate"))
+    assert state.extra["solver_type"] == "SGD"
+    state.extra["solver_type"] = "Adam"
+    write_snapshot(state, Path("adam.solverstate"))
+    with pytest.raises(SnapshotError, match=r'got one of Adam\. Set type: "Adam" in'):
+        make_solver(SOLVER, resume="adam.solverstate")
+
+
+def test_what_a_killed_run_left_is_cleared_away_when_the_next_begins() -> None:
+    dead = [f"snap_{name}.{1 << 70}.part" for name in ("iter_6.caffemodel", "best.json")]
+    others = [f"{name}.{1 << 70}.part" for name in ("snip_iter_6.caffemodel", "snap_notes.txt")]
+    for name in (*dead, *others):
+        Path(name).touch()
+    run_solver(settings())
+    assert sorted(path.name for path in Path().glob("*.part")) == sorted(others)

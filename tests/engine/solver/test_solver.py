@@ -13,7 +13,14 @@ from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.solver.callbacks import Callback, History, TestResult
 from caffepy.engine.solver.scores import Scores
 from caffepy.engine.solver.solver import Solver
-from tests.engine.solver.running import Settings, make_solver, run_solver
+from tests.engine.solver.running import (
+    Settings,
+    filled,
+    gradients,
+    make_solver,
+    parameters,
+    run_solver,
+)
 
 NET = """
 name: "tiny"
@@ -35,27 +42,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(NET)
     return tmp_path
-
-
-def filled(solver: Solver) -> Solver:
-    """The solver with fixed inputs in all its nets."""
-    random = np.random.default_rng(0)
-    arrays = [random.standard_normal((4, 3)), random.standard_normal((4, 2))]
-    for net in (solver.net, *solver.test_nets):
-        for name, array in zip(net.inputs, arrays, strict=True):
-            net.blobs[name].data.write()[...] = array
-    return solver
-
-
-def parameters(solver: Solver) -> list[np.ndarray]:
-    return [one.blob.data.read().copy() for one in solver.net.parameters.learnable]
-
-
-def gradients(solver: Solver) -> list[np.ndarray]:
-    """What the next pass adds to the parameters' diffs."""
-    solver.net.parameters.clear_diffs()
-    solver.net.forward_backward()
-    return [one.blob.diff.read().copy() for one in solver.net.parameters.learnable]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,0 +1,52 @@
+"""AdaGrad: steps that shrink with all the gradients an element has had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.parameters import Parameter
+from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.updates.rule import (
+    UpdateRule,
+    check_delta,
+    check_no_momentum,
+    register_rule,
+)
+
+
+@register_rule("AdaGrad")
+class AdaGrad(UpdateRule):
+    """g = diff + decay W;  H = H + g^2;  W = W - rate g / (sqrt(H) + delta)
+
+    SolverParameter: delta (1e-8), base_lr, lr_policy, weight_decay (0), regularization_type ("L2")
+    history: H, one per parameter
+
+    Raises: PrototxtError where momentum is given, or delta is not above 0.
+    Source: Caffe's solver documentation, AdaGrad; J. Duchi, E. Hazan, Y. Singer, "Adaptive
+    subgradient methods for online learning and stochastic optimization", 2011.
+    """
+
+    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
+        super().__init__(settings, learnable, ops)
+        self._op = ops.adagrad_update(l1=self.l1)
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        check_no_momentum(settings)
+        check_delta(settings)
+
+    def update(
+        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
+    ) -> None:
+        blob = self.learnable[index].blob
+        self._op.update(
+            blob.data,
+            blob.diff,
+            self.past(0, index),
+            rate=rate,
+            delta=self.param.delta,
+            scale=scale,
+            decay=decay,
+            keep_diff=keep_diff,
+        )

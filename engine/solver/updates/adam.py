@@ -1,0 +1,71 @@
+"""Adam: steps by running means of the gradients and of their squares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.parameters import Parameter
+from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.updates.rule import (
+    UpdateRule,
+    advise_momentum,
+    check_delta,
+    check_shares,
+    register_rule,
+)
+
+
+@register_rule("Adam")
+class Adam(UpdateRule):
+    """g = diff + decay W;  M = momentum M + (1 - momentum) g;
+    V = momentum2 V + (1 - momentum2) g^2;  c = sqrt(1 - momentum2^t) / (1 - momentum^t);
+    W = W - rate c M / (sqrt(V) + delta), where t counts iterations from 1
+
+    SolverParameter: momentum (0), momentum2 (0.999), delta (1e-8), base_lr, lr_policy,
+    weight_decay (0), regularization_type ("L2")
+    history: M of all parameters, then V of all parameters
+
+    Raises: PrototxtError where momentum or momentum2 lies outside [0, 1), or delta is not above 0.
+    Source: Caffe's solver documentation, Adam; D. Kingma and J. Ba, "Adam: a method for stochastic
+    optimization", 2015.
+    """
+
+    slots = 2
+    decoupled = False  # whether the decay acts on the weights, beside the gradient
+
+    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
+        super().__init__(settings, learnable, ops)
+        self._op = ops.adam_update(l1=self.l1)
+        self._correction = 1.0
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        check_shares(settings, "momentum", "momentum2")
+        check_delta(settings)
+        advise_momentum(settings, 0.9)
+
+    def prepare(self, iteration: int) -> None:
+        done = iteration + 1
+        beginning = math.sqrt(1 - self.param.momentum2**done)
+        self._correction = beginning / (1 - self.param.momentum**done)
+
+    def update(
+        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
+    ) -> None:
+        blob = self.learnable[index].blob
+        self._op.update(
+            blob.data,
+            blob.diff,
+            self.past(0, index),
+            self.past(1, index),
+            rate=rate * self._correction,
+            momentum=self.param.momentum,
+            momentum2=self.param.momentum2,
+            delta=self.param.delta,
+            scale=scale,
+            decay=0.0 if self.decoupled else decay,
+            shrink=rate * decay if self.decoupled else 0.0,
+            keep_diff=keep_diff,
+        )

@@ -1,0 +1,83 @@
+"""LARS: gradient descent whose rate follows each parameter's own size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.parameters import Parameter
+from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.updates.rule import UpdateRule, register_rule
+
+
+@register_rule("LARS")
+class Lars(UpdateRule):
+    """As SGD, the rate multiplied by a number for each parameter and iteration. |.| is the L2 norm
+    of a parameter as a whole; where W or the gradient is 0, the number is 1.
+
+    type "LARS":                      eta |W| / (|diff| + decay |W|), times lr_mult
+    type "SGD", local_lr_auto: true:  eta |W| / (|diff + decay W| + weight_decay |W|), as in
+                                      Intel's fork: without lr_mult, unless that is 0
+    type "SGD", larc: true:           eta |W| / |diff|, as in NVIDIA's fork: without lr_mult, unless
+                                      that is 0; with larc_policy "clip" it is itself the rate,
+                                      where it is below the learning rate
+
+    SolverParameter: those of SGD; eta is local_gw_ratio (0.001), with larc it is larc_eta (0.001);
+    local_lr_auto (false), larc (false), larc_policy ("scale")
+    history: V, one per parameter
+
+    Raises: PrototxtError where eta is not above 0, or both fields are given.
+    Source: Y. You, I. Gitman, B. Ginsburg, "Large batch training of convolutional networks", 2017.
+    """
+
+    rate_in_history = True
+
+    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
+        super().__init__(settings, learnable, ops)
+        param = self.param
+        self._op = ops.lars_update(
+            l1=self.l1,
+            norm_decay=param.local_lr_auto,
+            clip=param.larc and param.larc_policy == "clip",
+        )
+        self._own_rates = not (param.larc or param.local_lr_auto)
+        self._trust = param.larc_eta if param.larc else param.local_gw_ratio
+
+    @classmethod
+    def check(cls, settings: Settings) -> None:
+        param = settings.param
+        if param.larc and param.local_lr_auto:
+            settings.refuse(
+                "local_lr_auto", "expected one of larc and local_lr_auto, got both. Remove one."
+            )
+        field = "larc_eta" if param.larc else "local_gw_ratio"
+        if not getattr(param, field) > 0:
+            settings.refuse(
+                field, f"expected a value above 0, got {getattr(param, field):g}. Leave it out."
+            )
+        if param.larc and param.larc_policy not in ("scale", "clip"):
+            settings.refuse_unknown("larc_policy", ("scale", "clip"))
+
+    def update(
+        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
+    ) -> None:
+        parameter = self.learnable[index]
+        denominator_decay = decay
+        if self.param.larc:
+            denominator_decay = 0.0
+        elif self.param.local_lr_auto:
+            denominator_decay = self.param.weight_decay
+        if not self._own_rates and parameter.rate > 0:
+            rate /= parameter.rate
+        self._op.update(
+            parameter.blob.data,
+            parameter.blob.diff,
+            self.past(0, index),
+            rate=rate,
+            momentum=self.param.momentum,
+            scale=scale,
+            decay=decay,
+            keep_diff=keep_diff,
+            trust=self._trust,
+            denominator_decay=denominator_decay,
+        )
