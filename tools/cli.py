@@ -41,12 +41,29 @@ class _Commands(click.Group):
         command.name = cmd_name
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises: click.UsageError where there is no such command."""
+        from caffepy.proto.errors import did_you_mean
+
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            remedy = did_you_mean(args[0], COMMANDS) or " Choose one of them."
+            ctx.fail(f"No such command '{args[0]}': expected one of {', '.join(COMMANDS)}.{remedy}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["--help", "-h"]})
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "help_option_names": ["--help", "-h"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),  # of options only
+    },
+)
 @click.version_option(__version__, prog_name="caffepy")
 def caffepy() -> None:
     """Trains, tests and deploys Caffe prototxt nets.
@@ -71,7 +88,10 @@ def _run(arguments: list[str], debug: bool) -> int:
     log.start()
     try:
         result = caffepy.main(
-            _click_arguments(arguments), prog_name="caffepy", standalone_mode=False
+            _click_arguments(arguments),
+            prog_name="caffepy",
+            standalone_mode=False,
+            obj=["caffepy", *arguments],
         )
     except click.ClickException as error:
         error.show()
@@ -109,13 +129,24 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        click.echo(
-            f"caffepy: a defect of caffepy itself: {type(error).__name__}: {error}. Please report "
-            "it, with what `--debug` shows.",
-            err=True,
-        )
+        click.echo(f"caffepy: {_unexpected(error)}", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _unexpected(error: Exception) -> str:
+    """What to say of an exception that no command foresees."""
+    try:
+        from caffepy.engine.extensions import failure_in_layer
+    except ModuleNotFoundError as missing:
+        return (
+            f"expected all that caffepy needs to be installed, got no module '{missing.name}'. "
+            f"Install caffepy again with this Python: {sys.executable} -m pip install caffepy"
+        )
+    return failure_in_layer(error) or (
+        f"a defect of caffepy itself: {type(error).__name__}: {error}. Please report it, with what "
+        "`--debug` shows."
+    )
 
 
 def _click_arguments(arguments: list[str]) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from caffepy.engine.core.layer import Layer
     from caffepy.engine.net import Net
     from caffepy.engine.ops.base import Ops
+    from caffepy.proto.overrides import Override
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +27,31 @@ class FileName(click.types.StringParamType):
         if not value.strip(" ,"):
             self.fail(f"expected a file's name, got '{value}'.", param, ctx)
         return value
+
+
+def _parsed(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[Override, ...]:
+    """The values of `--set`. Raises: click.UsageError."""
+    from caffepy.proto.errors import PrototxtError
+    from caffepy.proto.overrides import Override
+
+    try:
+        return tuple(Override.parse(value) for value in values)
+    except PrototxtError as error:
+        raise click.UsageError(str(error), ctx) from None
+
+
+def set_option(what: str) -> Callable[[F], F]:
+    """--set, for `what` fields."""
+    return click.option(
+        "--set",
+        "overrides",
+        callback=_parsed,
+        multiple=True,
+        metavar="PATH=VALUE",
+        help=f"Override a {what}; repeatable.",
+    )
 
 
 def engine_options(command: F) -> F:
@@ -54,6 +82,45 @@ def state_options(command: F) -> F:
     return command
 
 
+def layer_options(command: F) -> F:
+    """--layers, --no-python-layers: which layers a net may have."""
+    for option in (
+        click.option(
+            "--python-layers/--no-python-layers",
+            default=True,
+            help="Run the classes that layers of type Python name, or refuse nets that have any.",
+        ),
+        click.option(
+            "--layers",
+            type=FileName(),
+            multiple=True,
+            metavar="A,B",
+            help="Python files or modules that register layer types of their own; repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def layer_types(
+    layers: Iterable[str] = (), python_layers: bool = True
+) -> Mapping[str, type[Layer]]:
+    """The layer classes by type, as `layer_options` ask for them, with those of installed packages.
+
+    Raises: NetError where one of the files cannot be loaded.
+    """
+    import caffepy.layers  # noqa: F401 - registers the layer types
+    from caffepy.engine import extensions
+    from caffepy.engine.core.registry import LAYERS
+    from caffepy.layers.python import RefusedPythonLayer
+
+    for names in layers:
+        for name in split_list(names):
+            extensions.load(name)
+    extensions.load_installed()  # behind them: what is asked for wins over what is there
+    return LAYERS if python_layers else {**LAYERS, "Python": RefusedPythonLayer}
+
+
 def choose_ops(engine: str, threads: int | None, gpu: str | None) -> Ops:
     """The backend that the options ask for. Raises: DeviceError where it cannot be had."""
     from caffepy.engine.core import log
@@ -69,21 +136,41 @@ def choose_ops(engine: str, threads: int | None, gpu: str | None) -> Ops:
     return make_ops(engine, threads)
 
 
-def open_net(model: str, phase: str, level: int, stage: str, weights: str, ops: Ops) -> Net:
-    """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST."""
-    import caffepy.layers  # noqa: F401 - registers the layer types
-    from caffepy.engine.core.registry import LAYERS
+def open_net(
+    model: str,
+    phase: str,
+    level: int,
+    stage: str,
+    weights: str,
+    ops: Ops,
+    registry: Mapping[str, type[Layer]] | None = None,
+    overrides: Sequence[Override] = (),
+) -> Net:
+    """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST.
+
+    registry: the layer classes by type, all by default.  overrides: of the net's fields.
+    """
+    from caffepy.engine.memory import Memory
     from caffepy.engine.net import Net
     from caffepy.engine.weights import load_weights
     from caffepy.proto import text
     from caffepy.proto.caffe_pb2 import NetParameter, NetState
+    from caffepy.proto.overrides import override_net, refuse_absent
+    from caffepy.proto.upgrade import upgrade_net
 
     param = text.read(model, NetParameter)
     state = NetState(phase=phase, level=level, stage=split_list(stage))
-    net = Net(
-        param, state, ops=ops, registry=LAYERS, folders=(Path(), Path(model).resolve().parent)
-    )
+    if overrides:
+        of_net = [replace(override, net=True) for override in overrides]
+        param, absent = override_net(upgrade_net(param), of_net, state.phase)
+        if absent:
+            refuse_absent(absent[0], [param])
+    folders = (Path(), Path(model).resolve().parent)
+    memory = Memory()
+    types = registry or layer_types()
+    net = Net(param, state, ops=ops, registry=types, folders=folders, memory=memory)
     net.check_layers()
+    memory.log()
     for path in split_list(weights):
         load_weights(net, path)
     return net

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from caffepy.proto.caffe_pb2 import Datum
 
 LOG_EVERY = 1000  # images
-MAX_LABEL = (1 << 31) - 1
 LISTED = 20  # unreadable images that are listed again at the end
 _SAME_TYPE = {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif"}
 
@@ -90,27 +90,32 @@ def run(
     """
     from caffepy.engine.core import log
     from caffepy.engine.core.errors import DataError
+    from caffepy.engine.core.random import Stream
     from caffepy.engine.data.db import create_db
+    from caffepy.engine.data.image_list import ImageList
 
     options = options or ImageOptions()
     _check(options)
-    lines = read_list(Path(list_file))
+    listed = ImageList(Path(list_file))
+    order: Sequence[int] = range(len(listed))
     if shuffle:
         log.info("Shuffling data")
-        lines = _shuffled(lines)
-    log.info(f"A total of {len(lines)} images.")
+        order = Stream(0, "convert_imageset", "shuffle").permutation(0, len(listed)).tolist()
+    log.info(f"A total of {len(listed)} images.")
     if options.encode_type and not options.encoded:
         log.info("encode_type specified, assuming encoded=true.")
     unread: list[str] = []
     count, first_size = 0, None
     with create_db(db_name, backend) as writer:
-        for number, (name, label) in enumerate(lines):
+        for number, index in enumerate(order):
+            name, label = listed.name(index), int(listed.labels[index])
             path = Path(root_folder) / name.lstrip("/") if root_folder else Path(name)
             try:
                 record, size = read_image(path, label, options)
             except DataError as error:
-                log.warning(f"Could not open or find file {error}")
-                unread.append(str(path))
+                where = f"{list_file}:{listed.line(index)}"
+                log.warning(f"{where}: could not open or find file {error}")
+                unread.append(f"{path} (line {listed.line(index)})")
                 continue
             first_size = first_size or size
             if check_size and size != first_size:
@@ -127,52 +132,18 @@ def run(
                 log.info(f"Processed {count} files.")
         if not count:
             raise DataError(
-                f"{list_file}: none of the {len(lines)} images could be read, the first being "
-                f"'{unread[0]}'. Check ROOT_FOLDER and the file names."
+                f"{list_file}: none of the {len(listed)} images could be read, the first being "
+                f"{unread[0]}. Check ROOT_FOLDER and the file names."
             )
     if count % LOG_EVERY:
         log.info(f"Processed {count} files.")
     if unread:
         more = f" and {len(unread) - LISTED} more" if len(unread) > LISTED else ""
         log.warning(
-            f"{len(unread)} of {len(lines)} images could not be read and are not in {db_name}: "
+            f"{len(unread)} of {len(listed)} images could not be read and are not in {db_name}: "
             f"{', '.join(unread[:LISTED])}{more}"
         )
     return count
-
-
-def read_list(path: Path) -> list[tuple[str, int]]:
-    """(file name, label) of every line: the label is what follows the last blank.
-
-    Raises: DataError.
-    """
-    from caffepy.engine.core.errors import DataError
-
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(
-            f"{path}: the list cannot be read: {error.strerror}. Fix the path."
-        ) from None
-    entries = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-        try:
-            entries.append((name.rstrip(), int(label)))
-        except ValueError:
-            name = ""
-        if not name or not -MAX_LABEL <= entries[-1][1] <= MAX_LABEL:
-            raise DataError(
-                f"{path}:{number}: expected a file name, a blank and a whole number as label "
-                f"(up to {MAX_LABEL}), got '{line.strip()[:100]}'. Fix the line."
-            )
-    if not entries:
-        raise DataError(
-            f"{path}: expected lines of a file name and a label, got none. Fill the list."
-        )
-    return entries
 
 
 def read_image(path: Path, label: int, options: ImageOptions) -> tuple[Datum, tuple[int, ...]]:
@@ -185,11 +156,7 @@ def read_image(path: Path, label: int, options: ImageOptions) -> tuple[Datum, tu
     from caffepy.engine.core.errors import DataError
     from caffepy.engine.data import datum, images
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        hint = " (file names take / and not \\ here)" if "\\" in str(path) else ""
-        raise DataError(f"{path}: {error.strerror}{hint}.") from None
+    data = images.read(path, str(path))
     image = images.decode(data, str(path), color=not options.gray)
     if options.width:
         image = images.resize(image, options.height, options.width)
@@ -210,13 +177,6 @@ def read_image(path: Path, label: int, options: ImageOptions) -> tuple[Datum, tu
 def _type(extension: str) -> str:
     """One name for the extensions of one type."""
     return _SAME_TYPE.get(extension, extension)
-
-
-def _shuffled(lines: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    from caffepy.engine.core.random import Stream
-
-    order = Stream(0, "convert_imageset", "shuffle").permutation(0, len(lines))
-    return [lines[index] for index in order]
 
 
 def _check(options: ImageOptions) -> None:

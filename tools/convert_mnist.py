@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,20 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-IMAGE_MAGIC, LABEL_MAGIC = 2051, 2049
-LOG_EVERY = 1000  # images
+LOG_EVERY = 1000  # records
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """How pairs are drawn.
+
+    count: of pairs, None for as many as images.  alike: the part of them that are of one class,
+    None for what chance gives (both images are then any, as in Caffe's example).
+    """
+
+    count: int | None = None
+    alike: float | None = None
+    seed: int = 0
 
 
 @click.command()
@@ -23,11 +35,40 @@ LOG_EVERY = 1000  # images
 @click.option("--backend", default="lmdb", help="lmdb or leveldb. [default: lmdb]")
 @click.option("--start", default=0, help="Number of the first image to take. [default: 0]")
 @click.option("--count", type=int, help="How many images to take. [default: all]")
+@click.option(
+    "--siamese/--no-siamese", help="Write pairs of images, with label 1 for two of one class."
+)
+@click.option("--pairs", type=int, help="How many pairs. [default: as many as images]")
+@click.option(
+    "--alike",
+    type=float,
+    metavar="PART",
+    help="Part of the pairs that are of one class, 0 to 1. [default: what chance gives]",
+)
+@click.option("--seed", type=int, help="Chooses the pairs. [default: 0]")
 def command(
-    image_file: str, label_file: str, db_path: str, backend: str, start: int, count: int | None
+    image_file: str,
+    label_file: str,
+    db_path: str,
+    backend: str,
+    start: int,
+    count: int | None,
+    siamese: bool,
+    pairs: int | None,
+    alike: float | None,
+    seed: int | None,
 ) -> None:
-    """Puts the images and labels of IDX files, plain or gzipped, into the new database DB_PATH."""
-    run(image_file, label_file, db_path, backend=backend, start=start, count=count)
+    """Puts the images and labels of IDX files, plain or gzipped, into the new database DB_PATH.
+
+    With --siamese a record is a pair of images, drawn at random, as two channels; its label is 1
+    where both are of one class, else 0.
+    """
+    options = {"pairs": pairs, "alike": alike, "seed": seed}
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given and not siamese:
+        raise click.UsageError(f"{', '.join(given)}: only pairs have this. Add --siamese.")
+    drawing = Pairs(pairs, alike, seed or 0) if siamese else None
+    run(image_file, label_file, db_path, backend=backend, start=start, count=count, pairs=drawing)
 
 
 def run(
@@ -38,19 +79,21 @@ def run(
     backend: str = "lmdb",
     start: int = 0,
     count: int | None = None,
+    pairs: Pairs | None = None,
 ) -> int:
-    """Writes the database; returns the number of images in it. Keys are the images' numbers.
+    """Writes the database; returns the number of records in it. Keys are the images' numbers, or
+    those of the pairs.
 
-    Raises: DataError where the files are no IDX files of images and labels, or do not fit each
-    other.
+    Raises: DataError where the files are no IDX files of images and labels, do not fit each other,
+    or do not have the pairs that are asked for.
     """
     from caffepy.engine.core import log
     from caffepy.engine.core.errors import DataError
-    from caffepy.engine.data import datum
+    from caffepy.engine.data import datum, idx
     from caffepy.engine.data.db import create_db
 
-    images = read_idx(Path(image_file), IMAGE_MAGIC)
-    labels = read_idx(Path(label_file), LABEL_MAGIC)
+    images = idx.read(Path(image_file), idx.IMAGE_MAGIC)
+    labels = idx.read(Path(label_file), idx.LABEL_MAGIC)
     if len(images) != len(labels):
         raise DataError(
             f"{label_file}: expected {len(images)} labels, one for each image of '{image_file}', "
@@ -63,59 +106,87 @@ def run(
             f"{image_file}: --start {start} --count {count}: expected a part of the {len(images)} "
             "images, got one that is empty or that they do not have. Choose another."
         )
+    images, labels = images[start:end], labels[start:end]
+    records = _singles(images, labels, start)
+    if pairs is not None:
+        records = _paired(images, labels, *draw_pairs(labels, pairs))
     log.info(f"A total of {end - start} items.")
     log.info(f"Rows: {images.shape[1]} Cols: {images.shape[2]}")
+    written = like = 0
     with create_db(db_path, backend) as writer:
-        for number in range(start, end):
-            record = datum.raw(images[number][None], int(labels[number]))
+        for number, pixels, label in records:
+            record = datum.raw(pixels, label)
             record.ClearField("encoded")  # as in Caffe's own converter: equal bytes
             writer.put(b"%08d" % number, record.SerializeToString())
-            if (number - start + 1) % LOG_EVERY == 0:
-                log.info(f"Processed {number - start + 1} files.")
-    if (end - start) % LOG_EVERY:
-        log.info(f"Processed {end - start} files.")
-    return end - start
+            written += 1
+            like += label if pairs else 0
+            if written % LOG_EVERY == 0:
+                log.info(f"Processed {written} files.")
+    if written % LOG_EVERY:
+        log.info(f"Processed {written} files.")
+    if pairs is not None:
+        log.info(f"{like} of the {written} pairs are of one class.")
+    return written
 
 
-def read_idx(path: Path, magic: int) -> np.ndarray:
-    """The bytes of an IDX file: (count, rows, columns) for images, (count,) for labels.
+def _singles(
+    images: np.ndarray, labels: np.ndarray, start: int
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Number, pixels (1, rows, columns) and label of every image."""
+    for number, (image, label) in enumerate(zip(images, labels, strict=True), start):
+        yield number, image[None], int(label)
 
-    Raises: DataError where the file is missing, of another kind or cut off.
+
+def _paired(
+    images: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Number, pixels (2, rows, columns) and likeness of every pair."""
+    alike = labels[first] == labels[second]
+    for number, pair in enumerate(zip(first, second, strict=True)):
+        yield number, images[list(pair)], int(alike[number])
+
+
+def draw_pairs(labels: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the images of the pairs, first and second, each (count,) int64.
+
+    With `alike`, that part of the pairs, rounded, are two images of one class, never one image
+    twice; the others are of two classes; which is which is random.
+    Raises: DataError where the labels do not have such pairs.
     """
     import numpy as np
 
     from caffepy.engine.core.errors import DataError
+    from caffepy.engine.core.random import Stream
 
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+    count = len(labels) if pairs.count is None else pairs.count
+    if count < 1:
+        raise DataError(f"--pairs: expected at least 1, got {count}. Give a bigger number.")
+    # (count,) float64 in [0, 1) each
+    first = Stream(pairs.seed, "convert_mnist", "first").uniform(0, count)
+    second = Stream(pairs.seed, "convert_mnist", "second").uniform(0, count)
+    if pairs.alike is None:
+        return (first * len(labels)).astype(np.int64), (second * len(labels)).astype(np.int64)
+    if not 0 <= pairs.alike <= 1:
+        raise DataError(f"--alike: expected a part from 0 to 1, got {pairs.alike}. Correct it.")
+    wanted_alike = round(pairs.alike * count)
+    by_class = np.argsort(labels, kind="stable")
+    _, begins, class_of, sizes = np.unique(
+        labels[by_class], return_index=True, return_inverse=True, return_counts=True
+    )
+    partners = np.flatnonzero(sizes[class_of] > 1)  # places in by_class with others of the class
+    if (wanted_alike and not len(partners)) or (wanted_alike < count and len(sizes) < 2):
         raise DataError(
-            f"{path}: cannot be read: {reason}. Fix the path, or fetch the file again."
-        ) from None
-    kind = "images" if magic == IMAGE_MAGIC else "labels"
-    found = int.from_bytes(data[:4], "big")
-    if len(data) < 8 or found != magic:
-        remedy = (
-            "Give the images first and the labels second."
-            if found in (IMAGE_MAGIC, LABEL_MAGIC)
-            else "Fetch the file again."
+            f"--alike {pairs.alike:g}: expected images of several classes, and several of a class, "
+            f"got {len(labels)} image(s) of {len(sizes)} class(es). Take more images (--count)."
         )
-        raise DataError(
-            f"{path}: expected an IDX file of {kind} (magic number {magic}), got one with {found}. "
-            f"{remedy}"
-        )
-    axes = 3 if magic == IMAGE_MAGIC else 1
-    header = 4 + 4 * axes
-    shape = tuple(int(size) for size in np.frombuffer(data[4:header].ljust(4 * axes, b"\0"), ">u4"))
-    expected = header + int(np.prod(shape, dtype=object))
-    if expected == header <= len(data):
-        raise DataError(f"{path}: expected {kind}, got a file with none. Fetch it again.")
-    if len(data) != expected:
-        raise DataError(
-            f"{path}: expected {expected} bytes for {kind} of shape {shape}, got {len(data)}. "
-            "Fetch the file again."
-        )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    alike = Stream(pairs.seed, "convert_mnist", "alike").permutation(0, count) < wanted_alike
+    place = (first * len(labels)).astype(np.int64)
+    if wanted_alike:
+        place[alike] = partners[(first[alike] * len(partners)).astype(np.int64)]
+    begin, size = begins[class_of[place]], sizes[class_of[place]]
+    # A partner of the class is counted from the place on, one of another from the class's end on.
+    near = 1 + (second * (size - 1)).astype(np.int64)
+    within = begin + (place - begin + near) % size
+    beyond = begin + size + (second * (len(labels) - size)).astype(np.int64)
+    other = np.where(alike, within, beyond % len(labels))
+    return by_class[place], by_class[other]

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from caffepy.tools.common import FileName, choose_ops, engine_options, open_net, state_options
+from caffepy.tools.common import (
+    FileName,
+    choose_ops,
+    engine_options,
+    layer_options,
+    layer_types,
+    open_net,
+    set_option,
+    state_options,
+)
+from caffepy.tools.signal_effects import ignored_signal_options
+
+if TYPE_CHECKING:
+    from caffepy.proto.overrides import Override
 
 
 @click.command()
@@ -25,17 +40,22 @@ from caffepy.tools.common import FileName, choose_ops, engine_options, open_net,
     default=50,
     help="Batches to run. [default: 50]",
 )
+@set_option("net's field: fc6.inner_product_param.num_output=10, data.data_param.batch_size=4")
 @state_options
 @engine_options
+@layer_options
+@ignored_signal_options
 def command(
     model: str, weights: str, iterations: int, level: int, stage: str, engine: str,
-    threads: int | None, gpu: str | None,
+    threads: int | None, gpu: str | None, layers: tuple[str, ...],
+    python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST and prints every output per batch, then the means."""
     from caffepy.engine.core import log
 
     ops = choose_ops(engine, threads, gpu)
-    net = open_net(model, "TEST", level, stage, weights, ops)
+    registry = layer_types(layers, python_layers)
+    net = open_net(model, "TEST", level, stage, weights, ops, registry, overrides)
     try:
         log.info(f"Running for {iterations} iterations.")
         total_loss = 0.0

@@ -9,10 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caffepy.tools.common import FileName, choose_ops, engine_options, open_net, state_options
+from caffepy.tools.common import (
+    FileName,
+    choose_ops,
+    engine_options,
+    layer_options,
+    layer_types,
+    open_net,
+    set_option,
+    state_options,
+)
+from caffepy.tools.signal_effects import ignored_signal_options
 
 if TYPE_CHECKING:
     from caffepy.engine.net import Net
+    from caffepy.proto.overrides import Override
 
 
 @click.command()
@@ -34,17 +45,22 @@ if TYPE_CHECKING:
     default="TRAIN",
     help="Phase of the net. [default: TRAIN]",
 )
+@set_option("net's field: fc6.inner_product_param.num_output=10, data.data_param.batch_size=4")
 @state_options
 @engine_options
+@layer_options
+@ignored_signal_options
 def command(
     model: str, weights: str, iterations: int, phase: str, level: int, stage: str, engine: str,
-    threads: int | None, gpu: str | None,
+    threads: int | None, gpu: str | None, layers: tuple[str, ...],
+    python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Times every layer of a net on its own, and whole passes, in milliseconds."""
     from caffepy.engine.core import log
 
     ops = choose_ops(engine, threads, gpu)
-    net = open_net(model, phase, level, stage, weights, ops)
+    registry = layer_types(layers, python_layers)
+    net = open_net(model, phase, level, stage, weights, ops, registry, overrides)
     try:
         log.info("Performing Forward")
         net.forward()

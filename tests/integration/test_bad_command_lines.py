@@ -1,11 +1,9 @@
-"""Bad files for the converters, bad command lines, signals: refused without anything left over."""
+"""Bad files for the converters and bad command lines: refused without anything left over."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -14,9 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.refusals import Run, assert_refused, make_lmdb, record
-
-# Trains without end on golden/formats/cli.
-ENDLESS = 'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 100000000'
 
 
 @pytest.mark.parametrize(
@@ -107,23 +102,6 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-def test_an_interrupted_training_ends_quietly(golden: Path, tmp_path: Path) -> None:
-    shutil.copytree(golden / "formats" / "cli", tmp_path, dirs_exist_ok=True)
-    (tmp_path / "s.prototxt").write_text(ENDLESS)
-    process = start(tmp_path, "train", "-solver=s.prototxt", "-engine=numpy")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Learning Rate Policy" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert rest.endswith("Interrupted.\n")
-    assert "Traceback" not in rest
-    assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes as in POSIX")

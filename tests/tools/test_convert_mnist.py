@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import open_db
-from caffepy.tools.convert_mnist import command, run
+from caffepy.tools.convert_mnist import Pairs, command, draw_pairs, run
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 4), np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5], np.uint8)
@@ -96,3 +96,100 @@ def test_the_mnist_files_are_read(shared: Path, tmp_path: Path) -> None:
     database = open_db(tmp_path / "db", "lmdb")
     assert next(database.keys()) == b"00008000"
     database.close()
+
+
+def classes(count: int = 40) -> np.ndarray:
+    """Labels of four classes of different sizes, in mixed order, and one class of one image."""
+    labels = np.random.default_rng(1).choice(4, count, p=[0.1, 0.2, 0.3, 0.4]).astype(np.uint8)
+    labels[count // 2] = 9
+    return labels
+
+
+def test_pairs_are_records_of_two_channels(files: Path) -> None:
+    names = [str(files / name) for name in ("images", "labels", "db")]
+    options = ["--siamese", "--pairs", "30", "--seed", "4", "--start", "1", "--count", "3"]
+    done = CliRunner().invoke(command, [*names, *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    first, second = draw_pairs(LABELS[1:4], Pairs(30, seed=4))
+    assert set(first) == set(second) == {0, 1, 2}
+    database = open_db(files / "db", "lmdb")
+    for index, (key, value) in enumerate(database.records()):
+        record = datum.parse(value, "test")
+        assert key == b"%08d" % index
+        pair = 1 + first[index], 1 + second[index]
+        assert record.label == (LABELS[pair[0]] == LABELS[pair[1]])
+        np.testing.assert_array_equal(datum.array(record, "test"), IMAGES[list(pair)])
+        names = [field.name for field, _ in record.ListFields()]
+        assert names == ["channels", "height", "width", "data", "label"], "Caffe sets no more"
+    assert database.count == 30
+    database.close()
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_there_are_as_many_pairs_as_images_and_the_seed_chooses_them(
+    files: Path, backend: str
+) -> None:
+    written = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        names = [str(files / part) for part in ("images", "labels", name)]
+        assert run(*names, backend=backend, pairs=Pairs(seed=seed)) == 5
+        database = open_db(files / name, backend)
+        written.append(list(database.records()))
+        database.close()
+    assert written[0] == written[1] != written[2]
+
+
+def test_by_chance_both_images_may_be_any() -> None:
+    labels = classes()
+    first, second = draw_pairs(labels, Pairs(20000))
+    for numbers in (first, second):
+        counts = np.bincount(numbers, minlength=40)
+        assert counts.min() > 350
+        assert counts.max() < 650
+    expected = (np.bincount(labels) ** 2).sum() / 40**2
+    assert abs((labels[first] == labels[second]).mean() - expected) < 0.02
+    assert (first == second).any(), "also one image twice, as in Caffe's example"
+
+
+@pytest.mark.parametrize("alike", [0, 0.25, 0.5, 1])
+def test_the_wanted_part_of_the_pairs_is_alike(alike: float) -> None:
+    labels = classes()
+    first, second = draw_pairs(labels, Pairs(20001, alike))
+    same = labels[first] == labels[second]
+    assert same.sum() == round(alike * 20001)
+    assert not (first == second).any()
+    if 0 < alike < 1:
+        assert abs(same[:10000].mean() - alike) < 0.02, "mixed"
+    if alike:
+        assert 9 not in labels[first[same]], "which has one image only"
+        assert set(map(tuple, np.stack([first, second], 1)[same])) == {
+            (one, other)
+            for one in range(40)
+            for other in range(40)
+            if one != other and labels[one] == labels[other]
+        }
+    if alike < 1:
+        assert set(first[~same]) == set(second[~same]) == set(range(40))
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs", "message"),
+    [
+        ([1, 2], Pairs(0), "--pairs: expected at least 1, got 0"),
+        ([1, 2], Pairs(4, 1.5), r"--alike: expected a part from 0 to 1, got 1\.5"),
+        ([1, 2], Pairs(4, float("nan")), r"--alike: expected a part from 0 to 1, got nan"),
+        ([1, 2, 3], Pairs(4, 0.5), r"--alike 0\.5: expected images of several classes, and sev"),
+        ([1, 1], Pairs(4, 0.5), r"--alike 0\.5: .* got 2 image\(s\) of 1 class\(es\)"),
+    ],
+)
+def test_pairs_that_do_not_exist_are_refused(labels: list[int], pairs: Pairs, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        draw_pairs(np.array(labels, np.uint8), pairs)
+
+
+def test_options_of_pairs_need_siamese(files: Path) -> None:
+    names = [str(files / name) for name in ("images", "labels", "db")]
+    done = CliRunner().invoke(command, [*names, "--alike", "0.5", "--seed", "0"])
+    assert done.exit_code == 2
+    assert "--alike, --seed: only pairs have this. Add --siamese." in done.output
+    assert not (files / "db").exists()
