@@ -94,7 +94,8 @@ def test_a_run_replaces_what_an_earlier_one_left_and_nothing_else(
     digits = tmp_path / "digits"
     with pytest.raises(Begun):
         run.main(digits)
-    (digits / "lenet_iter_1.caffemodel").touch()
+    for name in ("digits_iter_1.caffemodel", "digits_resolved_train.prototxt", "metrics.jsonl"):
+        (digits / name).touch()
     with pytest.raises(Begun):
         run.main(digits)
     assert sorted(path.name for path in digits.iterdir()) == sorted(run.FILES)
