@@ -26,7 +26,6 @@ class ConvolutionGeometry:
     pad: Shape
     dilation: Shape
     group: int = 1
-    bias: bool = True
 
     @property
     def out_spatial(self) -> Shape:
@@ -93,7 +92,6 @@ class InnerProductGeometry:
     rows: int
     inputs: int
     outputs: int
-    bias: bool = True
     transpose: bool = False
 
     @property

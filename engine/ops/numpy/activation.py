@@ -6,8 +6,8 @@ import numpy as np
 
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Op, Ops
-from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.arrays import HostOps, Kept, ScratchOp, source_and_target
 
 
 def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
@@ -20,10 +20,30 @@ def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
     out += half
 
 
-class Relu(Op):
+def leak(x: np.ndarray, slopes: np.ndarray, below: np.ndarray, out: np.ndarray) -> None:
+    """Overwrites `out`, which may be x, with max(x, 0) + slopes min(x, 0); `below` is scratch like
+    x."""
+    if ((slopes > 0) & (slopes <= 1)).all():  # max(x, slopes x): half the passes over memory
+        np.multiply(x, slopes, out=below)
+        np.maximum(x, below, out=out)
+        return
+    np.minimum(x, 0, out=below)
+    below *= slopes
+    np.maximum(x, 0, out=out)
+    out += below
+
+
+def leak_slope(x: np.ndarray, slopes: np.ndarray, out: np.ndarray) -> None:
+    """Overwrites `out` with 1 where x > 0, else slopes; several times faster than `where`."""
+    positive = x > 0
+    np.multiply(~positive, slopes, out=out)
+    out += positive
+
+
+class Relu(ScratchOp):
     """max(x, 0) + slope min(x, 0)."""
 
-    def __init__(self, ops: Ops, slope: float = 0.0) -> None:
+    def __init__(self, ops: HostOps, slope: float = 0.0) -> None:
         super().__init__(ops)
         self.slope = ops.dtype.type(slope)
 
@@ -34,19 +54,18 @@ class Relu(Op):
         if self.slope == 0:
             np.maximum(source, 0, out=target)
         else:
-            np.multiply(
-                source, np.where(source > 0, self.ops.dtype.type(1), self.slope), out=target
-            )
+            leak(source, np.asarray(self.slope), self.take("below", source.shape), target)
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
         """out: gradient of x; may be dy. x may be what forward wrote over it."""
         source, target = source_and_target(dy, out)
-        positive = x.read() > 0
         if self.slope == 0:
-            np.multiply(source, positive, out=target)
+            np.multiply(source, x.read() > 0, out=target)
         else:
-            np.multiply(source, np.where(positive, self.ops.dtype.type(1), self.slope), out=target)
+            slope = self.take("below", x.shape)
+            leak_slope(x.read(), np.asarray(self.slope), slope)
+            np.multiply(source, slope, out=target)
 
 
 class Sigmoid(ScratchOp):

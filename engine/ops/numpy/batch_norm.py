@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from caffepy.engine.core.record import step
@@ -9,6 +11,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+from caffepy.engine.ops.numpy.planes import CHUNK_BYTES
 
 
 class BatchNorm(ScratchOp):
@@ -37,10 +40,11 @@ class BatchNorm(ScratchOp):
         count = self.geometry.outer * self.geometry.inner
         batch_mean = source.sum(axis=(0, 2)) / self.ops.dtype.type(count)
         self._mean = batch_mean.reshape(-1, 1)
-        np.subtract(source, self._mean, out=target)
-        squares = self.take("product", target.shape)
-        np.multiply(target, target, out=squares)
-        batch_variance = squares.sum(axis=(0, 2)) / self.ops.dtype.type(count)
+        batch_variance = np.zeros_like(batch_mean)
+        for chunk in self._chunks():
+            np.subtract(source[chunk], self._mean, out=target[chunk])
+            batch_variance += self._sum_of_product(target[chunk], target[chunk])
+        batch_variance /= self.ops.dtype.type(count)
         self._inverse = 1 / np.sqrt(batch_variance + self.eps).reshape(-1, 1)
         target *= self._inverse
         unbiased = self.ops.dtype.type(count / (count - 1) if count > 1 else 1)
@@ -70,23 +74,44 @@ class BatchNorm(ScratchOp):
         original = self._seen(self._kept.read(x))
         source, target = (self._seen(array) for array in source_and_target(dy, out))
         count = self.ops.dtype.type(self.geometry.outer * self.geometry.inner)
-        normal = self.take("normal", source.shape)
-        product = self.take("product", source.shape)
-        np.subtract(original, self._mean, out=normal)
-        normal *= self._inverse
-        np.multiply(source, normal, out=product)
-        along_normal = product.sum(axis=(0, 2)) / count
-        along_ones = source.sum(axis=(0, 2)) / count
-        normal *= along_normal.reshape(-1, 1)
-        np.subtract(source, along_ones.reshape(-1, 1), out=target)
-        target -= normal
-        target *= self._inverse
+        along_normal, along_ones = np.zeros((2, self.geometry.size), self.ops.dtype)
+        for chunk in self._chunks():
+            along_normal += self._sum_of_product(source[chunk], self._normal(original[chunk]))
+            along_ones += source[chunk].sum(axis=(0, 2))
+        along_normal /= count
+        along_ones /= count
+        for chunk in self._chunks():
+            normal = self._normal(original[chunk])
+            normal *= along_normal.reshape(-1, 1)
+            np.subtract(source[chunk], along_ones.reshape(-1, 1), out=target[chunk])
+            target[chunk] -= normal
+            target[chunk] *= self._inverse
 
     @step(reads="dy", writes="out")
     def backward_test(self, dy: Value, *, out: Value) -> None:
         """out: gradient of x after forward_test, dy / sqrt(variance + eps); may be dy."""
         source, target = (self._seen(array) for array in source_and_target(dy, out))
         np.multiply(source, self._inverse, out=target)
+
+    def _normal(self, x: np.ndarray) -> np.ndarray:
+        """x, normalised as in the last forward pass, in scratch."""
+        normal = self.take("normal", x.shape)
+        np.subtract(x, self._mean, out=normal)
+        normal *= self._inverse
+        return normal
+
+    def _sum_of_product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(channels,) the sum of a b, for both (samples, channels, pixels)."""
+        product = np.multiply(a, b, out=self.take("product", a.shape))
+        total: np.ndarray = product.sum(axis=(0, 2))
+        return total
+
+    def _chunks(self) -> Iterator[slice]:
+        """The samples, some at a time, so that what is made of them stays in the cache."""
+        count, channels, pixels = self.geometry.shape
+        most = max(1, CHUNK_BYTES // max(1, channels * pixels * self.ops.dtype.itemsize))
+        for start in range(0, count, most):
+            yield slice(start, min(start + most, count))
 
     def _seen(self, array: np.ndarray) -> np.ndarray:
         """(samples, channels, pixels)"""

@@ -83,7 +83,12 @@ class EltwiseMax(Op):
         """xs, out: of one shape; out is none of xs."""
         largest = out.write()
         first, second = xs[0].read(), xs[1].read()
-        np.copyto(largest, np.where(first > second, first, second))
+        np.maximum(first, second, out=largest)
+        if not np.isnan(largest.min(initial=np.inf)):
+            for x in xs[2:]:
+                np.fmax(largest, x.read(), out=largest)
+            return
+        np.copyto(largest, np.where(first > second, first, second))  # of nan and a number either
         for x in xs[2:]:
             np.copyto(largest, x.read(), where=x.read() > largest)
 
@@ -98,7 +103,9 @@ class EltwiseMax(Op):
     @staticmethod
     def _winner(xs: Sequence[np.ndarray]) -> np.ndarray:
         """The index of the input that is the maximum, per element."""
-        winner = np.where(xs[0] > xs[1], 0, 1)
+        winner = np.logical_not(xs[0] > xs[1]).astype(np.min_scalar_type(len(xs)))
+        if len(xs) == 2:
+            return winner
         largest = np.where(winner == 0, xs[0], xs[1])
         for place, x in enumerate(xs[2:], start=2):
             larger = x > largest

@@ -100,9 +100,10 @@ class Swish(ScratchOp):
         original = self._kept.read(x).reshape(source.shape)
         gate = self._gate(original)
         slope = self.take("slope", gate.shape)
-        np.subtract(1, gate, out=slope)
-        slope *= original
-        slope *= self.beta
+        np.multiply(original, gate, out=slope)
+        np.subtract(original, slope, out=slope)
+        if self.beta != 1:
+            slope *= self.beta
         slope += 1
         slope *= gate
         np.multiply(source, slope, out=target)
@@ -110,8 +111,11 @@ class Swish(ScratchOp):
     def _gate(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-beta x)), in scratch."""
         gate = self.take("gate", x.shape)
-        np.multiply(x, self.beta, out=gate)
-        sigmoid(gate, gate)
+        if self.beta == 1:
+            sigmoid(x, gate)
+        else:
+            np.multiply(x, self.beta, out=gate)
+            sigmoid(gate, gate)
         return gate
 
 

@@ -8,6 +8,7 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.activation import leak, leak_slope
 from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
 
 
@@ -24,19 +25,15 @@ class PRelu(ScratchOp):
         """out: like x; may be x."""
         self._kept.keep(x, out)
         source, target = (self._seen(array) for array in source_and_target(x, out))
-        negative = self.take("negative", source.shape)
-        np.minimum(source, 0, out=negative)
-        negative *= a.read().reshape(-1, 1)
-        np.maximum(source, 0, out=target)
-        target += negative
+        leak(source, a.read().reshape(-1, 1), self.take("below", source.shape), target)
 
     @step(reads="dy x a", writes="out")
     def backward_data(self, dy: Value, x: Value, a: Value, *, out: Value) -> None:
         """out: gradient of x; may be dy. x may be what forward wrote over it."""
         source, target = (self._seen(array) for array in source_and_target(dy, out))
-        positive = self._seen(self._kept.read(x)) > 0
-        factor = np.where(positive, self.ops.dtype.type(1), a.read().reshape(-1, 1))
-        np.multiply(source, factor, out=target)
+        slope = self.take("below", source.shape)
+        leak_slope(self._seen(self._kept.read(x)), a.read().reshape(-1, 1), slope)
+        np.multiply(source, slope, out=target)
 
     @step(reads="dy x", adds="add_a")
     def backward_params(self, dy: Value, x: Value, *, add_a: Value) -> None:

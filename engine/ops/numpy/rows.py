@@ -12,13 +12,23 @@ from caffepy.engine.ops.numpy.labels import LabelReader
 
 
 def add_rows(target: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
-    """target[places[i]] += rows[i] for all i, places that repeat included; in the order of i."""
-    if not rows.size:
-        return
+    """target[places[i]] += rows[i] for all i, places that repeat included: rows of one place are
+    summed up in pairs, then pairs of pairs, and so on."""
     order = places.argsort(kind="stable")
     ordered = places[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    target[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
+    first = np.diff(ordered, prepend=-1) != 0
+    if first.all():
+        target[places] += rows
+        return
+    sums = rows[order]
+    left = np.arange(len(order))  # the rows that are not in another's sum yet ...
+    rank = left - np.maximum.accumulate(np.where(first, left, 0))  # ... counted within their place
+    while rank.any():
+        odd = np.flatnonzero(rank % 2)
+        sums[left[odd - 1]] += sums[left[odd]]
+        even = rank % 2 == 0
+        left, rank = left[even], rank[even] // 2
+    target[ordered[left]] += sums[left]
 
 
 class TakeRows(Op):

@@ -28,7 +28,8 @@ class SigmoidLoss(Op):
         targets = target.read().reshape(-1)
         small = np.exp(-np.abs(scores))  # in (0, 1]: nothing here overflows
         p = prob.write().reshape(-1)
-        np.divide(np.where(scores >= 0, self.ops.dtype.type(1), small), 1 + small, out=p)
+        np.exp(np.minimum(scores, 0, out=p), out=p)
+        p /= 1 + small
         losses = np.maximum(scores, 0) - scores * targets + np.log1p(small)
         counted = self._counted(targets)
         divisor = self.normalization.divisor(int(np.count_nonzero(counted)))

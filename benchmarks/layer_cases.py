@@ -1,0 +1,290 @@
+"""What benchmarks of single layers run: each type with the fields and shapes of well-known nets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffepy.proto import text
+from caffepy.proto.caffe_pb2 import LayerParameter
+
+Shape = tuple[int, ...]
+Draw = Callable[[np.random.Generator], np.ndarray]
+
+COMPUTE_NOTHING = "Input", "Parameter"
+
+
+@dataclass(frozen=True)
+class Bottom:
+    """How one bottom is made. learns: whether it gets a gradient."""
+
+    draw: Draw
+    learns: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer to be timed.
+
+    fields: the inside of its `layer { }` block but for type and names.  tops: how many.
+    learns: whether it has a gradient.  drawn: whether its tops are random, so that only their means
+    can be compared.
+    """
+
+    type: str
+    fields: str
+    bottoms: tuple[Bottom, ...]
+    variant: str = ""
+    tops: int = 1
+    learns: bool = True
+    drawn: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.type} {self.variant}".rstrip()
+
+    @property
+    def param(self) -> LayerParameter:
+        """The layer with names for its bottoms and tops."""
+        names = [f'bottom: "bottom_{index}"' for index in range(len(self.bottoms))]
+        names += [f'top: "top_{index}"' for index in range(self.tops)]
+        block = f'name: "layer" type: "{self.type}" {self.fields} {" ".join(names)}'
+        return text.parse(block, LayerParameter)
+
+
+def normal(*shape: int) -> Bottom:
+    """Normally distributed numbers."""
+    return Bottom(lambda random: random.standard_normal(shape, np.float32))
+
+
+def between(low: float, high: float, *shape: int) -> Bottom:
+    """Evenly distributed numbers."""
+    return Bottom(lambda random: random.uniform(low, high, shape).astype(np.float32))
+
+
+def shares(*shape: int) -> Bottom:
+    """Numbers of which those along axis 1 sum up to 1, without a gradient."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        numbers: np.ndarray = random.uniform(0.1, 1, shape).astype(np.float32)
+        numbers /= numbers.sum(axis=1, keepdims=True)
+        return numbers
+
+    return Bottom(draw, learns=False)
+
+
+def labels(classes: int, *shape: int) -> Bottom:
+    """Whole numbers below `classes`, without a gradient."""
+    return Bottom(lambda random: random.integers(classes, size=shape).astype(np.float32), False)
+
+
+def marks(steps: int, samples: int) -> Bottom:
+    """The marks of sequences that begin at the first step."""
+    return Bottom(
+        lambda _: np.repeat(np.arange(steps) > 0, samples).reshape(steps, samples), learns=False
+    )
+
+
+def cases(batch: int = 64) -> list[Case]:
+    """All of them, by type; `batch` samples, a quarter of that where images are large."""
+    few = max(1, batch // 4)
+    return sorted(
+        (*_elementwise(batch), *_windows(batch, few), *_shapes(batch), *_losses(batch, few)),
+        key=lambda case: case.name,
+    )
+
+
+def _elementwise(batch: int) -> list[Case]:
+    shape = batch, 32, 32, 32  # the first feature maps of Caffe's CIFAR-10 example
+    x, y = (normal(*shape),), (normal(*shape), normal(*shape))
+    slopes = 'filler { type: "uniform" min: 0.1 max: 0.9 }'
+    factors = f"scale_param {{ bias_term: true {slopes} }}"
+    return [
+        Case("AbsVal", "", x),
+        Case("BNLL", "", x),
+        Case("BatchNorm", "", x),
+        Case("Bias", "", x),
+        Case("Clip", "clip_param { min: -1 max: 1 }", x),
+        Case("Dropout", "", x, drawn=True),
+        Case("ELU", "", x),
+        Case("Eltwise", "eltwise_param { operation: SUM }", y, "SUM"),
+        Case("Eltwise", "eltwise_param { operation: PROD }", y, "PROD"),
+        Case("Eltwise", "eltwise_param { operation: MAX }", y, "MAX"),
+        Case("Exp", "", x),
+        Case("Log", "", (between(0.1, 2, *shape),)),
+        Case("MVN", "", x),
+        Case("PReLU", "", x),
+        Case("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", x, "2"),
+        Case("Power", "power_param { power: 0.75 }", (between(0.1, 2, *shape),), "0.75"),
+        Case("ReLU", "", x),
+        Case("ReLU", "relu_param { negative_slope: 0.1 }", x, "leaky"),
+        Case("Scale", factors, x),
+        Case("Scale", "scale_param { axis: 0 }", y, "two bottoms"),
+        Case("Sigmoid", "", x),
+        Case("Softmax", "", (normal(batch, 1000),)),
+        Case("Softmax", "", x, "of pixels"),
+        Case("Swish", "", x),
+        Case("TanH", "", x),
+        Case("Threshold", "", x, learns=False),
+    ]
+
+
+def _windows(batch: int, few: int) -> list[Case]:
+    def convolution(fields: str) -> str:
+        return f"convolution_param {{ {fields} {_weights()} }}"
+
+    def pooling(fields: str) -> str:
+        return f"pooling_param {{ {fields} kernel_size: 3 stride: 2 }}"
+
+    cifar, caffenet = (normal(batch, 32, 16, 16),), (normal(few, 96, 27, 27),)
+    large = (normal(few, 96, 55, 55),)
+    depthwise = "num_output: 96 kernel_size: 3 pad: 1 group: 96"
+    return [
+        Case("Convolution", convolution("num_output: 32 kernel_size: 5 pad: 2"), cifar, "5x5"),
+        Case("Convolution", convolution("num_output: 64 kernel_size: 1"), cifar, "1x1"),
+        Case(
+            "Convolution",
+            convolution("num_output: 256 kernel_size: 5 pad: 2 group: 2"),
+            caffenet,
+            "5x5 group 2",
+        ),
+        Case("Convolution", convolution(depthwise), caffenet, "3x3 depthwise"),
+        Case(
+            "Convolution",
+            convolution("num_output: 64 kernel_size: 3 pad: 2 dilation: 2"),
+            cifar,
+            "3x3 dilation 2",
+        ),
+        Case("Deconvolution", convolution("num_output: 32 kernel_size: 4 stride: 2 pad: 1"), cifar),
+        Case("Im2col", "convolution_param { kernel_size: 3 pad: 1 }", cifar),
+        Case("LRN", "lrn_param { alpha: 0.0001 }", large, "across"),
+        Case(
+            "LRN",
+            "lrn_param { local_size: 3 alpha: 0.00005 norm_region: WITHIN_CHANNEL }",
+            cifar,
+            "within",
+        ),
+        Case("Pooling", pooling("pool: MAX"), large, "MAX"),
+        Case("Pooling", pooling("pool: AVE"), large, "AVE"),
+        Case(
+            "Pooling",
+            "pooling_param { pool: AVE global_pooling: true }",
+            (normal(few, 512, 7, 7),),
+            "AVE global",
+        ),
+        Case(
+            "Pooling",
+            "pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 }",
+            (between(0.1, 1, *(batch, 32, 32, 32)),),
+            "STOCHASTIC",
+            drawn=True,
+        ),
+        Case("SPP", "spp_param { pyramid_height: 3 }", cifar),
+    ]
+
+
+def _shapes(batch: int) -> list[Case]:
+    shape = batch, 32, 32, 32
+    x = (normal(*shape),)
+    recurrent = f"recurrent_param {{ num_output: 256 {_weights()} }}"
+    sequences = normal(16, batch, 256), marks(16, batch)
+    return [
+        Case("ArgMax", "", (normal(batch, 1000),), learns=False),
+        Case("BatchReindex", "", (*x, labels(batch, batch))),
+        Case("Concat", "", (*x, *x)),
+        Case(
+            "Crop", "crop_param { offset: 4 }", (*x, Bottom(normal(batch, 32, 24, 24).draw, False))
+        ),
+        Case(
+            "DummyData",
+            f'dummy_data_param {{ shape {{ {_dims(shape)} }} data_filler {{ type: "gaussian" }} }}',
+            (),
+            learns=False,
+            drawn=True,
+        ),
+        Case(
+            "Embed",
+            f"embed_param {{ num_output: 256 input_dim: 8000 {_weights()} }}",
+            (labels(8000, 16, batch),),
+        ),
+        Case("Filter", "", (*x, labels(2, batch))),
+        Case("Flatten", "", x),
+        Case(
+            "InnerProduct",
+            f"inner_product_param {{ num_output: 500 {_weights()} }}",
+            (normal(batch, 800),),
+            "LeNet",
+        ),
+        Case(
+            "InnerProduct",
+            f"inner_product_param {{ num_output: 1000 {_weights()} }}",
+            (normal(batch, 4096),),
+            "CaffeNet",
+        ),
+        Case("LSTM", recurrent, sequences),
+        Case(
+            "LSTMUnit",
+            "",
+            (normal(1, batch, 256), normal(1, batch, 1024), Bottom(_ones(1, batch), False)),
+            tops=2,
+        ),
+        Case("RNN", recurrent, sequences),
+        Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
+        Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),
+        Case("Reduction", "reduction_param { axis: 1 operation: SUMSQ }", x, "SUMSQ"),
+        Case("Reduction", "reduction_param { axis: 1 operation: MEAN }", x, "MEAN"),
+        Case("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", x),
+        Case("Silence", "", x, tops=0),
+        Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
+        Case("Split", "", x, tops=2),
+        Case("Tile", "tile_param { tiles: 4 }", (normal(batch, 8, 32, 32),)),
+    ]
+
+
+def _losses(batch: int, few: int) -> list[Case]:
+    scores, classes = normal(batch, 1000), labels(1000, batch)
+    pixels, of_pixels = normal(few, 21, 64, 64), labels(21, few, 1, 64, 64)
+    pair = normal(batch, 256), normal(batch, 256)
+    infogain = normal(batch, 100), labels(100, batch), Bottom(between(0, 1, 100, 100).draw, False)
+    return [
+        Case("Accuracy", "", (scores, classes), learns=False),
+        Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
+        Case(
+            "ContrastiveAccuracy",
+            "contrastive_accuracy_param { margin: 22 }",
+            (*pair, labels(2, batch)),
+            learns=False,
+        ),
+        Case(
+            "ContrastiveLoss",
+            "contrastive_loss_param { margin: 24 }",
+            (*pair, labels(2, batch)),
+        ),
+        Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
+        Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
+        Case("InfogainLoss", "", infogain),
+        Case("MultinomialLogisticLoss", "", (Bottom(shares(batch, 1000).draw), classes)),
+        Case(
+            "SigmoidCrossEntropyLoss",
+            "",
+            (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
+        ),
+        Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
+        Case("SoftmaxWithLoss", "", (scores, classes)),
+        Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+    ]
+
+
+def _weights() -> str:
+    return 'weight_filler { type: "gaussian" std: 0.05 }'
+
+
+def _dims(shape: Shape) -> str:
+    return " ".join(f"dim: {size}" for size in shape)
+
+
+def _ones(*shape: int) -> Draw:
+    return lambda _: np.ones(shape, np.float32)
