@@ -8,7 +8,7 @@ that read data are never run again, so that no batch is lost.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,11 +121,11 @@ def find_in_backward(net: Net) -> Finding | None:
     return None
 
 
-def find_in_parameters(layers: Sequence[Layer]) -> Finding | None:
-    """The first parameter of the layers that holds nan or inf."""
+def find_in_parameters(layers: Sequence[Layer], besides: Collection[Blob] = ()) -> Finding | None:
+    """The first parameter of the layers that holds nan or inf, `besides` left out."""
     for layer in layers:
         for index, blob in enumerate(layer.blobs):
-            census = take_census(blob.data)
+            census = None if blob in besides else take_census(blob.data)
             if census is not None:
                 return Finding(layer, f"parameter {index}", census, parameter=index)
     return None

@@ -7,10 +7,9 @@ and the solver's history where they learn.
 
 Not counted are the program itself (50 MiB), what ops keep besides (im2col columns, masks,
 probabilities: up to 30 MiB in small nets), oneDNN's copies in other layouts, and what set-up takes
-in passing. So a run needs what
-is predicted at least, and only what cannot fit is refused. Measured on LeNet, CIFAR10-quick,
-CaffeNet and a small residual net, of 150 MiB and more, a run takes 1.1 to 1.2 times as much on
-numpy, 1.2 to 1.8 times on oneDNN.
+in passing. So a run needs what is predicted at least, and only what cannot fit is refused. Measured
+on LeNet, CIFAR10-quick, CaffeNet and a small residual net, of 150 MiB and more, a run takes 1.1 to
+1.2 times as much on numpy, 1.2 to 1.8 times on oneDNN.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.value import Shape, Value
 from caffepy.engine.machine import memory_bytes
+from caffepy.engine.samples import first_batch
 from caffepy.proto.caffe_pb2 import TRAIN, Phase
 
 MOST_TAKEN = 1.8  # what a run takes at most, over what is predicted
@@ -99,7 +99,7 @@ class Memory:
         uses = [
             use for use in _uses(net, self.history) if not (use.parameter and use.layer in known)
         ]
-        data_layer, batch = _batch(net)
+        data_layer, batch = first_batch(net)
         files = [layer.param.source_file for layer in net.layers[:1]]
         title = ": ".join([*filter(None, files), f"net '{net.name}' ({Phase.Name(net.phase)})"])
         self.nets.append(NetUse(title, uses, data_layer, batch))
@@ -172,7 +172,7 @@ def size(nbytes: float) -> str:
 def _uses(net: BuiltNet, history: int) -> Iterator[Use]:
     """All that a net takes."""
     training = net.phase == TRAIN
-    _, batch = _batch(net)
+    _, batch = first_batch(net)
     seen: set[int] = set()
 
     def of(kind: str, layer: Layer, blob: Blob, value: Value) -> Iterator[Use]:
@@ -210,14 +210,6 @@ def _uses(net: BuiltNet, history: int) -> Iterator[Use]:
                     yield Use(
                         kind, layer.name, blob.name, blob.shape, times * nbytes, parameter=True
                     )
-
-
-def _batch(net: BuiltNet) -> tuple[Layer | None, int]:
-    """The first layer that gives samples, and how many it gives at a time, 1 without one."""
-    for layer, bottoms, tops in zip(net.layers, net.bottoms, net.tops, strict=True):
-        if not bottoms and tops and not layer.blobs and tops[0].shape:
-            return layer, max(1, tops[0].shape[0])
-    return None, 1
 
 
 def _largest(uses: Iterable[Use]) -> str:

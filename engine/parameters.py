@@ -144,14 +144,15 @@ class Parameters:
 
 def share_between_nets(layers: Sequence[Layer], others: Sequence[Layer]) -> int:
     """Gives the parameters of the layers of one net the memory of those of the same name in
-    another. Returns how many were not yet shared.
+    another; of several layers of one name each with its counterpart. Returns how many were not
+    yet shared.
 
     Raises: NetError where blob counts or shapes differ.
     """
-    theirs = {layer.name: layer for layer in others}
+    theirs = {layer.key: layer for layer in others}
     shared = 0
     for layer in layers:
-        source = theirs.get(layer.name)
+        source = theirs.get(layer.key)
         if source is None:
             continue
         if [blob.shape for blob in layer.blobs] != [blob.shape for blob in source.blobs]:

@@ -81,7 +81,7 @@ class RecurrentLayer(Layer):
             for value in (self.static_inputs, self.static_diff):
                 value.reshape((samples, width))
             self.static_product = self.ops.inner_product(
-                InnerProductGeometry(samples, self.static_features, width, bias=False)
+                InnerProductGeometry(samples, self.static_features, width)
             )
         self.zeros = self.ops.fill(0.0)
         for value in self.memory:

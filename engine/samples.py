@@ -1,4 +1,4 @@
-"""Which sample of which file a number in a blob comes from, for messages."""
+"""The samples of a batch: how many there are, and which of which file a number comes from."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ class Wired(Protocol):
     layers: list[Layer]
     bottoms: list[list[Blob]]
     tops: list[list[Blob]]
+
+
+def first_batch(net: Wired) -> tuple[Layer | None, int]:
+    """The first layer that gives samples, and how many it gives at a time, 1 without one."""
+    for layer, bottoms, tops in zip(net.layers, net.bottoms, net.tops, strict=True):
+        if not bottoms and tops and not layer.blobs and tops[0].shape:
+            return layer, max(1, tops[0].shape[0])
+    return None, 1
 
 
 def name_label(net: Wired, error: LabelError) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import SnapshotError, WeightsError
+from caffepy.engine.core.keys import Keys
 from caffepy.engine.core.layer import Layer
 from caffepy.engine.files import hdf5_bytes, written_whole
 from caffepy.engine.net import Net
@@ -56,6 +57,8 @@ def fit_weights(
 ) -> FittingWeights:
     """The blobs of a file for the layers of the same name in a net.
 
+    Of several layers of one name in the net, the first takes the first of that name in the file,
+    and so on (Caffe has the first take them all); what is left in the file goes to the first.
     Binary and HDF5 files are told apart by their content. Layers of the file that the net does not
     have are ignored, with a log line. Shapes of the old 4-axis form fit as in Caffe: (1, 1, N, K)
     is (N, K).
@@ -65,17 +68,18 @@ def fit_weights(
     Raises: WeightsError.
     """
     sources = _read_hdf5(path) if is_hdf5(path) else _read_binary(path)
-    layers: dict[str, Layer] = {}
-    for layer in net.layers:
-        layers.setdefault(layer.name, layer)
+    layers = {layer.key: layer for layer in net.layers}
     owned = {id(parameter.blob) for parameter in net.parameters.learnable}
     copies: list[tuple[Blob, weights.BlobArray]] = []
+    keys, found = Keys(), set()
     for source in sources:
-        if source.name in layers:
-            copies += _matched(path, source, layers[source.name], owned)
-        else:
+        key = keys.take(source.name)
+        found.add(key)
+        layer = layers.get(key) or layers.get(source.name)
+        if layer is None:
             log.info(f"Ignoring source layer {source.name}")
-    found = {source.name for source in sources}
+        else:
+            copies += _matched(path, source, layer, owned)
     if must_match and not found & set(layers):
         names = [f"'{source.name}'" for source in sources[:5]]
         raise WeightsError(
@@ -86,7 +90,7 @@ def fit_weights(
     if complete:
         for layer in net.layers:
             owns = any(id(blob) in owned for blob in layer.blobs)
-            if owns and layer.name not in found:
+            if owns and layer.key not in found:
                 raise WeightsError(
                     f"{path}: expected the weights of every layer of net '{net.name}', got none "
                     f"of '{layer.name}'. Use the file that was written with this net; it may be "

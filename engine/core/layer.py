@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from caffepy.engine.core.backend import Ops
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
+from caffepy.engine.core.keys import Keys
 from caffepy.engine.core.random import Counter, Stream
 from caffepy.engine.core.value import Epoch, Shape, Value
 from caffepy.proto import custom
@@ -32,7 +33,7 @@ class LayerContext:
     folders: where relative files of the prototxt are looked for, in order.
     passes: the net's count of forward passes, the position of random numbers in a layer.
     fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
-    machine's memory; None where blobs are filled at once.
+    machine's memory; None where blobs are filled at once.  keys: of the layers made so far.
     """
 
     phase: int
@@ -44,6 +45,7 @@ class LayerContext:
     epoch: Epoch = field(default_factory=Epoch)
     passes: Counter = field(default_factory=Counter)
     fills: list[Callable[[], None]] | None = None
+    keys: Keys = field(default_factory=Keys)
 
 
 class Layer:
@@ -73,6 +75,7 @@ class Layer:
         self.param = param
         self.context = context
         self.name: str = param.name
+        self.key = context.keys.take(param.name)  # what tells it from layers of the same name
         self.blobs: list[Blob] = []
         self.param_propagate_down: list[bool] = []
         self.batches_ahead = 0  # how many more of its tops' batches it keeps ready
@@ -155,8 +158,7 @@ class Layer:
         return not (self.is_loss and bottom_index == 1)
 
     def check_blob_counts(self, bottoms: int, tops: int) -> None:
-        """Raises: NetError where the layer has another number of bottoms or tops than its type
-        takes."""
+        """Raises: NetError where the type does not take that number of bottoms or tops."""
         for kind, wanted, found in (("bottom", self.bottoms, bottoms), ("top", self.tops, tops)):
             least, most = wanted if isinstance(wanted, tuple) else (wanted, wanted)
             if found < least or (most is not None and found > most):
@@ -200,7 +202,7 @@ class Layer:
 
     def stream(self, purpose: str) -> Stream:
         """The random numbers of one purpose in this layer."""
-        return Stream(self.context.seed, self.name, purpose, self.context.rank)
+        return Stream(self.context.seed, self.key, purpose, self.context.rank)
 
     def add_parameter(self, shape: Shape, filler: FillerParameter | None = None) -> Blob:
         """Makes the next learnable blob, which `filler` fills by the end of set-up (zeros without
@@ -242,8 +244,7 @@ class Layer:
         return None
 
     def canonical_axis(self, axis: int, blob: Blob, field_name: str = "axis") -> int:
-        """`axis`, negative ones counted from the end. Raises: ShapeError where blob has no such
-        axis."""
+        """`axis`, negative ones counted from the end. Raises: ShapeError where blob lacks it."""
         if not -blob.num_axes <= axis < blob.num_axes:
             self.shape_error(
                 f"{field_name} {axis} does not exist in '{blob.name}'",

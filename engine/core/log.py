@@ -52,6 +52,20 @@ def start(level: int = logging.INFO) -> None:
     _logger.propagate = False
 
 
+def start_unless_set_up() -> None:
+    """`start`, unless Python's logging was set up for these lines; the environment variable
+    GLOG_minloglevel says from which level on (0 info, 1 warning, 2 error)."""
+    if _logger.level == logging.NOTSET and not _logger.hasHandlers():
+        given = os.environ.get("GLOG_minloglevel", "")  # noqa: SIM112 - glog's name for it
+        start(glog_level(int(given) if given.isdecimal() else 0))
+
+
+def glog_level(number: int) -> int:
+    """Python's level for one of glog's: 0 info, 1 warning, 2 error, 3 and more fatal."""
+    levels = (logging.INFO, logging.WARNING, logging.ERROR)
+    return levels[max(number, 0)] if number < len(levels) else logging.CRITICAL
+
+
 def info(message: str) -> None:
     """Logs one line, or several, at level I."""
     _logger.info(message, stacklevel=2)

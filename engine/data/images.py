@@ -44,10 +44,13 @@ def read(path: Path, where: str) -> bytes:
     return data
 
 
-def decode(data: bytes, where: str, color: bool | None = None) -> np.ndarray:
+def decode(
+    data: bytes, where: str, color: bool | None = None, any_depth: bool = False
+) -> np.ndarray:
     """The image in the bytes of an image file: (H, W, 3), or (H, W) where it is gray; uint8.
 
     color: True decodes to 3 channels, False to gray, None to what is stored (4 with alpha).
+    any_depth: with color None, pixels of other types are given as they are, not refused.
     Raises: DataError, beginning with `where`.
     """
     cv2 = opencv()
@@ -65,7 +68,7 @@ def decode(data: bytes, where: str, color: bool | None = None) -> np.ndarray:
             f"{where}: expected an image that OpenCV can decode, got {len(data)} bytes that it "
             "cannot. Convert or remove it."
         )
-    if image.dtype != np.uint8:
+    if image.dtype != np.uint8 and not any_depth:
         raise DataError(
             f"{where}: expected an image with 8 bits a channel, got {image.dtype}. Convert it, or "
             "set transform_param's force_color or force_gray."

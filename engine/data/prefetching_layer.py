@@ -38,7 +38,7 @@ class PrefetchingDataLayer(Layer, Generic[B]):
 
     def sample_stream(self, purpose: str) -> Stream:
         """Random numbers without the rank: samples are numbered over all ranks."""
-        return Stream(self.context.seed, self.name, purpose)
+        return Stream(self.context.seed, self.key, purpose)
 
     def random_skip(self, rand_skip: int) -> int:
         """How many samples are left out at the start: less than rand_skip, none for 0."""

@@ -25,10 +25,11 @@ Shape = tuple[int, ...]
 class Transformer:
     """(image - mean) * scale, cropped and mirrored, for batches of images (C, H, W).
 
-    transform_param: scale (1); crop_size (0: no crop), or crop_h and crop_w: at random in phase
-    TRAIN, in the middle in phase TEST; mirror (false): half of the images, at random; mean_file
-    (binaryproto or .npy of the images' shape) or mean_value (one, or one per channel); force_color,
-    force_gray (how encoded images are decoded: see `color`).
+    transform_param: scale (1); crop_size (0), crop_h (0), crop_w (0): sizes to crop to, at random
+    in phase TRAIN, in the middle in phase TEST; mirror (false): half of the images, at random;
+    mean_file (none): binaryproto or .npy of the images' shape; mean_value (none): in its place one
+    number, or one per channel; force_color (false), force_gray (false): decode encoded images to 3
+    channels, or 1; the others: of forks, refused
 
     Random choices are a function of the sample's number, whatever batch it comes in. The mean
     belongs to the image before it is cropped and mirrored.

@@ -59,6 +59,9 @@ class Callback:
     def on_start(self, solver: Training) -> None:
         """`solve` begins."""
 
+    def on_iteration(self, solver: Training) -> None:
+        """An iteration begins; tests that are due before it are over."""
+
     def on_forward(self, solver: Training, net: Net) -> None:
         """The train net or a test net has run forward over a batch; nothing was made of it yet."""
 

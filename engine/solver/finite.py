@@ -23,7 +23,8 @@ class StopOnNan(Callback):
     """Looks at the loss of every batch before anything is made of it, and at parameters and
     history before every snapshot and at the end: nan and inf are never written.
 
-    Test nets only warn: a score may have no value for some batch while the training is well.
+    Test nets only warn: a score may have no value for some batch while the training is well. A
+    parameter that is not learnt may hold inf from the start, as masks do.
 
     Raises: NotFiniteError naming the first bad blob and its layer, what led to it, and the last
     snapshot, whose numbers are finite.
@@ -33,8 +34,16 @@ class StopOnNan(Callback):
         self._snapshot: Path | None = None
         self._learnt = False  # whether this run has updated the parameters
         self._warned: list[Net] = []  # test nets, in the test that is running
+        self._masks: list[Blob] = []  # parameters that hold inf from the start
 
     # ---- when it looks
+
+    def on_start(self, solver: Training) -> None:
+        for layer in solver.net.layers:
+            for index, blob in enumerate(layer.blobs):
+                census = None if _learns(layer, index) else diagnosis.take_census(blob.data)
+                if census is not None and not census.nans:
+                    self._masks.append(blob)
 
     def on_forward(self, solver: Training, net: Net) -> None:
         if net is not solver.net:
@@ -71,7 +80,7 @@ class StopOnNan(Callback):
         self._look_at_parameters(solver)
 
     def _look_at_parameters(self, solver: Training) -> None:
-        finding = diagnosis.find_in_parameters(solver.net.layers)
+        finding = diagnosis.find_in_parameters(solver.net.layers, self._masks)
         if finding is not None:
             self._refuse(solver, finding)
         learnable = solver.rule.learnable
@@ -130,8 +139,7 @@ class StopOnNan(Callback):
             return f"{_reason(finding)} {self._remedy(solver, finding)}"
         if not self._learnt:
             return "It was so before training began: correct the weights, or the filler."
-        specs = finding.layer.param.param
-        if finding.parameter < len(specs) and specs[finding.parameter].lr_mult == 0:
+        if not _learns(finding.layer, finding.parameter):
             return f"It is not learnt; the layer itself wrote it. {self._slower(solver)}"
         update = f"The update of iteration {solver.iteration - 1} made it so"
         gradient = diagnosis.find_in_backward(solver.net)
@@ -158,6 +166,12 @@ class StopOnNan(Callback):
 
 def _bad(blobs: Iterable[Blob]) -> list[Blob]:
     return [blob for blob in blobs if not diagnosis.is_finite(blob.data)]
+
+
+def _learns(layer: Layer, parameter: int) -> bool:
+    """Whether the update changes a parameter of a layer."""
+    specs = layer.param.param
+    return parameter >= len(specs) or specs[parameter].lr_mult != 0
 
 
 def _described(finding: Finding) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ class Keep(Callback):
     is none of that iteration, one is taken. Its files, iteration and value are written into
     `<prefix>_best.json`.
 
-    Snapshots of later iterations than the run's, of an earlier run, are left alone until the run
-    comes there; so is what is no pair of weights and state, and what a state that stays names.
+    The snapshot that this file names stays until a better one takes its place, also in a run that
+    looks for no best one. Snapshots of later iterations than the run's, of an earlier run, are left
+    alone until the run comes there; so is what is no pair of weights and state, and what a state
+    that stays names.
     """
 
     def __init__(self, newest: int = 0, best: Metric | None = None) -> None:
@@ -35,9 +36,8 @@ class Keep(Callback):
         self._iteration = -1  # ... its iteration ...
         self._metric = ""  # ... and what it measured
         self._saved: tuple[int, Path, Path] | None = None  # the last snapshot
-        self._taken: list[
-            int
-        ] = []  # iterations of this run's snapshots that are to be looked after
+        # iterations of this run's snapshots that are to be looked after
+        self._taken: list[int] = []
 
     def check(self, solver: Training) -> None:
         if self.best is None:
@@ -78,11 +78,11 @@ class Keep(Callback):
         note = {
             "iteration": solver.iteration,
             "metric": str(self.best),
-            "value": value if math.isfinite(value) else str(value),
+            "value": value,
             "weights": str(weights),
             "state": str(state),
         }
-        path = Path(f"{_prefix(solver)}_best.json")
+        path = _note(solver)
         try:
             with written_whole(path) as temporary:
                 temporary.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
@@ -108,7 +108,7 @@ class Keep(Callback):
             if files.complete and files.iteration <= solver.iteration
         ]
         iterations = sorted({files.iteration for files in found})
-        kept = {*iterations[-self.newest :], self._iteration}
+        kept = {*iterations[-self.newest :], self._iteration, _noted(solver)}
         named = {_learned_net(files.state) for files in found if files.iteration in kept}
         old = [files for files in found if files.iteration not in kept]
         for iteration in set(self._taken) - kept:  # a killed process may have left half of one
@@ -122,6 +122,19 @@ class Keep(Callback):
 
 def _prefix(solver: Training) -> str:
     return solver.settings.param.snapshot_prefix
+
+
+def _note(solver: Training) -> Path:
+    """The file that names the best snapshot."""
+    return Path(f"{_prefix(solver)}_best.json")
+
+
+def _noted(solver: Training) -> int:
+    """The iteration of the best snapshot, of an earlier run maybe; -1 where none is noted."""
+    try:
+        return int(json.loads(_note(solver).read_text(encoding="utf-8"))["iteration"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours
+        return -1
 
 
 def _remove(files: SnapshotFiles) -> None:

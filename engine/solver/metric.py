@@ -85,9 +85,9 @@ class Metric:
         return sum(values) / len(values) if values else math.nan
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Whether `value` is no nan, and better than an earlier one, where there is one."""
-        if math.isnan(value) or than is None:
-            return not math.isnan(value)
+        """Whether `value` is finite, and better than an earlier one, where there is one."""
+        if not math.isfinite(value) or than is None:
+            return math.isfinite(value)
         return value < than if self.direction == "min" else value > than
 
     def __str__(self) -> str:

@@ -39,7 +39,8 @@ class RunRecords(Callback):
     """Writes, when training begins, for a snapshot_prefix P:
 
     P_resolved_solver.prototxt, P_resolved_train.prototxt, P_resolved_test0.prototxt, ...: solver
-    and nets as they were built; training by them gives the same run.
+    and nets as they were built; training by them gives the same run, unless a list of files holds
+    names that are relative to a prototxt's folder: those are looked for elsewhere then.
     P_run.json: versions, engine, threads, seed, command line, working directory, time, input files.
 
     A file of such a name that caffepy did not write stays as it is. What fails to be written is

@@ -190,12 +190,17 @@ class Snapshots:
 
 
 def _net_state(net: Net) -> dict[str, Any]:
-    layers = {layer.name: state for layer in net.layers if (state := layer.state())}
+    layers = {layer.key: state for layer in net.layers if (state := layer.state())}
     return {"passes": net.passes.value, "layers": layers}
 
 
 def _restore_net(net: Net, saved: dict[str, Any]) -> None:
     net.passes.value = saved["passes"]
     for layer in net.layers:
-        if layer.name in saved["layers"]:
-            layer.restore(saved["layers"][layer.name])
+        if layer.key in saved["layers"]:
+            layer.restore(saved["layers"][layer.key])
+        elif layer.state():
+            log.warning(
+                f"{layer.where}: expected its state in the snapshot, got none: it starts from the "
+                "beginning. Give the layer the name it had to go on exactly."
+            )

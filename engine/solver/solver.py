@@ -235,16 +235,16 @@ class Solver:
 
     # ---- snapshots
 
-    def snapshot(self) -> None:
+    def snapshot(self, *, must: bool = False) -> None:
         """Takes a snapshot now; one that a callback takes amid an iteration, whose batches are used
         up but not learnt from, is taken after it.
 
         Raises: SnapshotError; where a file cannot be written, only if on_snapshot_error says
-        `stop`.
+        `stop`, or the caller that it must be.
         """
         self._snapshot_wanted = self._amid_iteration
         if not self._amid_iteration:
-            self._snapshots.take()
+            self._snapshots.take(must=must)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Goes on from a state file. The random numbers stay those of this solver's seed; `resume`
@@ -257,11 +257,12 @@ class Solver:
         """One iteration: gradients and update."""
         self._amid_iteration = True
         try:
+            for callback in self.callbacks:
+                callback.on_iteration(self)
             self._compute_gradients()
             for callback in self.callbacks:
                 callback.on_gradients_ready(self)
-            self._apply_update()
-            self.iteration += 1
+            self.apply_update()
         finally:
             self._amid_iteration = False
 
@@ -296,7 +297,8 @@ class Solver:
         for output in outputs(self.net):
             log.info(f"    Train net output {output}")
 
-    def _apply_update(self) -> None:
+    def apply_update(self) -> None:
+        """Updates the parameters by the gradients that are there: the end of an iteration."""
         self.learning_rate = self.policy.rate(self.iteration)
         if self._is_due(self.param.display):
             log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
@@ -304,6 +306,7 @@ class Solver:
                 callback.on_displayed(self, self._shown_loss, self.learning_rate)
         scale = self._clipping() / self.param.iter_size
         self.rule.update_all(self.iteration, self.learning_rate, scale, self.keep_diffs)
+        self.iteration += 1
 
     def _clipping(self) -> float:
         """What the gradients are multiplied by, so that their norm stays within clip_gradients."""

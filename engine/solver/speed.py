@@ -6,15 +6,13 @@ import time
 from collections.abc import Callable
 
 from caffepy.engine.net import Net
+from caffepy.engine.samples import first_batch
 
 
 def images_per_iteration(net: Net, iter_size: int) -> int | None:
-    """The samples that one iteration takes in: the first axis of the first top of the first layer
-    that has tops and no bottoms, iter_size times; None where there is no such axis."""
-    for bottom, top in zip(net.bottoms, net.tops, strict=True):
-        if top and not bottom:
-            return int(top[0].shape[0]) * iter_size if len(top[0].shape) > 1 else None
-    return None
+    """The samples that one iteration takes in; None where no layer gives any."""
+    layer, batch = first_batch(net)
+    return None if layer is None else batch * iter_size
 
 
 class Speed:

@@ -48,9 +48,7 @@ def value_of(array: np.ndarray) -> Value:
 
 def blocked_value(array: np.ndarray) -> Value:
     """A value whose content was written by a convolution, in whatever layout that chose."""
-    geometry = ConvolutionGeometry(
-        array.shape, array.shape[1], (1, 1), (1, 1), (0, 0), (1, 1), bias=False
-    )
+    geometry = ConvolutionGeometry(array.shape, array.shape[1], (1, 1), (1, 1), (0, 0), (1, 1))
     ones = value_of(np.eye(array.shape[1], dtype=np.float32).reshape(geometry.weight_shape))
     out = Value(array.shape)
     OneDnnOps().convolution(geometry).forward(value_of(array), ones, None, out=out)
@@ -98,7 +96,7 @@ def test_convolution_equals_numpy(
 ) -> None:  # fmt: skip
     geometry = ConvolutionGeometry(
         (samples, per_group * group, *size), out_per_group * group, kernel, stride, pad, dilation,
-        group, bias,
+        group,
     )  # fmt: skip
     assume(min(geometry.out_shape) > 0)
     shapes = (geometry.shape, geometry.weight_shape, (geometry.num_output,), geometry.out_shape)
@@ -139,7 +137,7 @@ def test_depthwise_convolution_equals_numpy() -> None:
 def test_inner_product_equals_numpy(
     rows: int, inputs: int, outputs: int, bias: bool, transpose: bool
 ) -> None:
-    geometry = InnerProductGeometry(rows, inputs, outputs, bias, transpose)
+    geometry = InnerProductGeometry(rows, inputs, outputs, transpose)
     shapes = ((rows, inputs), geometry.weight_shape, (outputs,), (rows, outputs))
     compare(
         weighted(lambda ops: ops.inner_product(geometry), geometry.weight_shape, bias),
@@ -311,7 +309,7 @@ def test_only_the_bias_gradient_may_be_wanted() -> None:
 
 
 def test_a_leased_input_is_read_anew_in_every_run() -> None:
-    geometry = ConvolutionGeometry((1, 16, 6, 6), 16, (3, 3), (1, 1), (1, 1), (1, 1), bias=False)
+    geometry = ConvolutionGeometry((1, 16, 6, 6), 16, (3, 3), (1, 1), (1, 1), (1, 1))
     op, x = OneDnnOps().convolution(geometry), Value(geometry.shape)
     w, y = value_of(numbers(geometry.weight_shape, 0)), Value(geometry.out_shape)
     lease, result = x.lease(), y.lease()

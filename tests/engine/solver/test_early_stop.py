@@ -64,6 +64,7 @@ def stopped_at(stop: EarlyStop, scores: Sequence[float], start: int = 0) -> int 
         ("accuracy:1", [0.5, 0.5], 1),
         ("accuracy:min:2", [0.5, 0.4, 0.45, 0.41, 0.1], 3),
         ("accuracy:2", [float("nan"), float("nan"), 0.1], 1),
+        ("accuracy:2", [float("inf"), 0.1, 0.2, 0.1, 0.1], 4),
         ("accuracy:2", [0.1, float("nan"), 0.2, float("nan"), float("nan")], 4),
         ("test0/accuracy:1", [0.5, 0.4], 1),
     ],

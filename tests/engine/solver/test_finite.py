@@ -63,6 +63,23 @@ def test_a_bad_history_is_never_written() -> None:
     assert not list(Path().glob("s_iter*"))
 
 
+@pytest.mark.parametrize("value", ["-inf", "nan"])
+def test_a_mask_of_infinities_that_is_not_learnt_is_no_failure(value: str) -> None:
+    mask = (
+        'layer { name: "mask" type: "Bias" bottom: "x" top: "masked" param { lr_mult: 0 } '
+        f"bias_param {{ filler {{ value: {value} }} }} }}\n"
+        'layer { name: "end" type: "Silence" bottom: "masked" }\n'
+    )
+    solver = solver_of(SOLVER + "snapshot: 2", NET % "" + mask)
+    if value == "nan":
+        with pytest.raises(NotFiniteError, match=r"'mask'.*: parameter 0: .* got 3 nan"):
+            solver.solve()
+        return
+    solver.solve()
+    assert Path("s_iter_4.solverstate").exists()
+    make_solver(SOLVER, callbacks=[StopOnNan()], resume="s_iter_4.solverstate").solve()
+
+
 def test_what_is_not_learnt_is_not_put_down_to_the_update() -> None:
     frozen = NET.replace('top: "ip"\n', 'top: "ip" param { lr_mult: 0 }\n')
     solver = solver_of(net=frozen % "")

@@ -126,6 +126,16 @@ def test_another_metric_begins_anew() -> None:
     assert note()["iteration"] == 8
 
 
+@pytest.mark.parametrize("later", [None, Metric("loss")])
+def test_a_noted_best_stays_until_a_better_one_is_noted(later: Metric | None) -> None:
+    train(Keep(1, best()), callbacks=[StopAfter(8)])
+    assert note()["iteration"] == 4
+    train(Keep(1, later), resume="snap_iter_8.solverstate")
+    kept = {note()["iteration"], 12}
+    assert set(states()) == kept
+    assert 4 in kept or later is not None
+
+
 def test_half_a_snapshot_that_a_killed_process_left_is_removed_on_resume() -> None:
     train(Keep(2), callbacks=[StopAfter(8)])
     Path("snap_iter_6.solverstate").unlink()

@@ -96,7 +96,7 @@ def test_the_value_is_the_mean_of_the_elements_in_the_tests_of_its_net() -> None
 
 
 @pytest.mark.parametrize(("direction", "better", "worse"), [("max", 2.0, 1.0), ("min", 1.0, 2.0)])
-def test_better_is_larger_or_smaller_and_never_nan(
+def test_better_is_larger_or_smaller_and_finite(
     direction: str, better: float, worse: float
 ) -> None:
     metric = Metric("a", direction)
@@ -104,5 +104,6 @@ def test_better_is_larger_or_smaller_and_never_nan(
     assert not metric.is_better(worse, better)
     assert not metric.is_better(better, better)
     assert metric.is_better(worse, None)
-    assert not metric.is_better(math.nan, None)
-    assert not metric.is_better(math.nan, worse)
+    for none in (math.nan, math.inf, -math.inf):
+        assert not metric.is_better(none, None)
+        assert not metric.is_better(none, worse)

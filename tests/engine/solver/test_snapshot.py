@@ -52,6 +52,18 @@ def solving(lines: list[str]) -> list[str]:
     return [SPEED.sub("", line) for line in lines[start + 1 :]]
 
 
+def test_a_layer_whose_state_is_not_in_the_snapshot_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run_solver(settings())
+    net = Path("net.prototxt").read_text()
+    Path("net.prototxt").write_text(net.replace('name: "data"', 'name: "renamed"'))
+    run_solver(settings(), resume="snap_iter_6.solverstate")
+    warned = [line for line in caplog.messages if "expected its state in the snapshot" in line]
+    assert warned
+    assert all("layer 'renamed' (HDF5Data)" in line for line in warned)
+
+
 @pytest.mark.parametrize(
     ("more", "ending"),
     [
