@@ -14,8 +14,12 @@ class AbsValLayer(NeuronLayer):
     """y = |x|; the gradient at 0 is 0.
 
     bottom[0]: any shape   top[0]: the same shape, not the same blob: backward needs x
+    There are no fields.
 
     Source: Caffe's layer catalogue, Absolute Value.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "AbsVal" bottom: "x" top: "y" }
     """
 
     in_place_allowed = False

@@ -17,7 +17,8 @@ class AccuracyLayer(Layer):
     bottom[0]: (N, C, ...) scores   bottom[1]: (N, ...) class numbers 0 to C-1, as many as there are
     scores without the class axis   top[0]: scalar   top[1], optional: (C,) the same among the
     positions of each label, 0 where it does not occur
-    accuracy_param: top_k (1); axis (1); ignore_label (none): positions with it are not counted
+    accuracy_param: top_k (1); axis (1): that of the classes; ignore_label (none): positions with it
+    are not counted
 
     A tie counts as wrong. Where all positions are ignored the accuracy is 0.
 
@@ -25,6 +26,10 @@ class AccuracyLayer(Layer):
     at a label that is no class.
     Differs: a label whose score is nan counts as wrong; in Caffe on the CPU it counts as right.
     Source: Caffe's layer catalogue, Accuracy.
+
+    Example: score (8, 10), label (8) -> accuracy ()
+        layer { name: "accuracy" type: "Accuracy" bottom: "score" bottom: "label" top: "accuracy"
+          accuracy_param { top_k: 5 } }
     """
 
     bottoms = 2

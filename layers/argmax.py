@@ -19,13 +19,17 @@ class ArgMaxLayer(Layer):
     the others of size 1
     top[0] with axis: like the bottom with top_k elements along the axis, places; or values instead
     with out_max_val
-    argmax_param: axis (none), top_k (1), out_max_val (false)
+    argmax_param: axis (none): along it, else over the whole sample; top_k (1): how many places;
+    out_max_val (false): give values
 
     Of equal elements the one with the higher place comes first; nan counts as largest.
 
     Raises: ShapeError where the axis does not exist, top_k is 0 or larger than the number of
     elements; NetError where the bottom is to get a gradient.
     Source: Caffe's layer catalogue, ArgMax.
+
+    Example: score (8, 10) -> class (8, 1, 1)
+        layer { name: "class" type: "ArgMax" bottom: "score" top: "class" }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

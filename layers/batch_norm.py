@@ -24,12 +24,15 @@ class BatchNormLayer(NeuronLayer):
     blobs[0]: (C,) sum of means   blobs[1]: (C,) sum of variances, each times m / (m - 1) for m
     elements per channel   blobs[2]: (1,) sum of their weights; all fade by moving_average_fraction
     per pass. Their lr_mult is 0.
-    batch_norm_param: use_global_stats (true in phase TEST), moving_average_fraction (0.999),
-    eps (1e-5)
+    batch_norm_param: use_global_stats (true in phase TEST): take the stored statistics;
+    moving_average_fraction (0.999): what a pass leaves of the stored ones; eps (1e-5)
 
     Raises: NetError where a `param` block gives an lr_mult other than 0; ShapeError where the
     number of channels changes, or there is nothing to take statistics of.
     Source: Caffe's layer catalogue, BatchNorm; S. Ioffe and C. Szegedy, 2015.
+
+    Example: x (8, 16, 6, 6) -> y (8, 16, 6, 6)
+        layer { name: "y" type: "BatchNorm" bottom: "x" top: "y" }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -20,6 +20,9 @@ class BatchReindexLayer(Layer):
     Raises: ShapeError where bottom[0] has no axis or bottom[1] not exactly 1; LabelError at an
     index outside 0 to N-1; NetError where the indices are to get a gradient.
     Source: Caffe's layer catalogue, BatchReindex.
+
+    Example: x (4, 3), index (6) -> y (6, 3)
+        layer { name: "y" type: "BatchReindex" bottom: "x" bottom: "index" top: "y" }
     """
 
     bottoms = 2

@@ -15,11 +15,14 @@ class BiasLayer(Layer):
 
     bottom[0]: any shape   bottom[1], or blobs[0] where there is none: b, its axes those of
     bottom[0] from `axis` on, or a scalar   top[0]: like bottom[0], may be bottom[0]
-    bias_param: axis (1), the axis of bottom[0] at which b begins; num_axes (1), the axes of
-    blobs[0], -1 all from `axis` on, 0 a scalar; filler (constant 0) of blobs[0]
+    bias_param: axis (1): the axis of bottom[0] at which b begins; num_axes (1): the axes of
+    blobs[0], -1 all from `axis` on, 0 a scalar; filler (constant 0): of blobs[0]
 
     Raises: ShapeError where the axes do not exist or sizes differ.
     Source: Caffe's layer catalogue, Bias.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Bias" bottom: "x" top: "y" }
     """
 
     bottoms = (1, 2)

@@ -18,6 +18,9 @@ class BNLLLayer(NeuronLayer):
 
     Source: Caffe's layer catalogue, BNLL.
     Differs: the gradient is right in place too.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "BNLL" bottom: "x" top: "y" }
     """
 
     def make_op(self, x: Blob) -> Any:

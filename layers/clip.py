@@ -15,11 +15,14 @@ class ClipLayer(NeuronLayer):
     included.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    clip_param: min, max; both must be given
+    clip_param: min, max
 
     Raises: NetError where a limit is missing, or min is above max.
     Source: Caffe's layer catalogue, Clip.
     Differs: nan stays nan (Caffe makes min of it); the gradient is right in place too.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Clip" bottom: "x" top: "y" clip_param { min: 0 max: 6 } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

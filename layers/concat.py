@@ -15,12 +15,15 @@ class ConcatLayer(Layer):
 
     bottom[i]: (..., size i, ...)   top[0]: (..., sum of the sizes, ...); the bottom's memory where
     there is only one
-    concat_param.axis: int, default 1; negative ones count from the end
-    concat_param.concat_dim: the old form of axis, not negative
+    concat_param: axis (1): negative ones count from the end; concat_dim (1): the old form of axis,
+    not negative
 
     Raises: NetError where axis and concat_dim are both given; ShapeError where the axis does not
     exist or other axes differ.
     Source: Caffe's layer catalogue, Concat.
+
+    Example: a (2, 3, 5, 5), b (2, 4, 5, 5) -> y (2, 7, 5, 5)
+        layer { name: "y" type: "Concat" bottom: "a" bottom: "b" top: "y" }
     """
 
     bottoms = (1, None)

@@ -15,12 +15,16 @@ class ContrastiveAccuracyLayer(Layer):
     bottom[0], bottom[1]: (N, C) or (N, C, 1, 1), the features of the pairs, N and C at least 1
     bottom[2]: (N,) or (N, 1, ...), sim, compared as floats: 1 for a like pair
     top[0]: scalar, 0 to 1
-    contrastive_accuracy_param: margin (1)
+    contrastive_accuracy_param: margin (1): the distance below which a pair counts as like
 
     There is no gradient.
 
     Raises: ShapeError where the bottoms do not fit.
     Source: the layer of that name in a fork of Caffe, made to go with ContrastiveLoss.
+
+    Example: feat (8, 2), feat_p (8, 2), sim (8) -> accuracy ()
+        layer { name: "accuracy" type: "ContrastiveAccuracy"
+          bottom: "feat" bottom: "feat_p" bottom: "sim" top: "accuracy" }
     """
 
     bottoms = 3

@@ -17,13 +17,18 @@ class ContrastiveLossLayer(LossLayer):
     bottom[0], bottom[1]: (N, C) or (N, C, 1, 1), the features of the pairs
     bottom[2]: (N,) or (N, 1, 1, 1), y: 0 for an unlike pair, any other whole number for a like one
     top[0]: scalar
-    contrastive_loss_param: margin (1); legacy_version (false: else max(margin - d^2, 0) for unlike
-    pairs)
+    contrastive_loss_param: margin (1): the distance from which unlike pairs cost nothing;
+    legacy_version (false): with true max(margin - d^2, 0) for unlike pairs
 
     Raises: ShapeError where the bottoms do not fit.
     Differs: like Caffe's, the gradient of unlike pairs has 1e-4 added to d, to be finite at d = 0.
     Source: Caffe's layer catalogue, Contrastive Loss; R. Hadsell, S. Chopra and Y. LeCun,
     "Dimensionality reduction by learning an invariant mapping", 2006.
+
+    Example: feat (8, 2), feat_p (8, 2), sim (8) -> loss ()
+        layer { name: "loss" type: "ContrastiveLoss"
+          bottom: "feat" bottom: "feat_p" bottom: "sim" top: "loss"
+          contrastive_loss_param { margin: 1 } }
     """
 
     bottoms = 3

@@ -15,7 +15,7 @@ class CropLayer(Layer):
 
     bottom[0]: any shape with at least 1 axis   bottom[1]: its sizes count, not its content
     top[0]: bottom[0]'s sizes before `axis`, bottom[1]'s from `axis` on
-    crop_param: axis (2), negative ones count from the end; offset (0): one for all axes from `axis`
+    crop_param: axis (2): negative ones count from the end; offset (0): one for all axes from `axis`
     on, or one for each
 
     bottom[1] gets no gradient; where it needs one, that is 0.
@@ -23,6 +23,10 @@ class CropLayer(Layer):
     Raises: ShapeError where the axis does not exist, the number of offsets does not fit, or the
     piece reaches beyond bottom[0].
     Source: Caffe's layer catalogue, Crop.
+
+    Example: score (2, 21, 40, 40), data (2, 3, 32, 32) -> y (2, 21, 32, 32)
+        layer { name: "y" type: "Crop" bottom: "score" bottom: "data" top: "y"
+          crop_param { offset: 4 } }
     """
 
     bottoms = 2

@@ -23,8 +23,10 @@ class DataLayer(PrefetchingDataLayer[RecordBatch]):
     """Records of a database in order of keys, transformed; after the last comes the first again.
 
     top[0]: (batch_size, C, H, W) float, images   top[1]: (batch_size,) float, labels
-    data_param: source; batch_size; backend (LEVELDB); rand_skip (0: else start at a random one of
-    the first so many records); prefetch (4 batches made ahead); force_encoded_color (false)
+    data_param: source: the database's folder; batch_size; backend (LEVELDB): LEVELDB or LMDB;
+    rand_skip (0): else start at a random one of the first so many records; prefetch (4): batches
+    made ahead; force_encoded_color (false): decode to 3 channels; scale (1), mean_file (none),
+    crop_size (0), mirror (false): old place, see transform_param
     transform_param: see engine/data/transformer.py
 
     The first record of a batch gives its shape; all records of a batch must have one.
@@ -32,6 +34,11 @@ class DataLayer(PrefetchingDataLayer[RecordBatch]):
     Raises: DataError where the database is missing or damaged or a record does not fit, naming its
     key.
     Source: Caffe's layer catalogue, Database Input.
+
+    Example: -> data (4, 1, 8, 8), label (4)
+        layer { name: "data" type: "Data" top: "data" top: "label"
+          transform_param { scale: 0.00390625 }
+          data_param { source: "train_lmdb" batch_size: 4 backend: LMDB } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

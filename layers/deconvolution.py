@@ -16,19 +16,26 @@ class DeconvolutionLayer(KernelLayer):
     """Each pixel x[n, c] adds x[n, c] W[c, o] to its window in y[n, o], for the o of c's group; and
     y[n, o] has b[o] added. The windows are those of a Convolution from y to x.
 
-    bottom[i]: (N, C, *spatial), all of one shape   top[i]: (N, num_output, *out)
+    bottom[i]: (N, C, *spatial), all of one shape   top[i]: (N, num_output, *out), where
     out = stride (size - 1) + dilation (kernel - 1) + 1 - 2 pad along each spatial axis
     blobs[0]: (C, num_output / group, *kernel)   blobs[1]: (num_output,)
-    convolution_param: num_output; bias_term (true); group (1); axis (1): the channels' axis, those
-    before it are samples, those after it spatial; kernel_size, stride (1), pad (0), dilation (1):
-    one number, or one per spatial axis, or for two axes kernel_h and kernel_w, stride_h ...;
-    weight_filler ("bilinear" makes it enlarge images); bias_filler. engine and force_nd_im2col are
-    of no effect.
+    convolution_param: num_output: channels out; bias_term (true); group (1): in so many parts, each
+    with its own channels; axis (1): the channels' axis, those before it are samples, those after it
+    spatial; kernel_size, stride (1), pad (0), dilation (1): one number, or one per spatial axis;
+    kernel_h (none), kernel_w (none), stride_h (none), stride_w (none), pad_h (0), pad_w (0): in
+    place of the above, for two axes; weight_filler (constant 0): "bilinear" makes it enlarge
+    images; bias_filler (constant 0); engine (DEFAULT), force_nd_im2col (false): of no effect
 
     Raises: NetError where a size is missing or 0; ShapeError where channels do not divide into
     groups or the padding leaves nothing.
     Source: Caffe's layer catalogue, Deconvolution; J. Long et al., "Fully convolutional networks
     for semantic segmentation", 2015.
+
+    Example: score (1, 2, 8, 8) -> big (1, 2, 16, 16)
+        layer { name: "big" type: "Deconvolution" bottom: "score" top: "big"
+          convolution_param {
+            num_output: 2 group: 2 kernel_size: 4 stride: 2 pad: 1 bias_term: false
+            weight_filler { type: "bilinear" } } }
     """
 
     def geometry_of(self, shape: Shape) -> ConvolutionGeometry:

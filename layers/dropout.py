@@ -15,11 +15,15 @@ class DropoutLayer(NeuronLayer):
     """In phase TRAIN each element is 0 with probability p, else x / (1 - p); in phase TEST y = x.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    dropout_param: dropout_ratio (0.5), p in [0, 1); scale_train (true; a fork's field): with false,
-    y is x where it is not 0 in phase TRAIN, and (1 - p) x in phase TEST.
+    dropout_param: dropout_ratio (0.5): p, from 0 to below 1; scale_train (true): a fork's field,
+    with false y is x where it is not 0 in phase TRAIN, and (1 - p) x in phase TEST
 
     Raises: NetError where p is outside [0, 1).
     Source: Caffe's layer catalogue, Dropout; N. Srivastava et al., 2014.
+
+    Example: fc6 (8, 64) -> fc6 (8, 64)
+        layer { name: "drop6" type: "Dropout" bottom: "fc6" top: "fc6"
+          dropout_param { dropout_ratio: 0.5 } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

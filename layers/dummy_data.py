@@ -17,12 +17,17 @@ class DummyDataLayer(Layer):
     """Constant tops are filled once, others anew in every forward pass.
 
     top[i]: dummy_data_param.shape[i], or shape[0] for all where only one is given
-    dummy_data_param: shape; its old form num, channels, height, width, each once or once per top;
-    data_filler, once or once per top, default constant 0
+    dummy_data_param: shape (none): once, or once per top; num (none), channels (none), height
+    (none), width (none): its old form; data_filler (constant 0): once, or once per top
 
     Raises: NetError where the number of shapes or fillers does not fit the tops, both forms of the
     shape are given, or a filler does not exist.
     Source: Caffe's layer catalogue, Dummy Data.
+
+    Example: -> noise (4, 3)
+        layer { name: "noise" type: "DummyData" top: "noise"
+          dummy_data_param {
+            shape { dim: 4 dim: 3 } data_filler { type: "gaussian" } } }
     """
 
     bottoms = 0

@@ -14,10 +14,9 @@ class EltwiseLayer(Layer):
     """y = sum of c_i x_i, product of x_i, or maximum of x_i.
 
     bottom[i]: of one shape, at least two   top[0]: the same shape
-    eltwise_param.operation: SUM (default), PROD or MAX
-    eltwise_param.coeff: for SUM, one c_i per bottom; default 1
-    eltwise_param.stable_prod_grad: bool, default true: gradients of PROD multiply the other
-    bottoms; false divides the product by the bottom, which is faster for many bottoms and nan at 0
+    eltwise_param: operation (SUM): SUM, PROD or MAX; coeff (1): for SUM, one c_i per bottom;
+    stable_prod_grad (true): gradients of PROD multiply the other bottoms, with false they divide
+    the product by the bottom, which is faster for many bottoms and nan at 0
 
     Where the first two bottoms are equal and the maximum, the gradient goes to the second; a later
     bottom takes it only if it is larger.
@@ -25,6 +24,10 @@ class EltwiseLayer(Layer):
     Raises: NetError where the number of coefficients does not fit, PROD has any, or the operation
     is a fork's; ShapeError where shapes differ.
     Source: Caffe's layer catalogue, Eltwise.
+
+    Example: a (2, 3), b (2, 3) -> y (2, 3)
+        layer { name: "y" type: "Eltwise" bottom: "a" bottom: "b" top: "y"
+          eltwise_param { operation: SUM coeff: 1 coeff: -1 } }
     """
 
     bottoms = (2, None)

@@ -14,12 +14,15 @@ class ELULayer(NeuronLayer):
     """y = x above 0, alpha (exp(x) - 1) from 0 down; the gradient at 0 is alpha's.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    elu_param.alpha: float, default 1
+    elu_param: alpha (1)
 
     Raises: NetError where a fork's lambda is given.
     Source: Caffe's layer catalogue, ELU; D. Clevert et al., "Fast and accurate deep network
     learning by exponential linear units", 2015.
     Differs: the gradient of a negative alpha is right in place too.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "ELU" bottom: "x" top: "y" }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

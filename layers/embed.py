@@ -15,12 +15,17 @@ class EmbedLayer(Layer):
     bottom[0]: any shape, numbers 0 to input_dim-1, cut to integers
     top[0]: the bottom's axes, then num_output
     blobs[0]: W, (input_dim, num_output)   blobs[1]: b, (num_output,)
-    embed_param: num_output; input_dim; bias_term (true); weight_filler; bias_filler
+    embed_param: num_output; input_dim; bias_term (true); weight_filler (constant 0); bias_filler
+    (constant 0)
 
     Raises: NetError where num_output or input_dim is 0, or the numbers are to get a gradient;
     LabelError at a number outside 0 to input_dim-1.
     Source: Caffe's layer catalogue, Embed.
     Differs: Caffe reads beyond its memory at a number that has no row.
+
+    Example: word (5, 2) -> y (5, 2, 16)
+        layer { name: "y" type: "Embed" bottom: "word" top: "y"
+          embed_param { num_output: 16 input_dim: 1000 weight_filler { type: "xavier" } } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -14,9 +14,13 @@ class EuclideanLossLayer(LossLayer):
     """E = 1/(2N) sum of (a - b)^2; both bottoms get a gradient, (a - b)/N and its negative.
 
     bottom[0], bottom[1]: (N, ...), as many elements each   top[0]: scalar
+    There are no fields.
 
     Raises: ShapeError where the bottoms differ in size.
     Source: Caffe's layer catalogue, Euclidean Loss.
+
+    Example: pred (8, 2), target (8, 2) -> loss ()
+        layer { name: "loss" type: "EuclideanLoss" bottom: "pred" bottom: "target" top: "loss" }
     """
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:

@@ -15,10 +15,13 @@ class ExpLayer(NeuronLayer):
     """y = base^(shift + scale x).
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    exp_param: base (-1, which means e), scale (1), shift (0)
+    exp_param: base (-1): -1 means e; scale (1); shift (0)
 
     Raises: NetError where base is neither above 0 nor -1.
     Source: Caffe's layer catalogue, Exp.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Exp" bottom: "x" top: "y" exp_param { base: 2 } }
     """
 
     gradient_from_top = True

@@ -27,6 +27,9 @@ class FilterLayer(Layer):
     get a gradient; ShapeError where the numbers of samples differ, or there are several selectors
     for a sample.
     Source: Caffe's layer catalogue, Filter.
+
+    Example: x (4, 3), keep (4) -> y (4, 3)
+        layer { name: "y" type: "Filter" bottom: "x" bottom: "keep" top: "y" }
     """
 
     bottoms = (2, None)

@@ -15,12 +15,14 @@ class FlattenLayer(ViewLayer):
     """Joins the axes from `axis` to `end_axis`, both included; elements stay where they are.
 
     bottom[0]: (N, C, H, W), say   top[0]: (N, C*H*W), the same memory
-    flatten_param.axis: int, default 1
-    flatten_param.end_axis: int, default -1; negative ones count from the end; the axis just before
-    `axis` joins none, so that an axis of size 1 is put in
+    flatten_param: axis (1): negative ones count from the end; end_axis (-1): likewise. Where it is
+    just before `axis`, none are joined and an axis of size 1 is put in
 
     Raises: ShapeError where an axis does not exist or end_axis lies further before axis.
     Source: Caffe's layer catalogue, Flatten.
+
+    Example: x (2, 3, 4, 5) -> y (2, 60)
+        layer { name: "y" type: "Flatten" bottom: "x" top: "y" }
     """
 
     def top_shape(self, bottom: Blob) -> Shape:

@@ -18,8 +18,8 @@ class HDF5DataLayer(Layer):
     """Rows of HDF5 datasets, file after file, again from the start when all are through.
 
     top[i]: (batch_size, ...) float, the rows of the dataset that is named like the top
-    hdf5_data_param: source (text file with the path of one HDF5 file a line); batch_size; shuffle
-    (false): the order of files, and of rows within each file, differs from epoch to epoch
+    hdf5_data_param: source: a text file with the path of one HDF5 file a line; batch_size; shuffle
+    (false): with true the order of files, and of rows within each file, differs from epoch to epoch
 
     One file is in memory at a time. Paths are relative to the working directory, or else to the
     folder of the prototxt.
@@ -27,6 +27,10 @@ class HDF5DataLayer(Layer):
     Raises: DataError where the list, a file or a dataset is missing or unfit, naming it; NetError
     for transform_param, which this layer does not have.
     Source: Caffe's layer catalogue, HDF5 Input.
+
+    Example: -> data (4, 3), label (4)
+        layer { name: "data" type: "HDF5Data" top: "data" top: "label"
+          hdf5_data_param { source: "train_h5.txt" batch_size: 4 } }
     """
 
     bottoms = 0
@@ -44,8 +48,8 @@ class HDF5DataLayer(Layer):
             self.error("hdf5_data_param.batch_size: expected at least 1, got 0. Set it.")
         # keyed without the rank: all ranks must agree on one order
         seed = self.context.seed
-        self._file_order = Stream(seed, self.name, "shuffle files")
-        self._row_order = Stream(seed, self.name, "shuffle rows")
+        self._file_order = Stream(seed, self.key, "shuffle files")
+        self._row_order = Stream(seed, self.key, "shuffle rows")
         self._files = self._listed(self.find_file(param.source, "hdf5_data_param.source"))
         for name, line in self._files:  # also those that a run reaches after hours
             self.find_file(name, line)

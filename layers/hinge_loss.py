@@ -18,13 +18,17 @@ class HingeLossLayer(LossLayer):
 
     bottom[0]: (N, C) scores; further axes count as more classes   bottom[1]: (N,) or (N, 1, ...)
     class numbers 0 to C-1   top[0]: scalar
-    hinge_loss_param.norm: L1 (default) or L2
+    hinge_loss_param: norm (L1): L1 or L2
 
     Raises: ShapeError where there is not one label per sample, or no class; LabelError at a label
     that is no class; NetError where the labels are to get a gradient.
     Source: Caffe's layer catalogue, Hinge Loss.
     Differs: Caffe keeps its margins in the bottom's diff between the passes; here nothing is
     written there before backward.
+
+    Example: score (8, 10), label (8) -> loss ()
+        layer { name: "loss" type: "HingeLoss" bottom: "score" bottom: "label" top: "loss"
+          hinge_loss_param { norm: L2 } }
     """
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:

@@ -14,15 +14,19 @@ from caffepy.engine.sliding import SlidingLayer
 class Im2colLayer(SlidingLayer):
     """y[n, (c, place)] = for each window, the pixel of x[n, c] at that place of it; 0 in padding.
 
-    bottom[0]: (N, C, *spatial)   top[0]: (N, C * kernel places, *out), places in row order
+    bottom[0]: (N, C, *spatial)   top[0]: (N, C * kernel places, *out), places in row order,
     out = floor((size + 2 pad - (dilation (kernel - 1) + 1)) / stride) + 1 along each spatial axis
-    convolution_param: axis (1): the channels' axis, those after it are spatial; kernel_size,
-    stride (1), pad (0), dilation (1): one number, or one per spatial axis, or for two axes kernel_h
-    and kernel_w, stride_h ... The other fields are of no effect.
+    convolution_param: axis (1): the channels' axis, those after it are spatial; kernel_size, stride
+    (1), pad (0), dilation (1): one number, or one per spatial axis; kernel_h (none), kernel_w
+    (none), stride_h (none), stride_w (none), pad_h (0), pad_w (0): in place of the above, for two
+    axes; the others: of no effect
 
     Raises: NetError where a size is missing or 0; ShapeError where there is no spatial axis, or the
     kernel does not fit.
     Source: Caffe's layer catalogue, Im2col.
+
+    Example: x (2, 3, 8, 8) -> y (2, 27, 6, 6)
+        layer { name: "y" type: "Im2col" bottom: "x" top: "y" convolution_param { kernel_size: 3 } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -23,12 +23,13 @@ class ImageDataLayer(PrefetchingDataLayer[Batch]):
     """Images of a list, transformed; after the last comes the first again.
 
     top[0]: (batch_size, C, H, W) float, images, BGR   top[1]: (batch_size,) float, labels
-    image_data_param: source (text file with an image file and a whole number as label on each
-    line); root_folder (put before every name as it is: end it with /); batch_size (1); shuffle
-    (false: else another order in every epoch); rand_skip (0: else start at a random one of the
-    first so many images); new_height, new_width (0: leave sizes as they are); is_color (true: 3
-    channels, else 1)
-    data_param.prefetch: 4 batches made ahead
+    image_data_param: source: a text file with an image file and a whole number as label on each
+    line; root_folder (''): put before every name as it is, so end it with /; batch_size (1);
+    shuffle (false): with true another order in every epoch; rand_skip (0): else start at a random
+    one of the first so many images; new_height (0), new_width (0): 0 leaves sizes as they are;
+    is_color (true): 3 channels, else 1; scale (1), mean_file (none), crop_size (0), mirror (false):
+    old place, see transform_param
+    data_param: prefetch (4): batches made ahead; the others: of no effect
     transform_param: see engine/data/transformer.py
 
     Files are relative to the working directory, or else to the folder of the prototxt. The first
@@ -39,6 +40,11 @@ class ImageDataLayer(PrefetchingDataLayer[Batch]):
     Differs: Caffe takes the label 0 where a line has none, and cuts 3.5 to 3; here both are
     refused. The random orders are other ones than Caffe's.
     Source: Caffe's layer catalogue, ImageData.
+
+    Example: -> data (4, 3, 8, 8), label (4)
+        layer { name: "data" type: "ImageData" top: "data" top: "label"
+          transform_param { crop_size: 8 mirror: true }
+          image_data_param { source: "train.txt" batch_size: 4 shuffle: true } }
     """
 
     tops = 2

@@ -21,16 +21,20 @@ class InfogainLossLayer(LossLayer):
     bottom[0]: (N, C, ...) scores x   bottom[1]: (N, ...) class numbers 0 to C-1, as many as there
     are scores without the class axis   bottom[2], optional: H, C * C elements   top[0]: scalar
     top[1], optional: like bottom[0], the probabilities
-    infogain_loss_param: source, a file with H as a BlobProto, where there is no bottom[2]; axis
-    (1), that of the classes
+    infogain_loss_param: source (none): a file with H as a BlobProto, where there is no bottom[2];
+    axis (1): that of the classes
     loss_param: ignore_label (none): positions with it count for nothing; normalization (VALID): M
     is FULL all positions, VALID those not ignored, BATCH_SIZE the positions before the class axis,
-    NONE 1; normalize: old form, true VALID, false BATCH_SIZE. M is at least 1.
+    NONE 1, and at least 1; normalize (none): old form, true VALID, false BATCH_SIZE
 
     Raises: NetError where there is no H, or labels or H are to get a gradient; DataError where the
     file cannot be read; ShapeError where the number of labels or the size of H does not fit;
     LabelError at a label that is no class.
     Source: Caffe's layer catalogue, Infogain Loss.
+
+    Example: score (8, 10), label (8), H (10, 10) -> loss ()
+        layer { name: "loss" type: "InfogainLoss"
+          bottom: "score" bottom: "label" bottom: "H" top: "loss" }
     """
 
     bottoms = (2, 3)

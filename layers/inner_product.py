@@ -16,11 +16,15 @@ class InnerProductLayer(Layer):
 
     bottom[0]: (N, ..., K axes)   top[0]: (N, ..., num_output)
     blobs[0]: (num_output, K), or (K, num_output) when transposed   blobs[1]: (num_output,)
-    inner_product_param: num_output; bias_term (true); weight_filler; bias_filler; axis (1);
-    transpose (false)
+    inner_product_param: num_output; bias_term (true); weight_filler (constant 0); bias_filler
+    (constant 0); axis (1): the first that is flattened; transpose (false): keep W transposed
 
     Raises: ShapeError where num_output is 0 or the flattened size differs from the one at set-up.
     Source: Caffe's layer catalogue, InnerProduct.
+
+    Example: pool5 (2, 8, 4, 4) -> fc6 (2, 10)
+        layer { name: "fc6" type: "InnerProduct" bottom: "pool5" top: "fc6"
+          inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
@@ -70,6 +74,5 @@ class InnerProductLayer(Layer):
             rows=math.prod(shape[: self.axis]),
             inputs=math.prod(shape[self.axis :]),
             outputs=param.num_output,
-            bias=param.bias_term,
             transpose=param.transpose,
         )

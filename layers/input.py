@@ -11,9 +11,14 @@ class InputLayer(Layer):
     """Tops of given shapes whose data the caller sets before a forward pass.
 
     top[i]: input_param.shape[i], or input_param.shape[0] for all where only one is given
+    input_param: shape (none): without any, the caller shapes the tops
 
     Raises: NetError where there are neither no, one, nor as many shapes as tops.
     Source: Caffe's layer catalogue, Input.
+
+    Example: -> data (1, 3, 32, 32)
+        layer { name: "data" type: "Input" top: "data"
+          input_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } } }
     """
 
     bottoms = 0

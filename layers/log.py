@@ -15,12 +15,15 @@ class LogLayer(NeuronLayer):
     """y = the logarithm of shift + scale x to the base; -inf where that is 0, nan below.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    log_param: base (-1, which means e), scale (1), shift (0)
+    log_param: base (-1): -1 means e; scale (1); shift (0)
 
     Raises: NetError where base is neither above 0 nor -1, or is 1; or where scale is 0 and shift
     not above 0.
     Source: Caffe's layer catalogue, Log.
     Differs: the gradient is right in place too.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Log" bottom: "x" top: "y" log_param { shift: 1 } }
     """
 
     not_finite_where = "the logarithm is taken of 0 or of a negative number"

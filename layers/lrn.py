@@ -20,11 +20,15 @@ class LRNLayer(NeuronLayer):
     there are zeros.
 
     bottom[0]: (N, C, H, W)   top[0]: the same shape
-    lrn_param: local_size (5, odd), alpha (1), beta (0.75), k (1), norm_region (ACROSS_CHANNELS).
-    engine is of no effect.
+    lrn_param: local_size (5): odd; alpha (1); beta (0.75); k (1); norm_region (ACROSS_CHANNELS): or
+    WITHIN_CHANNEL; engine (DEFAULT): of no effect
 
     Raises: NetError where local_size is even; ShapeError where bottom is not (N, C, H, W).
     Source: Caffe's layer catalogue, LRN; A. Krizhevsky et al., 2012.
+
+    Example: x (2, 8, 6, 6) -> y (2, 8, 6, 6)
+        layer { name: "y" type: "LRN" bottom: "x" top: "y"
+          lrn_param { local_size: 5 alpha: 0.0001 } }
     """
 
     in_place_allowed = False

@@ -21,8 +21,8 @@ class LSTMLayer(RecurrentLayer):
     the last step
     blobs: W_x (4 D, K), b (4 D,), W_static (4 D, K_static) where there is x_static, W_h (4 D, D);
     rows in the order i, f, o, g
-    recurrent_param: num_output, D; weight_filler; bias_filler; expose_hidden (false). debug_info is
-    of no effect.
+    recurrent_param: num_output: D; weight_filler (constant 0); bias_filler (constant 0);
+    expose_hidden (false): h and c among the bottoms and tops; debug_info (false): of no effect
 
     Without expose_hidden, h and c are kept from pass to pass and begin as 0; they are part of a
     snapshot. Gradients stop at the borders of a pass: exposed states get and give none.
@@ -32,6 +32,11 @@ class LSTMLayer(RecurrentLayer):
     Source: Caffe's layer catalogue, LSTM; J. Donahue et al., "Long-term recurrent convolutional
     networks for visual recognition and description", 2014.
     Differs: T may change from pass to pass; a change of N sets h and c to 0.
+
+    Example: x (5, 2, 8), cont (5, 2) -> h (5, 2, 16)
+        layer { name: "h" type: "LSTM" bottom: "x" bottom: "cont" top: "h"
+          recurrent_param {
+            num_output: 16 weight_filler { type: "uniform" min: -0.1 max: 0.1 } } }
     """
 
     states = ("h", "c")

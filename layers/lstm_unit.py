@@ -20,6 +20,10 @@ class LSTMUnitLayer(Layer):
     Raises: ShapeError where the shapes do not fit; NetError where cont is to get a gradient.
     Source: Caffe's layer catalogue, LSTM; S. Hochreiter and J. Schmidhuber, "Long short-term
     memory", 1997.
+
+    Example: c_before (1, 2, 16), x (1, 2, 64), cont (1, 2) -> c (1, 2, 16), h (1, 2, 16)
+        layer { name: "c" type: "LSTMUnit"
+          bottom: "c_before" bottom: "x" bottom: "cont" top: "c" top: "h" }
     """
 
     bottoms = 3

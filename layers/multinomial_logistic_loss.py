@@ -16,11 +16,17 @@ class MultinomialLogisticLossLayer(LossLayer):
 
     bottom[0]: (N, C) probabilities; further axes count as more classes   bottom[1]: (N,) or
     (N, 1, ...) class numbers 0 to C-1   top[0]: scalar
-    There are no fields. SoftmaxWithLoss is the same with the Softmax in it, and more exact.
+    There are no fields.
+
+    SoftmaxWithLoss is the same with the Softmax in it, and more exact.
 
     Raises: ShapeError where there is not one label per sample, or no class; LabelError at a label
     that is no class; NetError where the labels are to get a gradient.
     Source: Caffe's layer catalogue, Multinomial Logistic Loss.
+
+    Example: prob (8, 10), label (8) -> loss ()
+        layer { name: "loss" type: "MultinomialLogisticLoss"
+          bottom: "prob" bottom: "label" top: "loss" }
     """
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:

@@ -16,12 +16,15 @@ class MVNLayer(NeuronLayer):
     """y = (x - mean) / (deviation + eps), both taken over the pixels of one channel of one sample.
 
     bottom[0]: (N, C, ...)   top[0]: the same shape, may be the bottom
-    mvn_param: normalize_variance (true; with false y = x - mean); across_channels (false; with true
-    mean and deviation are those of a whole sample); eps (1e-9)
+    mvn_param: normalize_variance (true): with false y = x - mean; across_channels (false): with
+    true mean and deviation are those of a whole sample; eps (1e-9)
 
     Source: Caffe's layer catalogue, MVN.
     Differs: more than 4 axes work, and so does the gradient in place. As in Caffe the gradient is
     that of a deviation much larger than eps.
+
+    Example: x (2, 3, 4, 4) -> y (2, 3, 4, 4)
+        layer { name: "y" type: "MVN" bottom: "x" top: "y" }
     """
 
     gradient_from_top = True

@@ -11,12 +11,18 @@ class ParameterLayer(Layer):
     """Its top is its learnable blob, data and diff.
 
     top[0]: parameter_param.shape   blobs[0]: the same memory
-    parameter_param: shape; blob_filler (constant 0), which stock Caffe does not have
+    parameter_param: shape (none): without, a scalar; blob_filler (constant 0): a field that stock
+    Caffe does not have
 
     As in Caffe, the layer that uses the top overwrites the gradient: with iter_size, that of the
     last batch is the one that counts.
 
     Source: Caffe's layer catalogue, Parameter.
+
+    Example: -> w (3, 4)
+        layer { name: "w" type: "Parameter" top: "w"
+          parameter_param {
+            shape { dim: 3 dim: 4 } blob_filler { type: "gaussian" } } }
     """
 
     bottoms = 0

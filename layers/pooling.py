@@ -16,14 +16,15 @@ MAX, AVE, STOCHASTIC = PoolingParameter.MAX, PoolingParameter.AVE, PoolingParame
 class PoolingLayer(Layer):
     """y = the maximum (MAX), the mean (AVE) or one random element (STOCHASTIC) of each window of x.
 
-    bottom[0]: (N, C, H, W)   top[0]: (N, C, out_h, out_w)
-    top[1] (MAX only, may be left out): like top[0], where each maximum lies in its plane, as
-    row * W + column
+    bottom[0]: (N, C, H, W)   top[0]: (N, C, out_h, out_w), where
     out = ceil((size + 2 pad - kernel) / stride) + 1, or floor; where there is padding, without a
     last window that would begin beyond the image and its leading padding
-    pooling_param: pool (MAX); kernel_size, or kernel_h and kernel_w; stride (1), pad (0), or
-    stride_h ...; global_pooling (false): one window, the whole plane; round_mode (CEIL). engine is
-    of no effect.
+    top[1], optional, MAX only: like top[0], where each maximum lies in its plane, as
+    row * W + column
+    pooling_param: pool (MAX): MAX, AVE or STOCHASTIC; kernel_size: not with global_pooling; stride
+    (1), pad (0); kernel_h (none), kernel_w (none), stride_h (none), stride_w (none), pad_h (0),
+    pad_w (0): in place of the above; global_pooling (false): one window, the whole plane;
+    round_mode (CEIL): CEIL or FLOOR; engine (DEFAULT): of no effect
 
     MAX leaves padding out, and the first maximum in row order takes the gradient. AVE counts
     padding as zeros and divides by the window's part inside the padded image. STOCHASTIC picks an
@@ -34,6 +35,10 @@ class PoolingLayer(Layer):
     (N, C, H, W), or the kernel does not fit.
     Source: Caffe's layer catalogue, Pooling; M. Zeiler and R. Fergus, 2013 (stochastic pooling).
     Differs: STOCHASTIC works on the CPU too.
+
+    Example: conv1 (2, 16, 32, 32) -> pool1 (2, 16, 16, 16)
+        layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+          pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
     """
 
     tops = (1, 2)

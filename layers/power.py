@@ -15,11 +15,15 @@ class PowerLayer(NeuronLayer):
     """y = (shift + scale x)^power. Where power or scale is 0, y is constant and has no gradient.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    power_param: power (1), scale (1), shift (0). A fractional power of a negative number is nan.
+    power_param: power (1): a fractional one makes nan of negative numbers; scale (1); shift (0)
 
     Raises: NetError where scale is 0 and shift^power is no finite number.
     Source: Caffe's layer catalogue, Power.
     Differs: the gradient with shift 0 is right where x is 0 (Caffe's is nan), and in place.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Power" bottom: "x" top: "y"
+          power_param { power: 2 scale: 0.5 shift: 1 } }
     """
 
     not_finite_where = (

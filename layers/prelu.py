@@ -18,11 +18,14 @@ class PReLULayer(NeuronLayer):
 
     bottom[0]: (N, C, ...)   top[0]: the same shape, may be the bottom
     blobs[0]: a, (C,), or a scalar when shared
-    prelu_param: filler (constant 0.25); channel_shared (false)
+    prelu_param: filler (constant 0.25): of a; channel_shared (false): one slope for all
 
     Raises: ShapeError where the bottom has no axis of channels, or another number of them than at
     set-up.
     Source: Caffe's layer catalogue, PReLU; K. He et al., "Delving deep into rectifiers", 2015.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "PReLU" bottom: "x" top: "y" }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

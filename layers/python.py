@@ -35,9 +35,9 @@ class PythonLayer(Layer):
     """An instance of a class derived from caffe.Layer (engine/pylayer.py), called as pycaffe does.
 
     bottom, top: as many as the class takes   blobs: those that its setup adds
-    python_param: module, looked for in sys.path (PYTHONPATH first), then the working directory,
-    the solver's and the net's folder, then Python's library; layer, the class; param_str (''), text
-    handed to it; share_in_parallel (false), accepted: one process runs one of each layer
+    python_param: module: looked for in sys.path (PYTHONPATH first), then the working directory,
+    the solver's and the net's folder, then Python's library; layer: the class; param_str (''): text
+    handed to it; share_in_parallel (false): accepted, one process runs one of each layer
 
     As in Caffe its reshape runs before every forward; a loss needs its `loss_weight: 1` in the
     prototxt, and its backward multiplies by top[0].diff where other weights are to count.
@@ -48,6 +48,10 @@ class PythonLayer(Layer):
     Differs: what the class raises ends the run with a message and not the process with a signal; a
     class without setup, reshape or forward is refused when the net is built.
     Source: Caffe's layer catalogue, Python.
+
+    Example: x (2, 3) -> y (2, 3)
+        layer { name: "y" type: "Python" bottom: "x" top: "y"
+          python_param { module: "double" layer: "Double" param_str: "{'factor': 2}" } }
     """
 
     bottoms = (0, None)
@@ -117,6 +121,12 @@ class PythonLayer(Layer):
     def restore(self, state: dict[str, Any]) -> None:
         if self._remembers:
             self._call("restore", state["of_class"])
+
+    @property
+    def instance(self) -> pylayer.Layer:
+        """The object of the user's class."""
+        made: pylayer.Layer = self._object
+        return made
 
     # ---- running the user's code
 

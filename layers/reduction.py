@@ -16,7 +16,8 @@ class ReductionLayer(Layer):
     the axes from `axis` on.
 
     bottom[0]: any shape with at least 1 axis   top[0]: the axes before `axis`, a scalar for axis 0
-    reduction_param: operation (SUM); axis (0), negative ones count from the end; coeff (1)
+    reduction_param: operation (SUM): SUM, ASUM, SUMSQ or MEAN; axis (0): negative ones count from
+    the end; coeff (1)
 
     The gradient of ASUM is 0 where x is 0.
 
@@ -24,6 +25,10 @@ class ReductionLayer(Layer):
     has.
     Source: Caffe's layer catalogue, Reduction.
     Differs: the mean of nothing is 0 (Caffe's is nan).
+
+    Example: x (2, 3, 4) -> y (2)
+        layer { name: "y" type: "Reduction" bottom: "x" top: "y"
+          reduction_param { operation: MEAN axis: 1 } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -14,9 +14,12 @@ class ReLULayer(NeuronLayer):
     """y = max(x, 0) + negative_slope * min(x, 0); the gradient at 0 is negative_slope's.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    relu_param.negative_slope: float, default 0
+    relu_param: negative_slope (0); engine (DEFAULT): of no effect
 
     Source: Caffe's layer catalogue, ReLU; V. Nair and G. Hinton, 2010.
+
+    Example: conv1 (2, 16, 8, 8) -> conv1 (2, 16, 8, 8)
+        layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
     """
 
     @property

@@ -16,16 +16,18 @@ class ReshapeLayer(ViewLayer):
     """Gives a run of axes another shape; elements keep their order.
 
     bottom[0]: any shape   top[0]: the same memory
-    reshape_param.shape: the new sizes; 0 copies that of the bottom's axis at the same place, -1
-    (once) takes what is left
-    reshape_param.axis: int, default 0: the first axis that is replaced; negative ones count from
-    the end, -1 being behind the last axis
-    reshape_param.num_axes: int, default -1: how many are replaced; -1 all the rest, 0 none, so that
-    `shape` is put in before `axis`
+    reshape_param: shape: the new sizes, 0 copies that of the bottom's axis at the same place, -1
+    (once) takes what is left; axis (0): the first axis that is replaced, negative ones count from
+    the end, -1 being behind the last axis; num_axes (-1): how many are replaced, -1 all the rest, 0
+    none, so that `shape` is put in before `axis`
 
     Raises: NetError where a size is below -1 or -1 is given twice; ShapeError where the axes do not
     exist or the number of elements would change.
     Source: Caffe's layer catalogue, Reshape.
+
+    Example: x (2, 3, 4, 5) -> y (2, 12, 5)
+        layer { name: "y" type: "Reshape" bottom: "x" top: "y"
+          reshape_param { shape { dim: 0 dim: -1 dim: 5 } } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -22,8 +22,8 @@ class RNNLayer(RecurrentLayer):
     top[0]: (T, N, D) y   top[1], with expose_hidden: (1, N, D) h after the last step
     blobs: W_x (D, K), b (D,), W_static (D, K_static) where there is x_static, W_h (D, D),
     W_y (D, D), b_y (D,)
-    recurrent_param: num_output, D; weight_filler; bias_filler; expose_hidden (false). debug_info is
-    of no effect.
+    recurrent_param: num_output: D; weight_filler (constant 0); bias_filler (constant 0);
+    expose_hidden (false): h among the bottoms and tops; debug_info (false): of no effect
 
     Without expose_hidden, h is kept from pass to pass and begins as 0; it is part of a snapshot.
     Gradients stop at the borders of a pass: an exposed state gets and gives none.
@@ -32,6 +32,11 @@ class RNNLayer(RecurrentLayer):
     gradient; ShapeError where the shapes do not fit.
     Source: Caffe's layer catalogue, RNN.
     Differs: T may change from pass to pass; a change of N sets h to 0.
+
+    Example: x (5, 2, 8), cont (5, 2) -> y (5, 2, 16)
+        layer { name: "y" type: "RNN" bottom: "x" bottom: "cont" top: "y"
+          recurrent_param {
+            num_output: 16 weight_filler { type: "uniform" min: -0.1 max: 0.1 } } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

@@ -17,12 +17,15 @@ class ScaleLayer(Layer):
     bottom[0]: x, any shape   bottom[1], or blobs[0] where there is none: s, its axes those of
     bottom[0] from `axis` on, or a scalar   top[0]: like bottom[0], may be bottom[0]
     the last of blobs, with bias_term: b, shaped like s
-    scale_param: axis (1), the axis of bottom[0] at which s begins; num_axes (1), the axes of
-    blobs[0], -1 all from `axis` on, 0 a scalar; filler (constant 1); bias_term (false); bias_filler
-    (constant 0)
+    scale_param: axis (1): the axis of bottom[0] at which s begins; num_axes (1): the axes of
+    blobs[0], -1 all from `axis` on, 0 a scalar; filler (constant 1): of s; bias_term (false):
+    add b; bias_filler (constant 0)
 
     Raises: ShapeError where the axes do not exist or sizes differ.
     Source: Caffe's layer catalogue, Scale.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Scale" bottom: "x" top: "y" scale_param { bias_term: true } }
     """
 
     bottoms = (1, 2)

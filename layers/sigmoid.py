@@ -14,9 +14,12 @@ class SigmoidLayer(NeuronLayer):
     """y = 1 / (1 + exp(-x)).
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    sigmoid_param.engine is of no effect.
+    sigmoid_param: engine (DEFAULT): of no effect
 
     Source: Caffe's layer catalogue, Sigmoid.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Sigmoid" bottom: "x" top: "y" }
     """
 
     gradient_from_top = True

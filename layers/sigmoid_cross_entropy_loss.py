@@ -18,11 +18,15 @@ class SigmoidCrossEntropyLossLayer(LossLayer):
     top[0]: scalar   top[1], optional: like bottom[0], p
     loss_param: ignore_label (none): elements whose target, cut to an integer, is it count for
     nothing; normalization (BATCH_SIZE): M is FULL all elements, VALID those not ignored, BATCH_SIZE
-    N, NONE 1; normalize: old form, true VALID, false BATCH_SIZE. M is at least 1.
+    N, NONE 1, and at least 1; normalize (none): old form, true VALID, false BATCH_SIZE
 
     Raises: ShapeError where the bottoms differ in size; NetError where targets are to get a
     gradient.
     Source: Caffe's layer catalogue, Sigmoid Cross-Entropy Loss.
+
+    Example: score (8, 5), target (8, 5) -> loss ()
+        layer { name: "loss" type: "SigmoidCrossEntropyLoss"
+          bottom: "score" bottom: "target" top: "loss" }
     """
 
     tops = (1, 2)

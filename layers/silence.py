@@ -13,7 +13,12 @@ class SilenceLayer(Layer):
     """Does nothing, so that its bottoms are no outputs of the net; their gradient is 0.
 
     bottom[i]: any shape
+    There are no fields.
+
     Source: Caffe's layer catalogue, Silence.
+
+    Example: x (2, 3) ->
+        layer { name: "quiet" type: "Silence" bottom: "x" }
     """
 
     bottoms = (1, None)

@@ -16,15 +16,18 @@ class SliceLayer(Layer):
 
     bottom[0]: (..., size, ...)   top[i]: (..., size of part i, ...); the bottom's memory where
     there is only one
-    slice_param.axis: int, default 1; negative ones count from the end
-    slice_param.slice_dim: the old form of axis, not negative
-    slice_param.slice_point: where the second and every later part begins; equal parts where none is
-    given
+    slice_param: axis (1): negative ones count from the end; slice_dim (1): the old form of axis,
+    not negative; slice_point (none): where the second and every later part begins, equal parts
+    where none is given
 
     Raises: NetError where axis and slice_dim are both given, or the number of points does not fit
     the tops; ShapeError where the axis does not exist, points do not rise within it, or it does not
     divide.
     Source: Caffe's layer catalogue, Slice.
+
+    Example: x (2, 6, 4) -> a (2, 2, 4), b (2, 4, 4)
+        layer { name: "cut" type: "Slice" bottom: "x" top: "a" top: "b"
+          slice_param { slice_point: 2 } }
     """
 
     tops = (1, None)

@@ -15,10 +15,13 @@ class SoftmaxLayer(NeuronLayer):
     """y = exp(x) / sum(exp(x)), the sum along `axis`.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    softmax_param.axis: int, default 1; negative ones count from the end
+    softmax_param: axis (1): negative ones count from the end; engine (DEFAULT): of no effect
 
     Raises: ShapeError where the axis does not exist.
     Source: Caffe's layer catalogue, Softmax.
+
+    Example: score (8, 10) -> prob (8, 10)
+        layer { name: "prob" type: "Softmax" bottom: "score" top: "prob" }
     """
 
     gradient_from_top = True

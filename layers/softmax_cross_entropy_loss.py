@@ -19,13 +19,17 @@ class SoftmaxCrossEntropyLossLayer(LossLayer):
 
     bottom[0]: (N, C, ...) scores x   bottom[1]: as many targets t   top[0]: scalar
     top[1], optional: like bottom[0], p
-    softmax_param.axis: int, default 1: the axis of the classes. loss_param is of no effect: the sum
-    over all positions is divided by N.
+    softmax_param: axis (1): that of the classes; engine (DEFAULT): of no effect
+    loss_param: all fields: of no effect, the sum over all positions is divided by N
 
     Raises: ShapeError where the axis does not exist or the bottoms differ in size; NetError where
     the targets are to get a gradient.
     Source: the fork of E. Tzeng et al., "Simultaneous deep transfer across domains and tasks",
     2015; stock Caffe does not have it.
+
+    Example: score (8, 10), target (8, 10) -> loss ()
+        layer { name: "loss" type: "SoftmaxCrossEntropyLoss"
+          bottom: "score" bottom: "target" top: "loss" }
     """
 
     tops = (1, 2)

@@ -17,16 +17,20 @@ class SoftmaxWithLossLayer(LossLayer):
 
     bottom[0]: (N, C, ...) scores   bottom[1]: (N, ...) class numbers 0 to C-1, as many as there are
     scores without the class axis   top[0]: scalar
-    softmax_param.axis: int, default 1: the axis of the classes
+    softmax_param: axis (1): that of the classes; engine (DEFAULT): of no effect
     loss_param: ignore_label (none): positions with it count for nothing; normalization (VALID): M
     is FULL all positions, VALID those not ignored, BATCH_SIZE the positions before the class axis,
-    NONE 1; normalize: old form, true VALID, false BATCH_SIZE. M is at least 1.
+    NONE 1, and at least 1; normalize (none): old form, true VALID, false BATCH_SIZE
 
     Raises: ShapeError where the number of labels does not fit; LabelError at a label that is no
     class; NetError where the labels are to get a gradient, or there is a second top: Caffe's
     catalogue has one, the probabilities, but Caffe 1.0 refuses every net that asks for it.
     Differs: Caffe reads beyond its memory at a label that is no class.
     Source: Caffe's layer catalogue, Softmax with Loss.
+
+    Example: score (2, 21, 8, 8), label (2, 1, 8, 8) -> loss ()
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss"
+          loss_param { ignore_label: 255 } }
     """
 
     tops = (1, 2)  # so that `setup` can say what to do instead of the second

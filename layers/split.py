@@ -13,8 +13,13 @@ class SplitLayer(Layer):
     """Hands its bottom to every top; the gradients of the tops are added up.
 
     bottom[0]: any shape   top[i]: the same memory
+    There are no fields.
+
     Source: Caffe's layer catalogue, Split. Nets insert it themselves where a blob has several
     readers.
+
+    Example: x (2, 3) -> a (2, 3), b (2, 3)
+        layer { name: "fork" type: "Split" bottom: "x" top: "a" top: "b" }
     """
 
     tops = (1, None)

@@ -19,7 +19,7 @@ class SPPLayer(Layer):
     bottom[0]: (N, C, H, W)
     top[0]: (N, C * (1 + 4 + ... + 4^(pyramid_height - 1))), each level as (C, rows, columns); with
     pyramid_height 1 (N, C, 1, 1)
-    spp_param: pyramid_height, which must be given; pool (MAX): MAX or AVE. engine is of no effect.
+    spp_param: pyramid_height; pool (MAX): MAX or AVE; engine (DEFAULT): of no effect
 
     A window has ceil(H / 2^i) rows, and so many more than H as all windows then have are padding,
     half of it (rounded up) before the first row; columns likewise. MAX and AVE treat padding as a
@@ -30,6 +30,9 @@ class SPPLayer(Layer):
     highest level.
     Source: Caffe's layer catalogue, SPP; K. He et al., "Spatial pyramid pooling in deep
     convolutional networks for visual recognition", 2014.
+
+    Example: x (2, 4, 8, 8) -> y (2, 84)
+        layer { name: "y" type: "SPP" bottom: "x" top: "y" spp_param { pyramid_height: 3 } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

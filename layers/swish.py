@@ -14,10 +14,13 @@ class SwishLayer(NeuronLayer):
     """y = x / (1 + exp(-beta x)).
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    swish_param.beta: float, default 1
+    swish_param: beta (1)
 
     Source: Caffe's layer catalogue, Swish; P. Ramachandran et al., "Searching for activation
     functions", 2017.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Swish" bottom: "x" top: "y" }
     """
 
     def make_op(self, x: Blob) -> Any:

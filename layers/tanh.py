@@ -14,9 +14,12 @@ class TanHLayer(NeuronLayer):
     """y = tanh(x) = (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    tanh_param.engine is of no effect.
+    tanh_param: engine (DEFAULT): of no effect
 
     Source: Caffe's layer catalogue, TanH.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "TanH" bottom: "x" top: "y" }
     """
 
     gradient_from_top = True

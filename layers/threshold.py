@@ -15,10 +15,14 @@ class ThresholdLayer(NeuronLayer):
     """y = 1 where x > threshold, else 0. It has no gradient.
 
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
-    threshold_param.threshold: float, default 0
+    threshold_param: threshold (0)
 
     Raises: NetError where the bottom is to get a gradient.
     Source: Caffe's layer catalogue, Threshold.
+
+    Example: x (2, 3, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Threshold" bottom: "x" top: "y"
+          threshold_param { threshold: 0.5 } }
     """
 
     def make_op(self, x: Blob) -> Any:

@@ -14,10 +14,13 @@ class TileLayer(Layer):
     """The bottom `tiles` times along an axis; the gradients of the copies are added up.
 
     bottom[0]: any shape with at least 1 axis   top[0]: the same, `tiles` times as long along `axis`
-    tile_param: axis (1), negative ones count from the end; tiles, which must be given
+    tile_param: axis (1): negative ones count from the end; tiles: how often
 
     Raises: ShapeError where the axis does not exist; NetError where tiles is missing or below 1.
     Source: Caffe's layer catalogue, Tile.
+
+    Example: x (2, 1, 4) -> y (2, 3, 4)
+        layer { name: "y" type: "Tile" bottom: "x" top: "y" tile_param { tiles: 3 } }
     """
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:

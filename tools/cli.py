@@ -24,6 +24,7 @@ COMMANDS = {
     "convert_imageset": ("convert_imageset", "Images and labels into a database."),
     "convert_mnist": ("convert_mnist", "MNIST's IDX files into a database."),
     "plot_log": ("plot_log", "Curves of a training log as a picture."),
+    "layers": ("list_layers", "The layer types, or what one of them computes and takes."),
 }
 
 
@@ -78,7 +79,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or "-debug" in arguments
     arguments = [token for token in arguments if token not in ("--debug", "-debug")]
+    _open_missing_streams()
     sys.exit(_run(arguments, debug))
+
+
+def _open_missing_streams() -> None:
+    """Gives the standard streams that the caller has closed somewhere to go: the next file to be
+    opened, a snapshot perhaps, would else get their number, and what is printed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
@@ -106,6 +116,15 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         click.echo(f"caffepy: {error}", err=True)
+        return 1
+    except UnicodeEncodeError as error:  # prototxt and weights hold their strings as UTF-8
+        if debug:
+            traceback.print_exc()
+        click.echo(
+            f"caffepy: '{error.object}': expected a name in UTF-8, got other bytes. Rename the "
+            "file or folder.",
+            err=True,
+        )
         return 1
     except MemoryError as error:
         if debug:

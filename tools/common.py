@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -82,6 +81,17 @@ def state_options(command: F) -> F:
     return command
 
 
+def layers_option(command: F) -> F:
+    """--layers: types that are loaded besides ours."""
+    return click.option(
+        "--layers",
+        type=FileName(),
+        multiple=True,
+        metavar="A,B",
+        help="Python files or modules that register layer types of their own; repeatable.",
+    )(command)
+
+
 def layer_options(command: F) -> F:
     """--layers, --no-python-layers: which layers a net may have."""
     for option in (
@@ -90,13 +100,7 @@ def layer_options(command: F) -> F:
             default=True,
             help="Run the classes that layers of type Python name, or refuse nets that have any.",
         ),
-        click.option(
-            "--layers",
-            type=FileName(),
-            multiple=True,
-            metavar="A,B",
-            help="Python files or modules that register layer types of their own; repeatable.",
-        ),
+        layers_option,
     ):
         command = option(command)
     return command
@@ -150,27 +154,25 @@ def open_net(
 
     registry: the layer classes by type, all by default.  overrides: of the net's fields.
     """
-    from caffepy.engine.memory import Memory
-    from caffepy.engine.net import Net
+    from caffepy.engine import opening
     from caffepy.engine.weights import load_weights
-    from caffepy.proto import text
     from caffepy.proto.caffe_pb2 import NetParameter, NetState
     from caffepy.proto.overrides import override_net, refuse_absent
     from caffepy.proto.upgrade import upgrade_net
 
-    param = text.read(model, NetParameter)
     state = NetState(phase=phase, level=level, stage=split_list(stage))
-    if overrides:
+
+    def change(param: NetParameter) -> NetParameter:
+        if not overrides:
+            return param
         of_net = [replace(override, net=True) for override in overrides]
-        param, absent = override_net(upgrade_net(param), of_net, state.phase)
+        changed, absent = override_net(upgrade_net(param), of_net, state.phase)
         if absent:
-            refuse_absent(absent[0], [param])
-    folders = (Path(), Path(model).resolve().parent)
-    memory = Memory()
+            refuse_absent(absent[0], [changed])
+        return changed
+
     types = registry or layer_types()
-    net = Net(param, state, ops=ops, registry=types, folders=folders, memory=memory)
-    net.check_layers()
-    memory.log()
+    net = opening.open_net(model, state, ops=ops, registry=types, change=change)
     for path in split_list(weights):
         load_weights(net, path)
     return net

@@ -113,3 +113,21 @@ def test_a_reader_that_goes_away_causes_no_traceback(tmp_path: Path) -> None:
     assert process.wait(20) in (0, 1)
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_a_library_that_is_missing_is_named_with_how_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['google'] = None; sys.modules['google.protobuf'] = None\n"
+    code += "from caffepy.tools.cli import main; main(['train', '--solver', 's.prototxt'])"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "caffepy: expected all that caffepy needs to be installed, got no module 'goo" in (
+        ended.stderr
+    )
+    assert "Traceback" not in ended.stderr

@@ -156,6 +156,13 @@ def test_options_that_cannot_work_are_refused_before_a_file_is_written(
     assert_refused(run, wanted, "train", "-solver=s.prototxt", option)
 
 
+def test_an_empty_snapshot_is_none_as_for_caffe(run: Run) -> None:
+    arguments = ("-solver=s.prototxt", "-snapshot=", "-weights=", "-iterations=1", "-engine=numpy")
+    status, message = run("train", *arguments)
+    assert status == 0, message
+    assert Path("s_iter_1.solverstate").is_file()
+
+
 def test_the_commands_help_has_sections(run: Run) -> None:
     status, text = run("train", "--help")
     assert status == 0

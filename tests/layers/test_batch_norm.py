@@ -114,3 +114,23 @@ def test_statistics_of_nothing_are_refused() -> None:
 def test_a_scalar_is_refused() -> None:
     with pytest.raises(ShapeError, match="expected at least 1 axis, got a scalar"):
         make_layer(layer(), [np.ones(())])
+
+
+def test_statistics_of_1000_passes_are_those_of_float64(ops: Ops) -> None:
+    """Over batches whose mean and deviation wander."""
+    random = np.random.default_rng(0)
+    run = make_layer(layer("moving_average_fraction: 0.99"), [np.zeros((4, 2, 3))], ops=ops)
+    mean, variance, weight = np.zeros(2), np.zeros(2), 0.0
+    for step in range(1000):
+        batch = np.float32(random.standard_normal((4, 2, 3)) * (1 + step / 500) + step / 100)
+        run.bottom[0].data.write()[...] = batch
+        run.layer.reshape(run.bottom, run.top)
+        run.layer.forward(run.bottom, run.top)
+        exact = batch.astype(np.float64)
+        mean = 0.99 * mean + exact.mean(axis=(0, 2))
+        variance = 0.99 * variance + exact.var(axis=(0, 2), ddof=1)
+        weight = 0.99 * weight + 1
+    sums = [blob.data.read() for blob in run.layer.blobs]
+    compare(sums[0], mean, "means")
+    compare(sums[1], variance, "variances")
+    compare(sums[2], weight, "weight")

@@ -53,6 +53,14 @@ def test_equal_maxima_send_the_gradient_to_the_second_bottom(ops: Ops) -> None:
     np.testing.assert_array_equal(gradients, [[0, 6, 0], [5, 0, 7], [0, 0, 0]])
 
 
+def test_the_maximum_passes_over_nan_unless_the_second_bottom_has_it(ops: Ops) -> None:
+    nan = np.nan
+    run = _run("operation: MAX", [nan, 1, 2, 5], [0, nan, 1, 4], [1, 2, nan, 7], ops=ops)
+    np.testing.assert_array_equal(run.forward()[0], [1, nan, 2, 7])
+    run = _run("operation: MAX", [1, 2], [3, 4], [nan, 7], ops=ops)
+    np.testing.assert_array_equal(run.forward()[0], [3, 7])
+
+
 def test_unstable_product_has_nan_gradients_at_zero(ops: Ops) -> None:
     run = _run("operation: PROD stable_prod_grad: false", [0, 2], [3, 4], ops=ops)
     run.forward()

@@ -30,9 +30,22 @@ def test_gradient(shape: list[int], shared: bool) -> None:
     )
 
 
-def test_working_in_place_changes_no_number(ops: Ops) -> None:
+@pytest.mark.parametrize("slope", [-0.5, 0.25, 1, 1.5])
+def test_slopes_multiply_what_is_below_zero(slope: float, ops: Ops) -> None:
+    text = f'type: "PReLU" prelu_param {{ filler {{ value: {slope} }} }}'
+    run = make_layer(text, [[[-2.0, 0.0, 3.0, np.inf, -np.inf]]], ops=ops)
+    expected = [[-2 * slope, 0, 3, np.inf, -slope * np.inf]]
+    np.testing.assert_array_equal(run.forward()[0], expected)
+    run.top[0].diff.write()[...] = 5
+    run.backward()
+    gradient = [[5 * slope, 5 * slope, 5, 5, 5 * slope]]
+    np.testing.assert_array_equal(run.bottom[0].diff.read(), gradient)
+
+
+@pytest.mark.parametrize("slope", [-0.5, 0.25])
+def test_working_in_place_changes_no_number(slope: float, ops: Ops) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
-    text = 'type: "PReLU" bottom: "x" prelu_param { filler { value: -0.5 } } '
+    text = f'type: "PReLU" bottom: "x" prelu_param {{ filler {{ value: {slope} }} }} '
     runs = [make_layer(text + f'top: "{top}"', [x], ops=ops) for top in ("y", "x")]
     tops = []
     for run in runs:

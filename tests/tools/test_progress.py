@@ -57,7 +57,7 @@ def a_solver(shape: tuple[int, ...] = (32, 3)) -> Any:
     return SimpleNamespace(
         iteration=0,
         learning_rate=0.01,
-        net=SimpleNamespace(bottoms=[[]], tops=[[top]]),
+        net=SimpleNamespace(layers=[SimpleNamespace(blobs=[])], bottoms=[[]], tops=[[top]]),
         settings=SimpleNamespace(param=SimpleNamespace(iter_size=2, max_iter=100)),
     )
 

@@ -1,0 +1,65 @@
+"""Writes docs/layers.md: a page for each layer type, out of its docstring, and what is tested.
+
+python -m docs.generate            # in the root of a checkout
+python -m docs.generate --check    # fails where the file is not current, and writes nothing
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import caffepy.layers  # noqa: F401 - registers the layer types
+from caffepy.engine.core.registry import LAYERS
+from caffepy.engine.data.transformer import Transformer
+from docs import coverage
+from docs.pages import markdown, read_page
+
+FILE = Path(__file__).resolve().parent / "layers.md"
+HEAD = """# The layers
+
+Made from the docstrings in `layers/` by `python -m docs.generate`: change those, not this file.
+`caffepy layers TYPE` prints the same on a terminal.
+
+Shapes are in parentheses, () is a single number; N counts samples, C channels; sizes after `*` may
+be any number of axes. A field is written in the block that is named above its table, inside the
+layer: `layer { type: "ReLU" relu_param { negative_slope: 0.1 } ... }`. What a loss contributes is
+multiplied by its `loss_weight`; rates of learnable blobs are set by one
+`param { lr_mult: 1 decay_mult: 1 }` per blob. Fields that only forks of Caffe know are refused
+where they ask for something that is not done here.
+"""
+TESTED = """## What is tested
+
+Cases that BVLC Caffe was recorded in and that this type has to equal: single layers (`layers`),
+small whole nets, forward and backward (`netfb`), published nets as Caffe builds them (`nets`), and
+batches of data layers (`batches`). `gradient` names the tests that compare the gradient with
+differences in float64, or says that there is none. Each type leads to its page above.
+"""
+
+
+def pages() -> str:
+    """What the file should hold."""
+    names = [*LAYERS, "Transformations"]
+    index = ", ".join(f"[{name}](#{name.lower()})" for name in names)
+    sections = [markdown(read_page(name, cls)) for name, cls in LAYERS.items()]
+    transformations = read_page("Transformations", Transformer)
+    transformations.notes = transformations.notes[:1]  # the rest speaks of Python arguments
+    sections.append(markdown(transformations))
+    return "\n".join((HEAD, index + "\n", *sections, TESTED, coverage.table()))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns 1 where --check finds the file to be another one, else 0."""
+    wanted = pages()
+    if "--check" in arguments:
+        if FILE.is_file() and FILE.read_text(encoding="utf-8") == wanted:
+            return 0
+        print(f"{FILE} is not current: run python -m docs.generate", file=sys.stderr)
+        return 1
+    FILE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
