@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 PARTS = ("engine", "layers", "models", "proto", "tools")
 
-packages = ["caffepy", "caffe"]
+packages = find_packages(str(ROOT), include=["caffepy", "caffepy.*", "caffe", "caffe.*"])
 for part in PARTS:  # sub-packages are found, so a new one cannot be missing from the wheel
     packages += [f"caffepy.{part}"]
     packages += [f"caffepy.{part}.{sub}" for sub in find_packages(str(ROOT / part))]

@@ -14,6 +14,7 @@ from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.value import Epoch, Value
+from caffepy.engine.hooks import Hooks
 from caffepy.engine.in_place import warn_of_spoilt_gradients
 from caffepy.engine.known_types import unknown_type
 from caffepy.engine.memory import Memory
@@ -43,7 +44,7 @@ class Net:
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
     parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value), definition
-    (param upgraded and filtered, without Splits).
+    (param upgraded and filtered, without Splits), hooks, ran (the layers that have run forward).
     """
 
     def __init__(
@@ -84,16 +85,21 @@ class Net:
         self._unused: set[str] = set()
         self._losses: list[tuple[int, Blob, float]] = []  # place of the layer, top, weight
         self._at_risk: list[tuple[Blob, float]] = []  # losses whose diff a backward pass overwrites
-        self._ran: set[int] = set()  # the layers whose forward pass has run
+        self.ran: set[int] = set()
+        self.hooks = Hooks()
         self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
 
-        for layer_param in self.param.layer:
-            self._add_layer(layer_param, registry)
-        self._decide_backward()
-        warn_of_spoilt_gradients(self)
-        (memory or Memory()).add(self)
-        for fill in self.context.fills:
-            fill()
+        try:
+            for layer_param in self.param.layer:
+                self._add_layer(layer_param, registry)
+            self._decide_backward()
+            warn_of_spoilt_gradients(self)
+            (memory or Memory()).add(self)
+            for fill in self.context.fills:
+                fill()
+        except BaseException:  # its databases and threads do not outlive a net that is refused
+            self.close()
+            raise
         self.context.fills = None
         self._set_loss_diffs()
         diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
@@ -130,8 +136,8 @@ class Net:
 
     def _forward(self, start: int, end: int) -> None:
         last = len(self.layers) - 1
-        if (start, end) != (0, last) or self.debug_info:
-            for index in range(start, end + 1):
+        if (start, end) != (0, last) or self.debug_info or self.hooks:
+            for index in self.hooks.around_forward(range(start, end + 1)):
                 self._forward_layer(index)
                 if self.debug_info:
                     debug_info.log_forward(self.layers[index], self.tops[index])
@@ -157,22 +163,20 @@ class Net:
         start = last if start is None else start
         check_range(self.layers, "backward", end, start)
         order = range(start, end - 1, -1)
-        if len(self._ran) <= last:
+        if len(self.ran) <= last:
             needed = [index for index in order if self.layer_needs_backward[index]]
-            check_ran(self.layers, needed, self._ran)
+            check_ran(self.layers, needed, self.ran)
         for blob, weight in self._at_risk:
             blob.diff.write()[...] = weight
-        if (start, end) != (last, 0) or self.debug_info:
-            for index in order:
+        if (start, end) != (last, 0) or self.debug_info or self.hooks:
+            for index in self.hooks.around_backward(order):
                 self._backward_layer(index)
                 if self.debug_info and self.layer_needs_backward[index]:
                     debug_info.log_backward(
                         self.layers[index], self.bottoms[index], self.bottom_needs_backward[index]
                     )
             if self.debug_info:
-                debug_info.log_parameters(
-                    [parameter.blob for parameter in self.parameters.learnable]
-                )
+                debug_info.log_parameters([one.blob for one in self.parameters.learnable])
             return
         program = self._programs["backward"]
         if program is None or program.shape_count != self.epoch.count:
@@ -315,8 +319,7 @@ class Net:
         ]
         needs = backward_needs(nodes, False)
         for layer, needed in zip(reversed(self.layers), reversed(needs.layers), strict=True):
-            verb = "needs" if needed else "does not need"
-            log.info(f"{layer.name} {verb} backward computation.")
+            log.info(f"{layer.name} {'needs' if needed else 'does not need'} backward computation.")
             layer.param_propagate_down = self._learns(layer)
         if self.param.force_backward:  # as in Caffe, the lines above do not know of it
             needs = backward_needs(nodes, True)
@@ -349,7 +352,7 @@ class Net:
         self.layers[index].forward(self.bottoms[index], self.tops[index])
         if self.epoch.count != before:
             self._set_loss_diffs()
-        self._ran.add(index)
+        self.ran.add(index)
 
     def _reshape_layer(self, index: int) -> None:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from caffepy.engine.core import layer as core
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.pyblob import BlobVec
 from caffepy.engine.pymodule import (
@@ -51,6 +52,20 @@ class Layer:
 
     def __init__(self, param: LayerParameter) -> None:
         """param: the layer's message."""
+
+
+class _BuiltLayer(Layer):
+    """A layer of a net, as Python code sees it: its type and its learnable blobs."""
+
+    def __init__(self, layer: core.Layer) -> None:
+        self.type = layer.type
+        self.blobs = BlobVec(layer.blobs)
+
+
+def shown_layer(layer: core.Layer) -> Layer:
+    """The user's own object where the layer is one, as pycaffe shows it."""
+    instance = getattr(layer, "instance", None)
+    return instance if isinstance(instance, Layer) else _BuiltLayer(layer)
 
 
 def find_layer_class(param: PythonParameter, folders: Sequence[Path], where: str) -> type[Layer]:

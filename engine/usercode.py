@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from types import FrameType
+from typing import TypeVar
 
+from caffepy.engine.core.errors import NetError
 from caffepy.engine.python2 import python2_hint
+
+T = TypeVar("T")
 
 _NOT_THE_USERS = ("caffepy", "caffe", "importlib")
 
@@ -37,6 +42,18 @@ def failure_message(what: str, error: BaseException, remedy: str) -> str:
     if not python2_hint(error):
         told += f" {remedy}"
     return "\n".join(filter(None, (told, user_traceback(error))))
+
+
+def raising_as_user(code: Callable[[], T]) -> T:
+    """Runs code of ours that runs the user's: what theirs raises comes out as it was, without our
+    message around it, so that they may catch it by its type."""
+    try:
+        return code()
+    except NetError as error:
+        if not isinstance(error.__cause__, Exception):
+            raise
+        users = error.__cause__
+    raise users
 
 
 def _leave_out_ours(told: traceback.TracebackException, error: BaseException) -> None:

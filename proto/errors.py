@@ -17,8 +17,9 @@ if TYPE_CHECKING:  # this module is imported with the package; protobuf is loade
     from caffepy.proto import caffe_pb2 as pb
 
 
-class CaffepyError(Exception):
-    """Anything that the user's files or settings cause."""
+class CaffepyError(RuntimeError):
+    """Anything that the user's files or settings cause. pycaffe raises RuntimeErrors, which scripts
+    catch."""
 
 
 class PrototxtError(CaffepyError):

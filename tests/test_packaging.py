@@ -32,7 +32,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {
+    interface = {
+        str(path.relative_to(ROOT))
+        for package in ("caffe", "caffepy")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    wanted = interface | {
         f"caffepy/{path.relative_to(ROOT)}"
         for part in ("engine", "layers", "models", "proto", "tools")
         for path in (ROOT / part).rglob("*")

@@ -1,0 +1,78 @@
+"""Cutting arrays of any number of samples into batches, and joining what batches gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core.errors import ShapeError
+
+Arrays = dict[str, np.ndarray]
+
+
+def batches(blobs: Mapping[str, Any], size: int) -> Iterator[Arrays]:
+    """The arrays, first axis cut into pieces of `size`; the last one is filled up with zeros.
+
+    Without any array, one empty batch. Raises: ShapeError where arrays differ in samples.
+    """
+    arrays = {name: np.asarray(blob) for name, blob in blobs.items()}
+    if not arrays:
+        yield {}
+        return
+    for start in range(0, samples(arrays) or 0, size):
+        pieces = {name: array[start : start + size] for name, array in arrays.items()}
+        yield {name: _filled_up(piece, size) for name, piece in pieces.items()}
+
+
+def samples(blobs: Mapping[str, Any]) -> int | None:
+    """How many samples each of the arrays has; None without any.
+
+    Raises: ShapeError where they do not agree on one number above 0.
+    """
+    counts = {name: len(blob) if np.ndim(blob) else 0 for name, blob in blobs.items()}
+    if not counts:
+        return None
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        told = ", ".join(f"'{name}' {np.shape(blob)}" for name, blob in blobs.items())
+        raise ShapeError(
+            f"arrays for several batches: expected the same number of samples on the first axis of "
+            f"each, 1 or more, got shapes {told}. Make them agree."
+        )
+    return next(iter(counts.values()))
+
+
+def joined(results: Sequence[Arrays], size: int, count: int | None) -> Arrays:
+    """What passes over batches of `size` gave, joined on the first axis.
+
+    count: the samples that were given; what belongs to those that filled the last batch up is left
+    out. None: nothing was given.
+
+    Raises: ShapeError where a result is no array of samples.
+    """
+    pad = 0 if count is None else len(results) * size - count
+    together: Arrays = {}
+    for name, first in results[0].items():
+        if not first.ndim:
+            raise ShapeError(
+                f"blob '{name}': expected samples on a first axis, got a single number for each "
+                "batch. Use forward, batch by batch."
+            )
+        if pad and len(first) != size:
+            raise ShapeError(
+                f"blob '{name}': expected {size} samples on the first axis, as many as a batch "
+                f"has, got shape {first.shape}: the last batch is not full. Give a multiple of "
+                f"{size} samples."
+            )
+        whole = np.concatenate([result[name] for result in results])
+        together[name] = whole if pad == 0 else whole[:-pad]
+    return together
+
+
+def _filled_up(piece: np.ndarray, size: int) -> np.ndarray:
+    if len(piece) == size:
+        return piece
+    filled = np.zeros((size, *piece.shape[1:]), piece.dtype)
+    filled[: len(piece)] = piece
+    return filled

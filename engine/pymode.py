@@ -1,0 +1,179 @@
+"""What pycaffe's functions set for the whole process: mode, seed, log; and its small helpers."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from caffepy.engine import extensions
+from caffepy.engine.core import log
+from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.core.registry import LAYERS
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.select import make_ops
+
+NO_GPU = "this version of caffepy has no GPU engine"
+
+
+@dataclass
+class _Process:
+    """seed: what set_random_seed gave.  nets_seeded: how many nets and solvers took one from it.
+    gpu_is_told: whether the log says that there is no GPU engine."""
+
+    seed: int | None = None
+    nets_seeded: int = 0
+    gpu_is_told: bool = False
+
+
+_process = _Process()
+
+
+# ---- what runs nets
+
+
+def set_mode_cpu() -> None:
+    """Nets run on the CPU, as they do anyway."""
+
+
+def set_mode_gpu() -> None:
+    """Warns once that nets run on the CPU all the same: the numbers are those of a GPU."""
+    if not _process.gpu_is_told:
+        log.warning(f"set_mode_gpu: {NO_GPU}: nets run on the CPU. Call set_mode_cpu instead.")
+    _process.gpu_is_told = True
+
+
+def set_device(device_id: int) -> None:
+    """Chooses the GPU that set_mode_gpu would use. Raises: TypeError where it is no number."""
+    operator.index(device_id)
+
+
+def begin(ops: Ops | None) -> Ops:
+    """What each net and solver starts with: the log, layers of installed packages, the backend."""
+    log.start_unless_set_up()
+    extensions.load_installed()
+    return make_ops() if ops is None else ops
+
+
+def layer_type_list() -> list[str]:
+    """The types of layers that a prototxt may name."""
+    return list(LAYERS)
+
+
+# ---- random numbers
+
+
+def set_random_seed(seed: int) -> None:
+    """Makes the random numbers of the nets and solvers that are built from now on repeatable: the
+    same ones in the same order have the same numbers. A solver's random_seed counts more."""
+    _process.seed = operator.index(seed)
+    _process.nets_seeded = 0
+
+
+def given_seed() -> int | None:
+    """The seed of the next net or solver, another one for each; None without set_random_seed."""
+    if _process.seed is None:
+        return None
+    seed = _process.seed + 0x9E3779B9 * _process.nets_seeded
+    _process.nets_seeded += 1
+    return seed & 0x7FFFFFFF
+
+
+def next_seed() -> int:
+    """`given_seed`, or one from the operating system."""
+    seed = given_seed()
+    return int.from_bytes(os.urandom(4), "little") >> 1 if seed is None else seed
+
+
+# ---- the log
+
+
+def init_log(level: int = 0, stderr: bool = True) -> None:
+    """Sends log lines from a level on to stderr: 0 info, 1 warning, 2 error, 3 and more none.
+
+    stderr: False leaves only errors there.
+    Differs: Caffe writes its lines to files in the folder for temporary files otherwise.
+    """
+    log.start(log.glog_level(level) if stderr else logging.ERROR)
+
+
+class Timer:
+    """Measures how long something takes: start(), stop(), then ms."""
+
+    def __init__(self) -> None:
+        self._started: float | None = None
+        self._elapsed_ms = 0.0
+
+    def start(self) -> None:
+        """Begins to measure, unless it has begun."""
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        """Ends measuring, if it has begun."""
+        if self._started is not None:
+            self._elapsed_ms = (time.perf_counter() - self._started) * 1e3
+        self._started = None
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds from the last start to its stop; a running timer is stopped first."""
+        self.stop()
+        return self._elapsed_ms
+
+
+# ---- several processes
+
+
+def solver_count() -> int:
+    """How many processes train one net together: 1."""
+    return 1
+
+
+def set_solver_count(count: int) -> None:
+    """Raises: DeviceError for more than one."""
+    if operator.index(count) != 1:
+        _refuse_parallel(f"set_solver_count({count})")
+
+
+def solver_rank() -> int:
+    """Which of these processes this is: 0."""
+    return 0
+
+
+def set_solver_rank(rank: int) -> None:
+    """Raises: DeviceError for another one than the first."""
+    if operator.index(rank) != 0:
+        _refuse_parallel(f"set_solver_rank({rank})")
+
+
+def set_multiprocess(multiprocess: bool) -> None:
+    """Accepted: it says how data are shared among several processes, and there is one."""
+
+
+def has_nccl() -> bool:
+    """Whether processes can train together by NCCL: they cannot."""
+    return False
+
+
+class NCCL:
+    """Refuses: training in several processes is not there yet."""
+
+    def __init__(self, *args: Any) -> None:
+        """Raises: DeviceError."""
+        _refuse_parallel("NCCL")
+
+    @staticmethod
+    def new_uid() -> str:
+        """Raises: DeviceError."""
+        _refuse_parallel("NCCL.new_uid")
+
+
+def _refuse_parallel(what: str) -> NoReturn:
+    raise DeviceError(
+        f"{what}: expected one process, got several: this version of caffepy does not train in "
+        "parallel. Run the script with one."
+    )

@@ -1,0 +1,108 @@
+"""The functions of pycaffe that are about the process: mode, device, log, parallel training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import caffepy.pycaffe as caffe
+from caffepy.engine.core.errors import DeviceError
+from tests.pycaffe.nets import TWO_HEADS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_script(folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python code that may `import caffe`."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_gpu_is_missed_once(caplog: pytest.LogCaptureFixture) -> None:
+    caffe.set_mode_cpu()
+    caffe.set_device(0)
+    assert not caplog.records
+    for _ in range(2):
+        caffe.set_mode_gpu()
+    assert len(caplog.records) == 1
+    assert "no GPU engine: nets run on the CPU" in caplog.text
+    with pytest.raises(TypeError):
+        caffe.set_device("0")  # type: ignore[arg-type]
+
+
+def test_layer_types_are_listed() -> None:
+    types = list(caffe.layer_type_list())
+    assert {"Convolution", "Python", "Input"} <= set(types)
+
+
+def test_a_timer_measures_milliseconds() -> None:
+    timer = caffe.Timer()
+    assert timer.ms == 0
+    timer.start()
+    assert timer.ms > 0
+    stopped = timer.ms
+    timer.stop()
+    assert timer.ms == stopped
+
+
+def test_one_process_trains() -> None:
+    assert (caffe.solver_count(), caffe.solver_rank(), caffe.has_nccl()) == (1, 0, False)
+    caffe.set_solver_count(1)
+    caffe.set_solver_rank(0)
+    caffe.set_multiprocess(False)
+    for refused in (
+        lambda: caffe.set_solver_count(2),
+        lambda: caffe.set_solver_rank(1),
+        caffe.NCCL.new_uid,
+        lambda: caffe.NCCL(None, "uid"),
+    ):
+        with pytest.raises(DeviceError, match="expected one process, got several"):
+            refused()
+
+
+def test_the_version_is_that_of_the_interface() -> None:
+    assert caffe.__version__ == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("before", "environment", "info", "warning"),
+    [
+        ("", {}, True, True),
+        ("", {"GLOG_minloglevel": "1"}, False, True),
+        ("", {"GLOG_minloglevel": "2"}, False, False),
+        ("caffe.init_log()", {"GLOG_minloglevel": "2"}, True, True),
+        ("caffe.init_log(1)", {}, False, True),
+        ("caffe.init_log(0, False)", {}, False, False),
+        ("import logging; logging.basicConfig(level=logging.WARNING)", {}, False, True),
+    ],
+)
+def test_the_log_goes_to_stderr_as_pycaffes_does(
+    before: str, environment: dict[str, str], info: bool, warning: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "net.prototxt").write_text(TWO_HEADS)
+    code = f"import caffe\n{before}\ncaffe.Net('net.prototxt', caffe.TEST)\ncaffe.set_mode_gpu()\n"
+    done = run_script(tmp_path, code + "caffe.log('of my own')", **environment)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert ("Creating Layer relu" in done.stderr) == info
+    assert ("of my own" in done.stderr) == info
+    assert ("no GPU engine" in done.stderr) == warning
+
+
+def test_caffe_is_caffepys_interface(tmp_path: Path) -> None:
+    code = (
+        "import caffe, caffepy.pycaffe as ours\n"
+        "assert caffe.Net is ours.Net and caffe.Layer is ours.Layer\n"
+        "assert set(ours.__all__) <= set(dir(caffe)) and caffe.__version__ == '1.0.0'\n"
+    )
+    done = run_script(tmp_path, code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
