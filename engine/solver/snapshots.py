@@ -5,20 +5,27 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import SaveError, SnapshotError, WeightsError
 from caffepy.engine.files import refusing, sync_folder, written_together
 from caffepy.engine.net import Net
 from caffepy.engine.snapshot import Snapshot, find_weights, put_snapshot, read_snapshot
+from caffepy.engine.solver.callbacks import Callback, Training
+from caffepy.engine.solver.lr_policy import LrPolicy
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.snapshot_files import SnapshotFiles
 from caffepy.engine.weights import fit_weights, write_weights
 from caffepy.proto.caffe_pb2 import SolverParameter
 
-if TYPE_CHECKING:
-    from caffepy.engine.solver.solver import Solver
+
+class Saved(Training, Protocol):
+    """A solver as its snapshots see it."""
+
+    param: SolverParameter
+    policy: LrPolicy
+    callbacks: list[Callback]
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Snapshots:
     Attributes: unsaved, whether the last one asked for could not be written.
     """
 
-    def __init__(self, solver: Solver, on_error: str) -> None:
+    def __init__(self, solver: Saved, on_error: str) -> None:
         assert on_error in ("warn", "stop"), on_error
         self.unsaved = False
         self._solver = solver
