@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.ops.base import Ops
-from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import (
     UpdateRule,
@@ -32,29 +30,13 @@ class AdaDelta(UpdateRule):
 
     slots = 2
 
-    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
-        super().__init__(settings, learnable, ops)
-        self._op = ops.adadelta_update(l1=self.l1)
+    fields = ("momentum", "delta")
+
+    def make_op(self) -> Any:
+        return self.ops.adadelta_update(l1=self.l1)
 
     @classmethod
     def check(cls, settings: Settings) -> None:
         check_shares(settings, "momentum")
         check_delta(settings)
         advise_momentum(settings, 0.95)
-
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        blob = self.learnable[index].blob
-        self._op.update(
-            blob.data,
-            blob.diff,
-            self.past(0, index),
-            self.past(1, index),
-            rate=rate,
-            momentum=self.param.momentum,
-            delta=self.param.delta,
-            scale=scale,
-            decay=decay,
-            keep_diff=keep_diff,
-        )

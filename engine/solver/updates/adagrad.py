@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.ops.base import Ops
-from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import (
     UpdateRule,
@@ -27,26 +25,12 @@ class AdaGrad(UpdateRule):
     subgradient methods for online learning and stochastic optimization", 2011.
     """
 
-    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
-        super().__init__(settings, learnable, ops)
-        self._op = ops.adagrad_update(l1=self.l1)
+    fields = ("delta",)
+
+    def make_op(self) -> Any:
+        return self.ops.adagrad_update(l1=self.l1)
 
     @classmethod
     def check(cls, settings: Settings) -> None:
         check_no_momentum(settings)
         check_delta(settings)
-
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        blob = self.learnable[index].blob
-        self._op.update(
-            blob.data,
-            blob.diff,
-            self.past(0, index),
-            rate=rate,
-            delta=self.param.delta,
-            scale=scale,
-            decay=decay,
-            keep_diff=keep_diff,
-        )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import (
@@ -34,11 +33,11 @@ class Adam(UpdateRule):
 
     slots = 2
     decoupled = False  # whether the decay acts on the weights, beside the gradient
+    _correction = 1.0
+    fields = ("momentum", "momentum2", "delta")
 
-    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
-        super().__init__(settings, learnable, ops)
-        self._op = ops.adam_update(l1=self.l1)
-        self._correction = 1.0
+    def make_op(self) -> Any:
+        return self.ops.adam_update(l1=self.l1)
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -51,21 +50,8 @@ class Adam(UpdateRule):
         beginning = math.sqrt(1 - self.param.momentum2**done)
         self._correction = beginning / (1 - self.param.momentum**done)
 
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        blob = self.learnable[index].blob
-        self._op.update(
-            blob.data,
-            blob.diff,
-            self.past(0, index),
-            self.past(1, index),
-            rate=rate * self._correction,
-            momentum=self.param.momentum,
-            momentum2=self.param.momentum2,
-            delta=self.param.delta,
-            scale=scale,
-            decay=0.0 if self.decoupled else decay,
-            shrink=rate * decay if self.decoupled else 0.0,
-            keep_diff=keep_diff,
-        )
+    def numbers(self, parameter: Parameter, rate: float, decay: float) -> dict[str, float]:
+        return {
+            **super().numbers(parameter, rate * self._correction, 0.0 if self.decoupled else decay),
+            "shrink": rate * decay if self.decoupled else 0.0,
+        }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import UpdateRule, register_rule
@@ -32,16 +31,15 @@ class Lars(UpdateRule):
 
     rate_in_history = True
 
-    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
-        super().__init__(settings, learnable, ops)
+    fields = ("momentum",)
+
+    def make_op(self) -> Any:
         param = self.param
-        self._op = ops.lars_update(
+        return self.ops.lars_update(
             l1=self.l1,
             norm_decay=param.local_lr_auto,
             clip=param.larc and param.larc_policy == "clip",
         )
-        self._own_rates = not (param.larc or param.local_lr_auto)
-        self._trust = param.larc_eta if param.larc else param.local_gw_ratio
 
     @classmethod
     def check(cls, settings: Settings) -> None:
@@ -58,26 +56,17 @@ class Lars(UpdateRule):
         if param.larc and param.larc_policy not in ("scale", "clip"):
             settings.refuse_unknown("larc_policy", ("scale", "clip"))
 
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        parameter = self.learnable[index]
+    def numbers(self, parameter: Parameter, rate: float, decay: float) -> dict[str, float]:
+        param = self.param
         denominator_decay = decay
-        if self.param.larc:
+        if param.larc:
             denominator_decay = 0.0
-        elif self.param.local_lr_auto:
-            denominator_decay = self.param.weight_decay
-        if not self._own_rates and parameter.rate > 0:
+        elif param.local_lr_auto:
+            denominator_decay = param.weight_decay
+        if (param.larc or param.local_lr_auto) and parameter.rate > 0:
             rate /= parameter.rate
-        self._op.update(
-            parameter.blob.data,
-            parameter.blob.diff,
-            self.past(0, index),
-            rate=rate,
-            momentum=self.param.momentum,
-            scale=scale,
-            decay=decay,
-            keep_diff=keep_diff,
-            trust=self._trust,
-            denominator_decay=denominator_decay,
-        )
+        return {
+            **super().numbers(parameter, rate, decay),
+            "trust": param.larc_eta if param.larc else param.local_gw_ratio,
+            "denominator_decay": denominator_decay,
+        }

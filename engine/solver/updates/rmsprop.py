@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.ops.base import Ops
-from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import (
     UpdateRule,
@@ -31,28 +29,13 @@ class RmsProp(UpdateRule):
     2012.
     """
 
-    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
-        super().__init__(settings, learnable, ops)
-        self._op = ops.rmsprop_update(l1=self.l1)
+    fields = ("rms_decay", "delta")
+
+    def make_op(self) -> Any:
+        return self.ops.rmsprop_update(l1=self.l1)
 
     @classmethod
     def check(cls, settings: Settings) -> None:
         check_no_momentum(settings)
         check_shares(settings, "rms_decay")
         check_delta(settings)
-
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        blob = self.learnable[index].blob
-        self._op.update(
-            blob.data,
-            blob.diff,
-            self.past(0, index),
-            rate=rate,
-            rms_decay=self.param.rms_decay,
-            delta=self.param.delta,
-            scale=scale,
-            decay=decay,
-            keep_diff=keep_diff,
-        )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -27,7 +27,10 @@ from caffepy.engine.solver.settings import Settings
 class UpdateRule:
     """Changes parameters by their gradients; keeps what it remembers of earlier ones in `history`.
 
+    A subclass says its op in `make_op`, and in `fields` which of the solver's fields the op takes.
+
     slots: history values per parameter.
+    fields: SolverParameter fields that are arguments of the op's update.
     rate_in_history: whether the learning rate is a factor of all that goes into the history.
     history: slot by slot, in each the parameters in order; this is the order in a solverstate.
     l1: whether the decay is that of regularization_type "L1".
@@ -38,6 +41,7 @@ class UpdateRule:
 
     type: ClassVar[str]
     slots: ClassVar[int] = 1
+    fields: ClassVar[tuple[str, ...]] = ()
     rate_in_history: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
@@ -51,6 +55,7 @@ class UpdateRule:
             for parameter in learnable
         ]
         self._gather()
+        self._op = self.make_op()
         self._idle = {
             index
             for index, one in enumerate(learnable)
@@ -71,22 +76,30 @@ class UpdateRule:
         self.prepare(iteration)
         for index, parameter in enumerate(self.learnable):
             if index not in self._idle:
-                self.update(
-                    index,
-                    rate=rate * parameter.rate,
+                blob = parameter.blob
+                self._op.update(
+                    blob.data,
+                    blob.diff,
+                    *(self.past(slot, index) for slot in range(self.slots)),
                     scale=scale,
-                    decay=self._decay(parameter),
-                    keep_diff=keep_diffs or parameter.blob.diff.leased,
+                    keep_diff=keep_diffs or blob.diff.leased,
+                    **self.numbers(parameter, rate * parameter.rate, self._decay(parameter)),
                 )
 
     def prepare(self, iteration: int) -> None:
         """An update of all parameters begins; iteration: how many are done."""
 
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        """Updates the parameter of an index, whose own rate and decay are given."""
-        raise NotImplementedError(f"{type(self).__name__}.update")
+    def make_op(self) -> Any:
+        """The op that updates one parameter."""
+        raise NotImplementedError(f"{type(self).__name__}.make_op")
+
+    def numbers(self, parameter: Parameter, rate: float, decay: float) -> dict[str, float]:
+        """What the op needs for a parameter whose own rate and decay are given."""
+        return {
+            "rate": rate,
+            "decay": decay,
+            **{field: getattr(self.param, field) for field in self.fields},
+        }
 
     def past(self, slot: int, index: int) -> Value:
         """The history value of a parameter in one slot."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
-from caffepy.engine.ops.base import Ops
-from caffepy.engine.parameters import Parameter
-from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import UpdateRule, register_rule
 
 
@@ -23,21 +20,7 @@ class Sgd(UpdateRule):
 
     rate_in_history = True
 
-    def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
-        super().__init__(settings, learnable, ops)
-        self._op = ops.sgd_update(l1=self.l1)
+    fields = ("momentum",)
 
-    def update(
-        self, index: int, *, rate: float, scale: float, decay: float, keep_diff: bool
-    ) -> None:
-        blob = self.learnable[index].blob
-        self._op.update(
-            blob.data,
-            blob.diff,
-            self.past(0, index),
-            rate=rate,
-            momentum=self.param.momentum,
-            scale=scale,
-            decay=decay,
-            keep_diff=keep_diff,
-        )
+    def make_op(self) -> Any:
+        return self.ops.sgd_update(l1=self.l1)
