@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from caffepy.engine import debug_info, filler, samples
+from caffepy.engine.assembly import Assembly
 from caffepy.engine.core import log
-from caffepy.engine.core.blob import Blob, BlobShapeError
+from caffepy.engine.core.blob import BlobShapeError
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.random import Counter
@@ -16,21 +17,16 @@ from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.hooks import Hooks
 from caffepy.engine.in_place import warn_of_spoilt_gradients
-from caffepy.engine.known_types import unknown_type
 from caffepy.engine.memory import Memory
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.parameters import Parameters, share_between_nets
+from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes.checks import check_ran, check_range
 from caffepy.engine.passes.program import Program, host_step
-from caffepy.engine.wiring import Node, backward_needs
 from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter, NetState, Phase
-from caffepy.proto.errors import did_you_mean, place, type_place
+from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
 from caffepy.proto.filter import filter_net
 from caffepy.proto.splits import insert_splits
 from caffepy.proto.upgrade import upgrade_net
-
-AUTOMATIC = "(automatic)"  # the name of tops that the prototxt leaves out
 
 
 class Net:
@@ -73,26 +69,24 @@ class Net:
             self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes
         )
         self.context.fills = []
-        self.layers: list[Layer] = []
-        self.blobs: dict[str, Blob] = {}
-        self.bottoms: list[list[Blob]] = []
-        self.tops: list[list[Blob]] = []
-        self.inputs: list[str] = []
-        self.parameters = Parameters()
-        self.memory_bytes = 0
         self.loss = Value((), ops.dtype)
         self.debug_info: bool = self.param.debug_info
-        self._unused: set[str] = set()
-        self._losses: list[tuple[int, Blob, float]] = []  # place of the layer, top, weight
-        self._at_risk: list[tuple[Blob, float]] = []  # losses whose diff a backward pass overwrites
         self.ran: set[int] = set()
         self.hooks = Hooks()
         self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
 
+        made = Assembly(self.context, registry)
+        self.layers, self.blobs = made.layers, made.blobs
+        self.bottoms, self.tops, self.inputs = made.bottoms, made.tops, made.inputs
+        self.parameters = made.parameters
+        self._losses = made.losses
         try:
             for layer_param in self.param.layer:
-                self._add_layer(layer_param, registry)
-            self._decide_backward()
+                made.add(layer_param)
+            needs = made.decide_backward(self.param.force_backward)
+            self.layer_needs_backward = needs.layers
+            self.bottom_needs_backward = needs.bottoms
+            self.memory_bytes = made.memory_bytes
             warn_of_spoilt_gradients(self)
             (memory or Memory()).add(self)
             for fill in self.context.fills:
@@ -103,12 +97,12 @@ class Net:
         self.context.fills = None
         self._set_loss_diffs()
         diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
-        self._at_risk = [
-            (blob, weight)
-            for _, blob, weight in self._losses
-            if any(blob.diff.shares_memory_with(diff) for diff in diffs)
+        self._at_risk = [  # losses whose diff a backward pass overwrites
+            top
+            for top in self._losses
+            if any(top.blob.diff.shares_memory_with(diff) for diff in diffs)
         ]
-        self.outputs: list[str] = sorted(self._unused)
+        self.outputs: list[str] = sorted(made.unread)
         for name in self.outputs:
             log.info(f"This network produces output {name}")
         self.parameters.gather()
@@ -117,7 +111,7 @@ class Net:
     @property
     def loss_weights(self) -> dict[str, float]:
         """The loss weights other than 0, by blob name."""
-        return {blob.name: weight for _, blob, weight in self._losses}
+        return {top.blob.name: top.weight for top in self._losses}
 
     # ---- running
 
@@ -166,8 +160,8 @@ class Net:
         if len(self.ran) <= last:
             needed = [index for index in order if self.layer_needs_backward[index]]
             check_ran(self.layers, needed, self.ran)
-        for blob, weight in self._at_risk:
-            blob.diff.write()[...] = weight
+        for top in self._at_risk:
+            top.blob.diff.write()[...] = top.weight
         if (start, end) != (last, 0) or self.debug_info or self.hooks:
             for index in self.hooks.around_backward(order):
                 self._backward_layer(index)
@@ -223,125 +217,12 @@ class Net:
         # views of a parameter (Split tops) are taken anew
         self.epoch.count += share_between_nets(self.layers, other.layers)
 
-    # ---- building
-
-    def _add_layer(self, param: LayerParameter, registry: Mapping[str, type[Layer]]) -> None:
-        cls = registry.get(param.type)
-        if cls is None:
-            raise NetError(f"{type_place(param)}: {unknown_type(param.type, registry)}")
-        log.info(f"Creating Layer {param.name}")
-        if param.propagate_down and len(param.propagate_down) != len(param.bottom):
-            raise NetError(
-                f"{place(param)}: expected no `propagate_down` or one per bottom "
-                f"({len(param.bottom)}), got {len(param.propagate_down)}. Give one for each, or "
-                "remove them."
-            )
-        layer = cls(param, self.context)
-        bottom = [self._take_bottom(param, name) for name in param.bottom]
-        top = [self._make_top(param, index, name) for index, name in enumerate(param.top)]
-        needed = layer.tops if isinstance(layer.tops, int) else layer.tops[0]
-        for _ in range(len(top), needed if layer.auto_tops else 0):
-            log.info(f"{param.name} -> {AUTOMATIC}")
-            top.append(Blob(AUTOMATIC, (), self.ops.dtype, self.epoch))
-            self.blobs[AUTOMATIC] = top[-1]
-        layer.check_blob_counts(len(bottom), len(top))
-        if not layer.in_place_allowed:
-            layer.refuse_in_place(bottom, top)
-        try:
-            layer.setup(bottom, top)
-            layer.reshape(bottom, top)
-            layer.refuse_unread_blocks()
-        except BlobShapeError as error:
-            raise ShapeError(f"{layer.where}: {error}") from None
-        log.info(f"Setting up {param.name}")
-        self.layers.append(layer)
-        self.bottoms.append(bottom)
-        self.tops.append(top)
-        self._note_tops(layer, top)
-        self.parameters.add_layer(layer)
-
-    def _take_bottom(self, param: LayerParameter, name: str) -> Blob:
-        if name not in self._unused:
-            remedy = did_you_mean(name, self.blobs) or " Add the layer, or fix the name."
-            raise NetError(
-                f"{place(param)}: bottom '{name}' is not produced by any layer before it.{remedy}"
-            )
-        self._unused.remove(name)
-        log.info(f"{param.name} <- {name}")
-        return self.blobs[name]
-
-    def _make_top(self, param: LayerParameter, index: int, name: str) -> Blob:
-        """The blob of a top: a new one, or the bottom that the layer changes in place."""
-        if index < len(param.bottom) and param.bottom[index] == name:
-            log.info(f"{param.name} -> {name} (in-place)")
-        elif name in self.blobs:
-            producers = [layer.name for layer in self.layers if name in layer.param.top]
-            raise NetError(
-                f"{place(param)}: top '{name}' is already produced by layer "
-                f"'{(*producers, param.name)[0]}'. Name one of them differently; to work in place, "
-                f"make '{name}' the bottom at the same place too."
-            )
-        else:
-            log.info(f"{param.name} -> {name}")
-            self.blobs[name] = Blob(name, (), self.ops.dtype, self.epoch)
-        if param.type == "Input":
-            self.inputs.append(name)
-        self._unused.add(name)
-        return self.blobs[name]
-
-    def _note_tops(self, layer: Layer, top: Sequence[Blob]) -> None:
-        """Logs the tops of a new layer and takes down which of them are losses."""
-        if len(layer.param.loss_weight) not in (0, len(layer.param.top)):
-            layer.error(
-                f"expected no `loss_weight` or one per top ({len(layer.param.top)}), got "
-                f"{len(layer.param.loss_weight)}. Give one for each, or remove them."
-            )
-        for index, blob in enumerate(top):
-            weight = layer.loss_weight(index)
-            log.info(f"Top shape: {' '.join(map(str, (*blob.shape, f'({blob.count})')))}")
-            if weight:
-                log.info(f"    with loss weight {weight:g}")
-                self._losses.append((len(self.layers) - 1, blob, weight))
-            self.memory_bytes += blob.count * 4
-        log.info(f"Memory required for data: {self.memory_bytes}")
-
-    def _decide_backward(self) -> None:
-        nodes = [
-            Node(
-                [blob.name for blob in bottom],
-                [blob.name for blob in top],
-                list(layer.param.propagate_down),
-                any(self._learns(layer)),
-                [bool(layer.loss_weight(index)) for index in range(len(top))],
-                [layer.allow_force_backward(index) for index in range(len(bottom))],
-            )
-            for layer, bottom, top in zip(self.layers, self.bottoms, self.tops, strict=True)
-        ]
-        needs = backward_needs(nodes, False)
-        for layer, needed in zip(reversed(self.layers), reversed(needs.layers), strict=True):
-            log.info(f"{layer.name} {'needs' if needed else 'does not need'} backward computation.")
-            layer.param_propagate_down = self._learns(layer)
-        if self.param.force_backward:  # as in Caffe, the lines above do not know of it
-            needs = backward_needs(nodes, True)
-            for layer in self.layers:
-                layer.param_propagate_down = [True] * len(layer.blobs)
-        self.layer_needs_backward = needs.layers
-        self.bottom_needs_backward = needs.bottoms
-
-    @staticmethod
-    def _learns(layer: Layer) -> list[bool]:
-        """Per learnable blob of the layer, whether its lr_mult is other than 0."""
-        specs = layer.param.param
-        return [
-            index >= len(specs) or specs[index].lr_mult != 0 for index in range(len(layer.blobs))
-        ]
+    # ---- one layer, one recording
 
     def _set_loss_diffs(self) -> None:
         """The diff of a top with a loss weight is that weight everywhere."""
-        for _, blob, weight in self._losses:
-            blob.diff.write()[...] = weight
-
-    # ---- one layer, one recording
+        for top in self._losses:
+            top.blob.diff.write()[...] = top.weight
 
     def _forward_layer(self, index: int) -> None:
         before = self.epoch.count
@@ -372,11 +253,9 @@ class Net:
 
     def _add_losses(self, start: int, end: int) -> None:
         """Sums the weighted losses of the layers from `start` to `end` into `loss`."""
-        tops = [
-            (blob.data, weight) for place, blob, weight in self._losses if start <= place <= end
-        ]
-        total = self.ops.weighted_sum(tuple(weight for _, weight in tops))
-        total.forward([data for data, _ in tops], out=self.loss)
+        tops = [top for top in self._losses if start <= top.place <= end]
+        total = self.ops.weighted_sum(tuple(top.weight for top in tops))
+        total.forward([top.blob.data for top in tops], out=self.loss)
 
     def _record(
         self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
