@@ -9,6 +9,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob, BlobShapeError
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
+from caffepy.engine.core.value import Value
 from caffepy.engine.known_types import unknown_type
 from caffepy.engine.parameters import Parameters
 from caffepy.engine.wiring import BackwardNeeds, Node, backward_needs
@@ -20,11 +21,13 @@ AUTOMATIC = "(automatic)"  # the name of tops that the prototxt leaves out
 
 @dataclass
 class LossTop:
-    """A top with a loss weight.  place: the index of its layer."""
+    """A top with a loss weight.  place: the index of its layer.  kept: a copy of its data, where a
+    later layer changes it in place; the loss is that before."""
 
     place: int
     blob: Blob
     weight: float
+    kept: Value | None = None
 
 
 @dataclass
@@ -142,9 +145,9 @@ class Assembly:
 
     def _note_tops(self, layer: Layer, top: Sequence[Blob]) -> None:
         """Logs the tops of a new layer and takes down which of them are losses."""
-        if len(layer.param.loss_weight) not in (0, len(layer.param.top)):
+        if len(layer.param.loss_weight) not in (0, len(top)):
             layer.error(
-                f"expected no `loss_weight` or one per top ({len(layer.param.top)}), got "
+                f"expected no `loss_weight` or one per top ({len(top)}), got "
                 f"{len(layer.param.loss_weight)}. Give one for each, or remove them."
             )
         for index, blob in enumerate(top):

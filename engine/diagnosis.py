@@ -148,7 +148,10 @@ def _among_writers(net: Net, index: int, top_index: int, census: Census) -> Find
     data = net.tops[index][top_index].data
     later = [at for at in range(index + 1, len(net.layers)) if _in_place(net, at, data)]
     writers, helpers = [index, *later], tuple(net.layers[at] for at in later)
-    repeatable = net.bottoms[index] and all(net.layers[at].records for at in writers)
+    # not one that remembers: its pass has moved what it began with
+    repeatable = net.bottoms[index] and all(
+        net.layers[at].records and not net.layers[at].state() for at in writers
+    )
     if not helpers or not repeatable:
         return _finding(net, index, top_index, census, helpers)
     found: tuple[int, int, Census] | None = None

@@ -52,10 +52,10 @@ def _constant(shape: Shape, filler: FillerParameter, stream: Stream, position: i
 
 
 def _uniform(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
-    if filler.min > filler.max:
+    if not filler.min <= filler.max:
         raise NetError(
             f"filler 'uniform': expected min up to max, got min {filler.min:g} and max "
-            f"{filler.max:g}. Exchange them."
+            f"{filler.max:g}. Correct them."
         )
     for start, part in stream.uniform_parts(position, math.prod(shape)):
         yield start, filler.min + (filler.max - filler.min) * part
@@ -63,11 +63,17 @@ def _uniform(shape: Shape, filler: FillerParameter, stream: Stream, position: in
 
 def _gaussian(shape: Shape, filler: FillerParameter, stream: Stream, position: int) -> Parts:
     """With `sparse: s`, each weight survives with probability s / (number of outputs)."""
-    if filler.std < 0:
+    if not filler.std >= 0:
         raise NetError(
-            f"filler 'gaussian': expected std from 0 up, got {filler.std:g}. Correct the sign."
+            f"filler 'gaussian': expected std from 0 up, got {filler.std:g}. Correct it."
         )
-    survival = filler.sparse / (shape[0] if shape else 1)
+    outputs = shape[0] if shape else 1
+    if not -1 <= filler.sparse <= outputs:
+        raise NetError(
+            f"filler 'gaussian': expected sparse from 0 to {outputs}, the number of outputs, got "
+            f"{filler.sparse}. Correct it, or leave it out."
+        )
+    survival = filler.sparse / outputs
     for start, part in stream.gaussian_parts(position, math.prod(shape)):
         drawn = filler.mean + filler.std * part
         if filler.sparse >= 0:

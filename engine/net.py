@@ -9,14 +9,14 @@ from pathlib import Path
 from caffepy.engine import debug_info, filler, samples
 from caffepy.engine.assembly import Assembly
 from caffepy.engine.core import log
-from caffepy.engine.core.blob import BlobShapeError
+from caffepy.engine.core.blob import Blob, BlobShapeError
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Step, recorded
-from caffepy.engine.core.value import Epoch, Value
+from caffepy.engine.core.value import Epoch, Shape, Value
 from caffepy.engine.hooks import Hooks
-from caffepy.engine.in_place import warn_of_spoilt_gradients
+from caffepy.engine.in_place import changes_later, warn_of_changes_in_place
 from caffepy.engine.memory import Memory
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import share_between_nets
@@ -87,7 +87,10 @@ class Net:
             self.layer_needs_backward = needs.layers
             self.bottom_needs_backward = needs.bottoms
             self.memory_bytes = made.memory_bytes
-            warn_of_spoilt_gradients(self)
+            warn_of_changes_in_place(self)
+            for top in self._losses:
+                if changes_later(self, top.place, top.blob):
+                    top.kept = Value((), ops.dtype)
             (memory or Memory()).add(self)
             for fill in self.context.fills:
                 fill()
@@ -95,6 +98,8 @@ class Net:
             self.close()
             raise
         self.context.fills = None
+        self._top_shapes = [_shapes(tops) for tops in self.tops]
+        self._param_shapes = [_shapes(layer.blobs) for layer in self.layers]
         self._set_loss_diffs()
         diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
         self._at_risk = [  # losses whose diff a backward pass overwrites
@@ -233,17 +238,35 @@ class Net:
         self.layers[index].forward(self.bottoms[index], self.tops[index])
         if self.epoch.count != before:
             self._set_loss_diffs()
+        self._keep_losses(index)
         self.ran.add(index)
 
     def _reshape_layer(self, index: int) -> None:
+        layer, bottoms, tops = self.layers[index], self.bottoms[index], self.tops[index]
+        if layer.records:
+            self._refuse_reshaped(layer, self._param_shapes[index])
+            if bottoms and _shapes(tops) != self._top_shapes[index]:
+                layer.forget_shapes()  # the user's code has reshaped a top that is not an input
         try:
-            self.layers[index].reshape(self.bottoms[index], self.tops[index])
+            layer.reshape(bottoms, tops)
         except BlobShapeError as error:
-            self.layers[index].forget_shapes()
-            raise ShapeError(f"{self.layers[index].where}: {error}") from None
+            layer.forget_shapes()
+            raise ShapeError(f"{layer.where}: {error}") from None
         except BaseException:  # its ops are still those of the shapes before
-            self.layers[index].forget_shapes()
+            layer.forget_shapes()
             raise
+        self._top_shapes[index] = _shapes(tops)
+
+    def _refuse_reshaped(self, layer: Layer, built: Sequence[Shape]) -> None:
+        """Raises: ShapeError where a parameter has not the shape that its layer was built with."""
+        for place, (blob, shape) in enumerate(zip(layer.blobs, built, strict=True)):
+            if blob.shape != shape:
+                layer.shape_error(
+                    f"its learnable blob {place}",
+                    f"shape {shape}, which it was built with",
+                    str(blob.shape),
+                    "Reshape it back, or open a prototxt that gives the other shape.",
+                )
 
     def _backward_layer(self, index: int) -> None:
         if self.layer_needs_backward[index]:
@@ -251,11 +274,19 @@ class Net:
                 self.tops[index], self.bottom_needs_backward[index], self.bottoms[index]
             )
 
+    def _keep_losses(self, index: int) -> None:
+        """Copies the losses of a layer that later layers change."""
+        for top in self._losses:
+            if top.place == index and top.kept is not None:
+                top.kept.reshape(top.blob.shape)
+                self.ops.sum().forward([top.blob.data], out=top.kept)
+
     def _add_losses(self, start: int, end: int) -> None:
         """Sums the weighted losses of the layers from `start` to `end` into `loss`."""
         tops = [top for top in self._losses if start <= top.place <= end]
         total = self.ops.weighted_sum(tuple(top.weight for top in tops))
-        total.forward([top.blob.data for top in tops], out=self.loss)
+        data = [top.blob.data if top.kept is None else top.kept for top in tops]
+        total.forward(data, out=self.loss)
 
     def _record(
         self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
@@ -276,3 +307,7 @@ class Net:
             run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
             steps += [(len(order), step) for step in recorded(self.ops, run, "(loss)")]
         return Program(steps, self.epoch.count)
+
+
+def _shapes(blobs: Sequence[Blob]) -> tuple[Shape, ...]:
+    return tuple(blob.shape for blob in blobs)

@@ -73,16 +73,16 @@ class RecurrentLayer(Layer):
         self._check_features(bottom, 0, self.features)
         for value in (self.inputs, self.inputs_diff):
             value.reshape((steps, samples, width))
-        self.product = self.ops.inner_product(
-            InnerProductGeometry(steps * samples, self.features, width)
-        )
+        geometry = InnerProductGeometry(steps * samples, self.features, width)
+        self.product = self.ops.inner_product(geometry)
+        self.multiply_adds = geometry.multiply_adds + steps * samples * width * self.size
         if self.has_static:
             self._check_features(bottom, 2, self.static_features)
             for value in (self.static_inputs, self.static_diff):
                 value.reshape((samples, width))
-            self.static_product = self.ops.inner_product(
-                InnerProductGeometry(samples, self.static_features, width)
-            )
+            geometry = InnerProductGeometry(samples, self.static_features, width)
+            self.static_product = self.ops.inner_product(geometry)
+            self.multiply_adds += geometry.multiply_adds
         self.zeros = self.ops.fill(0.0)
         for value in self.memory:
             if value.reshape((samples, self.size)):  # other sequences than before

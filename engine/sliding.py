@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from caffepy.engine.core.blob import MAX_COUNT
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.value import Shape, Value
 from caffepy.engine.ops.geometry import ConvolutionGeometry
@@ -52,20 +53,16 @@ class SlidingLayer(Layer):
         return (math.prod(shape[: self.axis]), *shape[self.axis :])
 
     def refuse_small_images(self, bottom: Blobs, geometry: ConvolutionGeometry) -> None:
-        """Raises: ShapeError where a window does not fit into the padded images."""
-        for size, kernel, pad, dilation, out in zip(
-            geometry.shape[2:],
-            self.kernel,
-            self.pad,
-            self.dilation,
-            geometry.out_spatial,
-            strict=True,
-        ):
+        """Raises: ShapeError where a window lacks a stride of pixels or more in the padded
+        images."""
+        for axis, out in enumerate(geometry.out_spatial):
             if out < 1:
+                extent, stride = geometry.extent[axis], self.stride[axis]
+                size, pad = geometry.shape[2 + axis], self.pad[axis]
                 self.shape_error(
                     f"bottom '{bottom[0].name}' of shape {bottom[0].shape}",
-                    f"at least {dilation * (kernel - 1) + 1} pixels for a kernel of {kernel} with "
-                    f"dilation {dilation}",
+                    f"at least {extent - stride + 1} pixels for a kernel of {self.kernel[axis]} "
+                    f"with dilation {self.dilation[axis]} and stride {stride}",
                     f"{size + 2 * pad} ({size} and twice pad {pad})",
                     "Take a smaller kernel, more pad, or bigger images.",
                 )
@@ -117,6 +114,10 @@ class SlidingLayer(Layer):
         if min(sizes, default=least) < least:
             self.error(
                 f"{name}: expected at least {least} in each axis, got {sizes}. Set all of them."
+            )
+        if max(sizes, default=0) > MAX_COUNT:
+            self.error(
+                f"{name}: expected at most {MAX_COUNT} in each axis, got {sizes}. Reduce it."
             )
         return sizes
 

@@ -24,7 +24,8 @@ class AccuracyLayer(Layer):
 
     Raises: ShapeError where the number of labels does not fit or top_k is larger than C; LabelError
     at a label that is no class.
-    Differs: a label whose score is nan counts as wrong; in Caffe on the CPU it counts as right.
+    Differs: a score that is nan counts as better than any other, and as wrong where it is that of
+    the label; in Caffe on the CPU it counts as worse, and as right.
     Source: Caffe's layer catalogue, Accuracy.
 
     Example: score (8, 10), label (8) -> accuracy ()

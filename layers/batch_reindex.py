@@ -31,7 +31,13 @@ class BatchReindexLayer(Layer):
         if not super().reshape(bottom, top):
             return False
         samples, indices = bottom
-        self.canonical_axis(0, samples, "the axis of samples,")
+        if samples.num_axes == 0:
+            self.shape_error(
+                f"bottom '{samples.name}'",
+                "at least 1 axis, the samples",
+                "a scalar",
+                "Reshape it.",
+            )
         if indices.num_axes != 1:
             self.shape_error(
                 f"bottom '{indices.name}'",

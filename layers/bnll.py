@@ -23,5 +23,9 @@ class BNLLLayer(NeuronLayer):
         layer { name: "y" type: "BNLL" bottom: "x" top: "y" }
     """
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def make_op(self, x: Blob) -> Any:
         return self.ops.bnll()

@@ -30,10 +30,10 @@ class ClipLayer(NeuronLayer):
         for name in ("min", "max"):
             if not param.HasField(name):
                 self.error(f"clip_param.{name}: expected a number, got none. Set it.")
-        if param.min > param.max:
+        if not param.min <= param.max:  # nor nan
             self.error(
                 f"clip_param: expected min up to max, got min {param.min:g} and max "
-                f"{param.max:g}. Exchange them."
+                f"{param.max:g}. Correct them."
             )
 
     def make_op(self, x: Blob) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.loss import LossLayer
+from caffepy.engine.core.loss import LossLayer, check_pairs
 from caffepy.engine.core.registry import register_layer
 
 
@@ -36,23 +35,10 @@ class ContrastiveLossLayer(LossLayer):
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        samples = bottom[0].shape[0]
-        if bottom[0].count != bottom[1].count or math.prod(bottom[0].shape[2:]) != 1:
-            self.shape_error(
-                f"bottoms '{bottom[0].name}' and '{bottom[1].name}'",
-                "one shape (N, C) for both",
-                f"{bottom[0].shape} and {bottom[1].shape}",
-                "Flatten the features of a sample into one axis, equally long in both.",
-            )
-        if bottom[2].shape[:1] != (samples,) or bottom[2].count != samples:
-            self.shape_error(
-                f"bottom '{bottom[2].name}'",
-                f"one label per pair, shape ({samples},)",
-                f"shape {bottom[2].shape}",
-                "Give every pair its label.",
-            )
         param = self.param.contrastive_loss_param
-        self.op = self.ops.contrastive_loss(samples, param.margin, param.legacy_version)
+        self.op = self.ops.contrastive_loss(
+            check_pairs(self, bottom), param.margin, param.legacy_version
+        )
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:

@@ -16,7 +16,9 @@ class ConvolutionLayer(KernelLayer):
     """y[n, o] = b[o] + sum over channels c of o's group: W[o, c] slid over x[n, c].
 
     bottom[i]: (N, C, *spatial), all of one shape   top[i]: (N, num_output, *out), where
-    out = floor((size + 2 pad - (dilation (kernel - 1) + 1)) / stride) + 1 along each spatial axis
+    out = (size + 2 pad - (dilation (kernel - 1) + 1)) / stride + 1 along each spatial axis, the
+    quotient rounded towards 0: a single window that lacks less than a stride of pixels counts, and
+    sees 0 there
     blobs[0]: (num_output, C / group, *kernel)   blobs[1]: (num_output,)
     convolution_param: num_output: channels out; bias_term (true); group (1): in so many parts, each
     with its own channels; axis (1): the channels' axis, those before it are samples, those after it
@@ -47,6 +49,7 @@ class ConvolutionLayer(KernelLayer):
         for blob in top:
             blob.reshape((*bottom[0].shape[: self.axis], *self.geometry.out_shape[1:]))
         self.op = self.ops.convolution(self.geometry)
+        self.multiply_adds = len(bottom) * self.geometry.multiply_adds
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:

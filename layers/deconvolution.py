@@ -63,6 +63,7 @@ class DeconvolutionLayer(KernelLayer):
         for blob in top:
             blob.reshape((*bottom[0].shape[: self.axis], *shape[1:]))
         self.op = self.ops.convolution(self.geometry)
+        self.multiply_adds = len(bottom) * self.geometry.multiply_adds
         self.bias_op = self.ops.bias(AxisGeometry.around(shape, 1))
         return True
 

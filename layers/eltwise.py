@@ -73,6 +73,11 @@ class EltwiseLayer(Layer):
             self.op = self.ops.eltwise_max()
         return True
 
+    @property
+    def gradient_reads(self) -> str:
+        divides = self.operation == "PROD" and not self.param.eltwise_param.stable_prod_grad
+        return "values" if divides else ""
+
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         self.op.forward([blob.data for blob in bottom], out=top[0].data)
 

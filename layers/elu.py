@@ -28,5 +28,9 @@ class ELULayer(NeuronLayer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.refuse_fork_fields(self.param.elu_param)
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return ("negative values",) if self.param.elu_param.alpha else ()
+
     def make_op(self, x: Blob) -> Any:
         return self.ops.elu(self.param.elu_param.alpha)

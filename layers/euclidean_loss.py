@@ -26,13 +26,7 @@ class EuclideanLossLayer(LossLayer):
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        if bottom[0].count != bottom[1].count:
-            self.shape_error(
-                f"bottom '{bottom[1].name}'",
-                f"as many elements as '{bottom[0].name}' of shape {bottom[0].shape}",
-                f"shape {bottom[1].shape}",
-                "Give both bottoms the same shape.",
-            )
+        self.check_equal_counts(bottom)
         self.op = self.ops.euclidean_loss(bottom[0].shape[0])
         return True
 

@@ -34,6 +34,14 @@ class ExpLayer(NeuronLayer):
                 f"exp_param.base: expected a number above 0, or -1 for e, got {base:g}. Change it."
             )
 
+    @property
+    def gradient_reads(self) -> str:
+        return "positive values"
+
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def make_op(self, x: Blob) -> Any:
         param = self.param.exp_param
         base = math.e if param.base == -1 else param.base

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.proto.caffe_pb2 import HingeLossParameter
 
 
@@ -23,8 +22,8 @@ class HingeLossLayer(LossLayer):
     Raises: ShapeError where there is not one label per sample, or no class; LabelError at a label
     that is no class; NetError where the labels are to get a gradient.
     Source: Caffe's layer catalogue, Hinge Loss.
-    Differs: Caffe keeps its margins in the bottom's diff between the passes; here nothing is
-    written there before backward.
+    Differs: like Caffe's, forward leaves the margins max(0, 1 - s x) in the diff of bottom[0];
+    Caffe's backward needs them there, this one computes them again.
 
     Example: score (8, 10), label (8) -> loss ()
         layer { name: "loss" type: "HingeLoss" bottom: "score" bottom: "label" top: "loss"
@@ -34,13 +33,14 @@ class HingeLossLayer(LossLayer):
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        geometry = AxisGeometry(bottom[0].shape[0], self.classes_per_sample(bottom), 1)
+        classes = self.classes_per_sample(bottom)
         squared = self.param.hinge_loss_param.norm == HingeLossParameter.L2
-        self.op = self.ops.hinge_loss(geometry, squared, self.where)
+        self.op = self.ops.hinge_loss(bottom[0].shape[0], classes, self.where, squared)
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data)
+        scores, labels = bottom
+        self.op.forward(scores.data, labels.data, out=top[0].data, margins=scores.diff)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         self.refuse_label_gradient(propagate_down)

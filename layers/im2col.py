@@ -15,7 +15,9 @@ class Im2colLayer(SlidingLayer):
     """y[n, (c, place)] = for each window, the pixel of x[n, c] at that place of it; 0 in padding.
 
     bottom[0]: (N, C, *spatial)   top[0]: (N, C * kernel places, *out), places in row order,
-    out = floor((size + 2 pad - (dilation (kernel - 1) + 1)) / stride) + 1 along each spatial axis
+    out = (size + 2 pad - (dilation (kernel - 1) + 1)) / stride + 1 along each spatial axis, the
+    quotient rounded towards 0: a single window that lacks less than a stride of pixels counts, and
+    sees 0 there
     convolution_param: axis (1): the channels' axis, those after it are spatial; kernel_size, stride
     (1), pad (0), dilation (1): one number, or one per spatial axis; kernel_h (none), kernel_w
     (none), stride_h (none), stride_w (none), pad_h (0), pad_w (0): in place of the above, for two

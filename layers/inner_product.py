@@ -17,7 +17,8 @@ class InnerProductLayer(Layer):
     bottom[0]: (N, ..., K axes)   top[0]: (N, ..., num_output)
     blobs[0]: (num_output, K), or (K, num_output) when transposed   blobs[1]: (num_output,)
     inner_product_param: num_output; bias_term (true); weight_filler (constant 0); bias_filler
-    (constant 0); axis (1): the first that is flattened; transpose (false): keep W transposed
+    (constant 0); axis (1): the first that is flattened, negative ones count from the end; transpose
+    (false): keep W transposed
 
     Raises: ShapeError where num_output is 0 or the flattened size differs from the one at set-up.
     Source: Caffe's layer catalogue, InnerProduct.
@@ -29,7 +30,6 @@ class InnerProductLayer(Layer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.inner_product_param
-        self.axis = self.canonical_axis(param.axis, bottom[0])
         if param.num_output == 0:
             self.error("inner_product_param.num_output: expected at least 1, got 0. Set it.")
         geometry = self._geometry(bottom)
@@ -42,15 +42,17 @@ class InnerProductLayer(Layer):
         if not super().reshape(bottom, top):
             return False
         geometry = self._geometry(bottom)
+        axis = self._axis(bottom)
         if geometry.inputs != self.inputs:
             self.shape_error(
                 f"bottom '{bottom[0].name}'",
-                f"{self.inputs} inputs from axis {self.axis} on, as when the weights were made",
+                f"{self.inputs} inputs from axis {axis} on, as when the weights were made",
                 f"{geometry.inputs} in shape {bottom[0].shape}",
                 "Keep the input size of a fully connected layer fixed.",
             )
-        top[0].reshape((*bottom[0].shape[: self.axis], geometry.outputs))
+        top[0].reshape((*bottom[0].shape[:axis], geometry.outputs))
         self.op = self.ops.inner_product(geometry)
+        self.multiply_adds = geometry.multiply_adds
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -69,10 +71,14 @@ class InnerProductLayer(Layer):
             self.op.backward_data(top[0].diff, self.blobs[0].data, out=bottom[0].diff)
 
     def _geometry(self, bottom: Blobs) -> InnerProductGeometry:
-        param, shape = self.param.inner_product_param, bottom[0].shape
+        param, shape, axis = self.param.inner_product_param, bottom[0].shape, self._axis(bottom)
         return InnerProductGeometry(
-            rows=math.prod(shape[: self.axis]),
-            inputs=math.prod(shape[self.axis :]),
+            rows=math.prod(shape[:axis]),
+            inputs=math.prod(shape[axis:]),
             outputs=param.num_output,
             transpose=param.transpose,
         )
+
+    def _axis(self, bottom: Blobs) -> int:
+        """The first axis that is flattened; another one where the number of axes changes."""
+        return self.canonical_axis(self.param.inner_product_param.axis, bottom[0])

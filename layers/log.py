@@ -41,6 +41,10 @@ class LogLayer(NeuronLayer):
                 "Change one of them."
             )
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def make_op(self, x: Blob) -> Any:
         param = self.param.log_param
         base = math.e if param.base == -1 else param.base

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.ops.geometry import AxisGeometry
 
 
 @register_layer("MultinomialLogisticLoss")
@@ -32,8 +31,8 @@ class MultinomialLogisticLossLayer(LossLayer):
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        geometry = AxisGeometry(bottom[0].shape[0], self.classes_per_sample(bottom), 1)
-        self.op = self.ops.logistic_loss(geometry, self.where)
+        classes = self.classes_per_sample(bottom)
+        self.op = self.ops.logistic_loss(bottom[0].shape[0], classes, self.where)
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:

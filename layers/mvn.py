@@ -29,6 +29,14 @@ class MVNLayer(NeuronLayer):
 
     gradient_from_top = True
 
+    @property
+    def gradient_reads(self) -> str:
+        return "all values" if self.param.mvn_param.normalize_variance else ""
+
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def make_op(self, x: Blob) -> Any:
         param = self.param.mvn_param
         axis = 1 if param.across_channels else 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from caffepy.engine.core.blob import MAX_COUNT
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import PoolingGeometry
@@ -151,7 +153,15 @@ class PoolingLayer(Layer):
         return sizes
 
     def _check_windows(self, name: str, geometry: PoolingGeometry) -> None:
-        """Raises: ShapeError where a window would cover nothing of the image."""
+        """Raises: NetError, ShapeError where a window would cover nothing of the image, or so much
+        around it that it is surely a mistake."""
+        if 0 in geometry.shape[2:]:
+            self.shape_error(
+                f"bottom '{name}'",
+                "images of at least 1 x 1 pixels",
+                f"shape {geometry.shape}",
+                "Correct the sizes that lead to it.",
+            )
         for size, kernel, stride, pad, out in zip(
             geometry.shape[2:],
             geometry.kernel,
@@ -176,3 +186,8 @@ class PoolingLayer(Layer):
                     f"one at pixel {(out - 1) * stride - pad} of {size}",
                     "Take a smaller stride, or round_mode: FLOOR.",
                 )
+        if math.prod(geometry.padded_size) > MAX_COUNT:
+            self.error(
+                f"kernel_size: expected a padded image of at most {MAX_COUNT} pixels, got "
+                f"{geometry.padded_size}. Take a smaller kernel and less pad."
+            )

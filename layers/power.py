@@ -39,6 +39,17 @@ class PowerLayer(NeuronLayer):
                 f"{param.power:g}. Change shift or power."
             )
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        param = self.param.power_param
+        if param.power == 0 or param.scale == 0:  # no gradient comes down
+            return ()
+        if (param.power, param.scale, param.shift) == (1, 1, 0):
+            return ()
+        if param.power < 0 or param.scale < 0 or param.shift != 0:
+            return "values", "signs"
+        return ("values", "negative signs") if param.power % 2 == 0 else ("values",)
+
     def make_op(self, x: Blob) -> Any:
         param = self.param.power_param
         return self.ops.power(param.power, param.scale, param.shift)

@@ -30,12 +30,22 @@ class PReLULayer(NeuronLayer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.prelu_param
-        axis = self.canonical_axis(1, bottom[0], "the axis of channels,")
+        if bottom[0].num_axes < 2:
+            self.shape_error(
+                f"bottom '{bottom[0].name}'",
+                "at least 2 axes (N, C, ...)",
+                f"shape {bottom[0].shape}",
+                "Reshape it.",
+            )
         default = FillerParameter(type="constant", value=0.25)
         self.add_parameter(
-            () if param.channel_shared else bottom[0].shape[axis : axis + 1],
+            () if param.channel_shared else bottom[0].shape[1:2],
             param.filler if param.HasField("filler") else default,
         )
+
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return ("negative values",)
 
     def make_op(self, x: Blob) -> Any:
         slopes = self.blobs[0].shape

@@ -71,6 +71,7 @@ class PythonLayer(Layer):
                 "nothing to do."
             )
         self._class = cls
+        self.multiply_adds = None
         self._remembers = all(callable(getattr(cls, name, None)) for name in ("state", "restore"))
         self._gap_is_told = False
         self._bottom = [Blob(blob) for blob in bottom]

@@ -17,6 +17,7 @@ class ReLULayer(NeuronLayer):
     relu_param: negative_slope (0); engine (DEFAULT): of no effect
 
     Source: Caffe's layer catalogue, ReLU; V. Nair and G. Hinton, 2010.
+    Differs: the gradient of a negative slope is right in place too.
 
     Example: conv1 (2, 16, 8, 8) -> conv1 (2, 16, 8, 8)
         layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
@@ -25,7 +26,17 @@ class ReLULayer(NeuronLayer):
     @property
     def gradient_reads(self) -> str:
         in_place = self.param.bottom[0] == self.param.top[0]
-        return "signs" if in_place else ""  # else it reads the bottom
+        reads_top = in_place and self.param.relu_param.negative_slope >= 0
+        if not reads_top:  # but the bottom, or a copy of it
+            return ""
+        return "signs" if self.param.relu_param.negative_slope else "positive signs"
+
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        slope = self.param.relu_param.negative_slope
+        if slope == 1:
+            return ()
+        return ("negative values",) if slope else ("values without gradient",)
 
     def make_op(self, x: Blob) -> Any:
         return self.ops.relu(self.param.relu_param.negative_slope)

@@ -43,14 +43,19 @@ class ReshapeLayer(ViewLayer):
     def top_shape(self, bottom: Blob) -> Shape:
         shape = bottom.shape
         start, end = self._replaced(bottom)
+        sizes = self.param.reshape_param.shape.dim
         middle = [
             self._copied(bottom, start + place) if size == 0 else size
-            for place, size in enumerate(self.param.reshape_param.shape.dim)
+            for place, size in enumerate(sizes)
         ]
-        given = math.prod(shape[:start]) * math.prod(shape[end:])
-        given *= math.prod(size for size in middle if size != -1)
-        if -1 in middle and given and bottom.count % given == 0:
-            middle[middle.index(-1)] = bottom.count // given
+        if -1 in middle:  # copied axes count on neither side, so that their sizes may be 0
+            places = enumerate(sizes, start)
+            copied = {axis for axis, size in places if size == 0 and axis < end}
+            places = enumerate(middle, start)
+            given = math.prod(size for axis, size in places if size != -1 and axis not in copied)
+            replaced = math.prod(shape[axis] for axis in range(start, end) if axis not in copied)
+            if given and replaced % given == 0:
+                middle[middle.index(-1)] = replaced // given
         result = (*shape[:start], *middle, *shape[end:])
         if -1 in middle or math.prod(result) != bottom.count:
             self.shape_error(

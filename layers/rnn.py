@@ -45,19 +45,21 @@ class RNNLayer(RecurrentLayer):
         self.add_parameter((self.size, self.size), param.weight_filler)
         self.add_parameter((self.size, self.size), param.weight_filler)
         self.add_parameter((self.size,), param.bias_filler)
-        self.hidden, self.hidden_diff, self.output_diff = (
-            Value((), self.ops.dtype) for _ in range(3)
+        self.hidden, self.hidden_diff, self.result, self.output_diff = (
+            Value((), self.ops.dtype) for _ in range(4)
         )
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
         steps, samples = bottom[0].shape[:2]
-        for value in (self.hidden, self.hidden_diff, self.output_diff):
+        for value in (self.hidden, self.hidden_diff, self.result, self.output_diff):
             value.reshape((steps, samples, self.size))
         self.op = self.ops.rnn(steps, samples, self.size)
         geometry = InnerProductGeometry(steps * samples, self.size, self.size)
         self.output, self.squash = self.ops.inner_product(geometry), self.ops.tanh()
+        self.multiply_adds = (self.multiply_adds or 0) + geometry.multiply_adds
+        self.copy = self.ops.eltwise_sum((1.0,))
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -72,13 +74,15 @@ class RNNLayer(RecurrentLayer):
             out=self.hidden,
             out_h=self.states_after(top)[0],
         )
-        self.output.forward(self.hidden, weights.data, bias.data, out=top[0].data)
-        self.squash.forward(top[0].data, out=top[0].data)
+        self.output.forward(self.hidden, weights.data, bias.data, out=self.result)
+        self.squash.forward(self.result, out=self.result)
+        # The gradient needs y, which a later layer may change in place.
+        self.copy.forward([self.result], out=top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         self.refuse_backward([False, propagate_down[1]], "cont has no gradient")
         last = len(self.blobs)
-        self.squash.backward(top[0].diff, top[0].data, out=self.output_diff)
+        self.squash.backward(top[0].diff, self.result, out=self.output_diff)
         add_w, add_b = self.learning_diff(last - 2), self.learning_diff(last - 1)
         if add_w is not None or add_b is not None:
             self.output.backward_params(self.output_diff, self.hidden, add_w=add_w, add_b=add_b)

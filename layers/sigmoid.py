@@ -25,6 +25,10 @@ class SigmoidLayer(NeuronLayer):
     gradient_from_top = True
 
     @property
+    def gradient_reads(self) -> str:
+        return "positive values"
+
+    @property
     def spoils_in_place(self) -> tuple[str, ...]:
         return "values", "signs"
 

@@ -26,6 +26,14 @@ class SoftmaxLayer(NeuronLayer):
 
     gradient_from_top = True
 
+    @property
+    def gradient_reads(self) -> str:
+        return "positive values"
+
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return "values", "signs"
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         self.refuse_fork_fields(self.param.softmax_param)
 

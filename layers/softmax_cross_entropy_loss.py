@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.registry import register_layer
+from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
@@ -18,12 +19,13 @@ class SoftmaxCrossEntropyLossLayer(LossLayer):
     gradient is the exact one where the targets of a position are probabilities.
 
     bottom[0]: (N, C, ...) scores x   bottom[1]: as many targets t   top[0]: scalar
-    top[1], optional: like bottom[0], p
     softmax_param: axis (1): that of the classes; engine (DEFAULT): of no effect
     loss_param: all fields: of no effect, the sum over all positions is divided by N
 
     Raises: ShapeError where the axis does not exist or the bottoms differ in size; NetError where
-    the targets are to get a gradient.
+    the targets are to get a gradient, or there is a second top.
+    Differs: a p of 0 counts as the smallest normal float32, about 1e-38; in the fork the loss is
+    infinite there.
     Source: the fork of E. Tzeng et al., "Simultaneous deep transfer across domains and tasks",
     2015; stock Caffe does not have it.
 
@@ -32,7 +34,7 @@ class SoftmaxCrossEntropyLossLayer(LossLayer):
           bottom: "score" bottom: "target" top: "loss" }
     """
 
-    tops = (1, 2)
+    probabilities_by = "Softmax"
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         super().setup(bottom, top)
@@ -41,16 +43,10 @@ class SoftmaxCrossEntropyLossLayer(LossLayer):
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        scores, targets = bottom
-        if scores.count != targets.count:
-            self.shape_error(
-                f"bottom '{targets.name}'",
-                f"as many elements as '{scores.name}' of shape {scores.shape}",
-                f"shape {targets.shape}",
-                "Give every score its target.",
-            )
+        self.check_equal_counts(bottom)
+        scores = bottom[0]
         axis = self.canonical_axis(self.param.softmax_param.axis, scores, "softmax_param.axis")
-        self.probabilities = self.probabilities_for(top, scores)
+        self.probabilities = Value(scores.shape, self.ops.dtype)
         geometry = AxisGeometry.around(scores.shape, axis)
         self.op = self.ops.soft_target_loss(geometry, scores.shape[0])
         return True

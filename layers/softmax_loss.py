@@ -33,18 +33,10 @@ class SoftmaxWithLossLayer(LossLayer):
           loss_param { ignore_label: 255 } }
     """
 
-    tops = (1, 2)  # so that `setup` can say what to do instead of the second
+    probabilities_by = "Softmax"
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         super().setup(bottom, top)
-        if len(top) > 1:
-            scores, probabilities = bottom[0].name, top[1].name
-            self.error(
-                f"expected 1 top blob, the loss, got 2: the second, '{probabilities}', is refused "
-                "as Caffe 1.0 refuses it. Remove it, with its loss_weight, and add for the "
-                f'probabilities: layer {{ name: "{probabilities}" type: "Softmax" bottom: '
-                f'"{scores}" top: "{probabilities}" }}.'
-            )
         self.refuse_fork_fields(self.param.softmax_param)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:

@@ -23,5 +23,9 @@ class SwishLayer(NeuronLayer):
         layer { name: "y" type: "Swish" bottom: "x" top: "y" }
     """
 
+    @property
+    def spoils_in_place(self) -> tuple[str, ...]:
+        return ("values",)
+
     def make_op(self, x: Blob) -> Any:
         return self.ops.swish(self.param.swish_param.beta)

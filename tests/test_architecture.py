@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import configparser
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,23 +15,10 @@ import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.registry import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("engine", "layers", "models", "proto", "tools")
 DEVICE_MODULES = {"numpy", "cupy", "lmdb", "h5py", "cv2", "plyvel"}
 LAYER_MODULES = sorted(
     path for path in (ROOT / "layers").glob("*.py") if path.name != "__init__.py"
 )
-
-
-@pytest.fixture(scope="module")
-def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages as a wheel lays them out, which tools that read source files can follow."""
-    folder = tmp_path_factory.mktemp("packages")
-    ignore = shutil.ignore_patterns("__pycache__")
-    for package in ("caffepy", "caffe"):
-        shutil.copytree(ROOT / package, folder / package, ignore=ignore)
-    for part in PARTS:
-        shutil.copytree(ROOT / part, folder / "caffepy" / part, ignore=ignore)
-    return folder
 
 
 def test_imports_run_one_way(laid_out: Path) -> None:

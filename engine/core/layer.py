@@ -79,6 +79,7 @@ class Layer:
         self.blobs: list[Blob] = []
         self.param_propagate_down: list[bool] = []
         self.batches_ahead = 0  # how many more of its tops' batches it keeps ready
+        self.multiply_adds: int | None = 0  # forward, in products with weights; None: unknown
         self._shapes: tuple[Shape, ...] | None = None
         self._blocks_read: set[str] = set()
 
@@ -122,21 +123,20 @@ class Layer:
 
     @property
     def gradient_reads(self) -> str:
-        """What backward reads of the first top, "values" or "signs" of its elements: a later layer
-        that changes them in place spoils the gradient. Nothing by default."""
+        """What backward reads of the first top: a key of `engine.in_place.SPOILS`. A later layer
+        that changes it in place spoils the gradient. Nothing by default."""
         return ""
 
     @property
     def spoils_in_place(self) -> tuple[str, ...]:
-        """Which of these it surely changes in place, where the gradient that comes down is not 0;
-        nothing where that is not known."""
+        """What it surely changes in place: members of `engine.in_place.SPOILS`; nothing where that
+        is not known."""
         return ()
 
     # ---- where numbers come from, for messages
 
     def describe_sample(self, top_index: int, index: int) -> str:
-        """For a layer that reads files: where sample `index` of a top, as last given, comes from
-        (`row 7 of 'train.h5'`)."""
+        """For a reader of files: where sample `index` of a top is from (`row 7 of 'train.h5'`)."""
         return ""
 
     def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
@@ -208,7 +208,7 @@ class Layer:
         """Makes the next learnable blob, which `filler` fills by the end of set-up (zeros without
         one)."""
         index = len(self.blobs)
-        blob = Blob(f"{self.name}.{index}", shape, self.ops.dtype)
+        blob = Blob(f"{self.name}.{index}", shape, self.ops.dtype, self.context.epoch)
         self.fill_at_setup(blob.data, filler or FillerParameter(), f"param{index}")
         self.blobs.append(blob)
         self.param_propagate_down.append(True)
@@ -245,14 +245,15 @@ class Layer:
 
     def canonical_axis(self, axis: int, blob: Blob, field_name: str = "axis") -> int:
         """`axis`, negative ones counted from the end. Raises: ShapeError where blob lacks it."""
-        if not -blob.num_axes <= axis < blob.num_axes:
+        axes = blob.num_axes
+        if not -axes <= axis < axes:
             self.shape_error(
                 f"{field_name} {axis} does not exist in '{blob.name}'",
-                f"{-blob.num_axes} to {blob.num_axes - 1} for its shape {blob.shape}",
+                f"{-axes} to {axes - 1} for its shape {blob.shape}" if axes else "a blob with axes",
                 str(axis),
                 f"Change {field_name}, or the shape of '{blob.name}'.",
             )
-        return axis % blob.num_axes
+        return axis % axes
 
     def shape_error(self, what: str, expected: str, got: str, remedy: str) -> NoReturn:
         """Raises: ShapeError in the form where: what: expected, got. remedy."""

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, Layer
-from caffepy.engine.core.value import Value
 from caffepy.proto.caffe_pb2 import LossParameter
 
 
@@ -61,15 +60,59 @@ def class_axis(layer: Layer, scores: Blob, labels: Blob, axis: int, field_name: 
     return axis
 
 
+def check_pairs(layer: Layer, bottom: Blobs) -> int:
+    """The number of pairs whose features are in the first two bottoms, with a label each in the
+    third.
+
+    Raises: ShapeError where features are no (N, C), or differ in size, or labels in number.
+    """
+    first, second, labels = bottom
+    samples = first.shape[:1]
+    same = samples and samples == second.shape[:1] and first.count == second.count
+    if not same or math.prod(first.shape[2:]) != 1 or math.prod(second.shape[2:]) != 1:
+        layer.shape_error(
+            f"bottoms '{first.name}' and '{second.name}'",
+            "one shape (N, C) for both",
+            f"{first.shape} and {second.shape}",
+            "Flatten the features of a sample into one axis, equally long in both.",
+        )
+    if samples != labels.shape[:1] or labels.count != samples[0]:
+        layer.shape_error(
+            f"bottom '{labels.name}'",
+            f"one label per pair, shape ({samples[0]},)",
+            f"shape {labels.shape}",
+            "Give every pair its label.",
+        )
+    return samples[0]
+
+
 class LossLayer(Layer):
     """A layer with two bottoms, scores and what they should be, and a scalar loss as first top.
 
     The top may be missing in the prototxt; its loss weight is 1 by default.
+
+    probabilities_by: the layer type that makes of the scores what a second top would be taken for,
+    where there is none.
     """
 
     bottoms: ClassVar[int | tuple[int, int | None]] = 2
     auto_tops = True
     is_loss = True
+    probabilities_by: ClassVar[str] = ""
+
+    def check_blob_counts(self, bottoms: int, tops: int) -> None:
+        """Raises: NetError like every layer; at a second top with the layer to add instead."""
+        if tops > 1 and bottoms and self.probabilities_by:
+            scores, probabilities = self.param.bottom[0], self.param.top[1]
+            axis = self.param.softmax_param.axis
+            block = f" softmax_param {{ axis: {axis} }}" if axis != 1 else ""
+            self.error(
+                f"expected 1 top blob, the loss, got {tops}: the second, '{probabilities}', is "
+                "refused as Caffe refuses it. Remove it, with its loss_weight, and add for the "
+                f'probabilities: layer {{ name: "{probabilities}" type: '
+                f'"{self.probabilities_by}" bottom: "{scores}" top: "{probabilities}"{block} }}.'
+            )
+        super().check_blob_counts(bottoms, tops)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Raises: NetError where loss_param asks for what only a fork has."""
@@ -89,6 +132,17 @@ class LossLayer(Layer):
             )
         top[0].reshape(())
         return True
+
+    def check_equal_counts(self, bottom: Blobs) -> None:
+        """Raises: ShapeError where the second bottom has not as many elements as the first."""
+        scores, targets = bottom
+        if scores.count != targets.count:
+            self.shape_error(
+                f"bottom '{targets.name}'",
+                f"as many elements as '{scores.name}' of shape {scores.shape}",
+                f"shape {targets.shape}",
+                "Give both bottoms the same shape.",
+            )
 
     def classes_per_sample(self, bottom: Blobs) -> int:
         """How many scores a sample has, all axes after the first flattened, if it has one label.
@@ -112,14 +166,6 @@ class LossLayer(Layer):
                 "Give every class its score.",
             )
         return classes
-
-    def probabilities_for(self, top: Blobs, scores: Blob) -> Value:
-        """Where the probabilities of the scores go: the second top, shaped, or a value of our own
-        where the net has no use for them."""
-        if len(top) < 2:
-            return Value(scores.shape, self.ops.dtype)
-        top[1].reshape(scores.shape)
-        return top[1].data
 
     @property
     def ignore_label(self) -> int | None:

@@ -28,13 +28,32 @@ class ConvolutionGeometry:
     group: int = 1
 
     @property
-    def out_spatial(self) -> Shape:
-        """floor((size + 2 pad - extent) / stride) + 1 along each spatial axis."""
+    def extent(self) -> Shape:
+        """The pixels from a window's first to its last, along each spatial axis."""
         return tuple(
-            (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
-            for size, kernel, stride, pad, dilation in zip(
-                self.shape[2:], self.kernel, self.stride, self.pad, self.dilation, strict=True
-            )
+            dilation * (kernel - 1) + 1
+            for kernel, dilation in zip(self.kernel, self.dilation, strict=True)
+        )
+
+    @property
+    def padded(self) -> Shape:
+        """The spatial sizes with the padding."""
+        return tuple(size + 2 * pad for size, pad in zip(self.shape[2:], self.pad, strict=True))
+
+    @property
+    def out_spatial(self) -> Shape:
+        """(padded - extent) / stride + 1 along each spatial axis; the quotient is rounded towards
+        0, so that a window which lacks less than a stride of pixels still counts."""
+        return tuple(
+            math.trunc((padded - extent) / stride) + 1
+            for padded, extent, stride in zip(self.padded, self.extent, self.stride, strict=True)
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether no window reaches beyond the padded images."""
+        return all(
+            extent <= padded for extent, padded in zip(self.extent, self.padded, strict=True)
         )
 
     @property
@@ -46,6 +65,11 @@ class ConvolutionGeometry:
     def weight_shape(self) -> Shape:
         """(num_output, C / group, *kernel)"""
         return (self.num_output, self.shape[1] // self.group, *self.kernel)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Products of a pixel with a weight, those with padding included."""
+        return self.shape[0] * math.prod(self.out_spatial) * math.prod(self.weight_shape)
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,24 @@ class PoolingGeometry:
         return sizes[0], sizes[1]
 
     @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns that the windows reach over, leading padding included."""
+        height, width = (
+            (out - 1) * stride + kernel
+            for out, stride, kernel in zip(self.out_size, self.stride, self.kernel, strict=True)
+        )
+        return height, width
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """Rows and columns of image and padding; trailing padding only as far as windows reach."""
+        height, width = (
+            max(extent, pad + size)
+            for extent, pad, size in zip(self.extent, self.pad, self.shape[2:], strict=True)
+        )
+        return height, width
+
+    @property
     def out_shape(self) -> Shape:
         """(N, C, out_h, out_w)"""
         return (*self.shape[:2], *self.out_size)
@@ -97,6 +139,10 @@ class InnerProductGeometry:
     @property
     def weight_shape(self) -> Shape:
         return (self.inputs, self.outputs) if self.transpose else (self.outputs, self.inputs)
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.rows * self.inputs * self.outputs
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class LrPolicy:
     uses_base_lr: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, loss: Loss) -> None:
+        self.settings = settings
         self.param = settings.param
         self.loss = loss
         self.current_step = 0
@@ -65,7 +66,8 @@ class LrPolicy:
         _check_beginning(settings)
         # The field's default is that of a fork where it belongs to another policy.
         self.min_lr = self.param.min_lr if settings.given("min_lr") else 0.0
-        if not self.uses_base_lr:
+        begins_with_it = self.param.warmup_iter > 0 or self.param.rampup_interval > 0
+        if not self.uses_base_lr and not begins_with_it:
             return
         if self.param.base_lr == 0:
             log.warning(
@@ -80,7 +82,21 @@ class LrPolicy:
             )
 
     def rate(self, iteration: int) -> float:
-        """The learning rate of an iteration, counted from 0; asked for once per iteration."""
+        """The learning rate of an iteration, counted from 0; asked for once per iteration.
+
+        Raises: PrototxtError where the policy's formula has come to nan or inf.
+        """
+        found = self._rate(iteration)
+        if not math.isfinite(found):
+            self.settings.refuse(
+                "lr_policy",
+                f"'{self.name}': expected a finite learning rate in iteration {iteration}, got "
+                f"{found:g}. Correct the policy's parameters, or stop before by max_iter.",
+            )
+        return found
+
+    def _rate(self, iteration: int) -> float:
+        """The rate, which may be nan or inf."""
         param = self.param
         if iteration < param.warmup_iter:
             rise = param.base_lr - param.warmup_start_lr
@@ -135,9 +151,20 @@ def make_policy(settings: Settings, loss: Loss = lambda: math.nan) -> LrPolicy:
     return _policies[name](settings, loss)
 
 
-def as_float32(rate: float) -> float:
-    """The rate as Caffe holds it."""
-    return float(np.float32(rate))
+def as_float32(number: float) -> float:
+    """The number as Caffe holds it; inf beyond its range."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
+
+
+def power(base: float, exponent: float) -> float:
+    """base ^ exponent; inf or nan, as in C, where Python raises or has a complex number."""
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return math.nan if base else math.inf
 
 
 @register_policy("fixed")
@@ -156,7 +183,7 @@ class Step(LrPolicy):
 
     def curve(self, iteration: int) -> float:
         self.current_step = iteration // self.param.stepsize
-        return as_float32(self.param.base_lr * self.param.gamma**self.current_step)
+        return as_float32(self.param.base_lr * power(self.param.gamma, self.current_step))
 
 
 @register_policy("exp")
@@ -166,7 +193,7 @@ class Exp(LrPolicy):
     positive = ("gamma",)
 
     def curve(self, iteration: int) -> float:
-        return as_float32(self.param.base_lr * self.param.gamma**iteration)
+        return as_float32(self.param.base_lr * power(self.param.gamma, iteration))
 
 
 @register_policy("inv")
@@ -177,7 +204,7 @@ class Inv(LrPolicy):
 
     def curve(self, iteration: int) -> float:
         base = 1 + self.param.gamma * iteration
-        return as_float32(self.param.base_lr * base**-self.param.power)
+        return as_float32(self.param.base_lr * power(base, -self.param.power))
 
 
 @register_policy("multistep")
@@ -187,12 +214,22 @@ class MultiStep(LrPolicy):
     needs = ("stepvalue",)
     positive = ("gamma",)
 
+    def __init__(self, settings: Settings, loss: Loss) -> None:
+        super().__init__(settings, loss)
+        values = list(self.param.stepvalue)
+        if values != sorted(values):
+            log.warning(
+                f"{settings.where('stepvalue')}: expected growing iterations, got "
+                f"{', '.join(map(str, values))}: a step waits for those before it, as in Caffe. "
+                "Put them in order."
+            )
+
     def curve(self, iteration: int) -> float:
         stepvalue = self.param.stepvalue
         if self.current_step < len(stepvalue) and iteration >= stepvalue[self.current_step]:
             self.current_step += 1
             log.info(f"MultiStep Status: Iteration {iteration}, step = {self.current_step}")
-        return as_float32(self.param.base_lr * self.param.gamma**self.current_step)
+        return as_float32(self.param.base_lr * power(self.param.gamma, self.current_step))
 
 
 @register_policy("poly")
@@ -206,7 +243,7 @@ class Poly(LrPolicy):
     def curve(self, iteration: int) -> float:
         left = max(0.0, 1 - iteration / self.param.max_iter)
         height = self.param.base_lr - self.min_lr
-        return as_float32(self.min_lr + height * left**self.param.power)
+        return as_float32(self.min_lr + height * power(left, self.param.power))
 
 
 @register_policy("sigmoid")
@@ -307,7 +344,7 @@ class Plateau(LrPolicy):
             log.info(
                 f"Plateau Status: Iteration {iteration}, current minimum_loss = {self._minimum:g}"
             )
-        return as_float32(self.param.base_lr * self.param.gamma**self.current_step)
+        return as_float32(self.param.base_lr * power(self.param.gamma, self.current_step))
 
     def state(self) -> dict[str, float]:
         if math.isinf(self._minimum):

@@ -112,6 +112,11 @@ class Settings:
                     field,
                     f"expected a finite number, got {getattr(self.param, field):g}. Correct it.",
                 )
+        for descriptor, given in self.param.ListFields():
+            if descriptor.cpp_type == descriptor.CPPTYPE_FLOAT:
+                numbers = (given,) if isinstance(given, float) else given
+                if any(math.isnan(number) for number in numbers):
+                    self.refuse(descriptor.name, "expected a number, got nan. Correct it.")
         for field in ("average_loss", "iter_size"):
             if getattr(self.param, field) < 1:
                 self.refuse(

@@ -178,3 +178,22 @@ def test_a_bad_gradient_of_a_parameter_is_found(ops: Ops) -> None:
     assert finding is not None
     assert finding.what == "gradient of parameter 0"
     assert finding.largest > 0
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+def test_a_layer_that_remembers_is_not_run_once_more(kind: str) -> None:
+    net = make_net(
+        f"""{IN} layer {{ name: "cont" type: "DummyData" top: "cont" dummy_data_param {{
+          shape {{ dim: 4 dim: 3 }} data_filler {{ value: 1 }} }} }}
+        layer {{ name: "memory" type: "{kind}" bottom: "x" bottom: "cont" top: "c"
+          recurrent_param {{ num_output: 2 weight_filler {{ type: "gaussian" }} }} }}
+        {in_place("log", "Log")}
+        layer {{ name: "sum" type: "Reduction" bottom: "c" top: "loss" loss_weight: 1 }}"""
+    )
+    net.forward()
+    memory = next(layer for layer in net.layers if layer.name == "memory")
+    before, left = memory.state(), net.blobs["c"].data.read().copy()
+    finding = found_in(net)
+    assert (finding.layer.name, [layer.name for layer in finding.helpers]) == ("memory", ["log"])
+    np.testing.assert_equal(memory.state(), before)
+    np.testing.assert_array_equal(net.blobs["c"].data.read(), left)

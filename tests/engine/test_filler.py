@@ -85,6 +85,38 @@ def test_bilinear_equals_caffe(golden: Path) -> None:
     np.testing.assert_array_equal(fill('type: "bilinear"', expected.shape), expected)
 
 
+NORMS = {
+    "FAN_IN": lambda shape: math.prod(shape[1:]),
+    "FAN_OUT": lambda shape: shape[0] * math.prod(shape[2:]),
+    "AVERAGE": lambda shape: (NORMS["FAN_IN"](shape) + NORMS["FAN_OUT"](shape)) / 2,
+}
+
+
+@pytest.mark.parametrize("shape", [(7, 300), (300, 7), (31, 5, 3, 5), (3, 100, 2, 2, 2)])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("kind", "kurtosis"), [("xavier", 1.8), ("msra", 3.0)])
+def test_the_variance_follows_variance_norm(
+    kind: str, kurtosis: float, norm: str, shape: tuple[int, ...]
+) -> None:
+    found = fill(f'type: "{kind}" variance_norm: {norm}', shape).astype(np.float64)
+    variance = (1 if kind == "xavier" else 2) / NORMS[norm](shape)
+    spread = SIGMAS / math.sqrt(found.size)
+    assert abs(found.mean()) < spread * math.sqrt(variance)
+    assert abs((found**2).mean() / variance - 1) < spread * math.sqrt(kurtosis - 1)
+
+
+@pytest.mark.parametrize("sparse", [0, 1, 40])
+def test_a_sparse_gaussian_keeps_its_mean_and_std_where_it_survives(sparse: int) -> None:
+    found = fill(f'type: "gaussian" mean: 2 std: 0.5 sparse: {sparse}', (40, 500))
+    kept = found[found != 0]
+    share = sparse / 40
+    spread = SIGMAS * math.sqrt(share * (1 - share) / found.size)
+    assert abs(kept.size / found.size - share) <= spread
+    if sparse:
+        assert abs(kept.mean() - 2) < SIGMAS * 0.5 / math.sqrt(kept.size)
+        assert abs(kept.std() - 0.5) < SIGMAS * 0.5 / math.sqrt(2 * kept.size)
+
+
 def test_constant_is_zero_by_default() -> None:
     np.testing.assert_array_equal(fill("", (2, 3)), np.zeros((2, 3)))
 
@@ -109,7 +141,11 @@ def test_unitball_of_a_vector_has_one_element_per_ball() -> None:
         ('type: "bilinear"', (2, 3, 4, 5), r"expected a square kernel .*, got \(2, 3, 4, 5\)"),
         ('type: "xavier" sparse: 3', (2, 3), "expected no `sparse`, got 3"),
         ('type: "uniform" min: 2 max: 1', (2, 3), "expected min up to max, got min 2 and max 1"),
+        ('type: "uniform" min: nan', (2, 3), "expected min up to max, got min nan"),
         ('type: "gaussian" std: -1', (2, 3), "expected std from 0 up, got -1"),
+        ('type: "gaussian" std: nan', (2, 3), "expected std from 0 up, got nan"),
+        ('type: "gaussian" sparse: 3', (2, 3), "sparse from 0 to 2, the number of outputs, got 3"),
+        ('type: "gaussian" sparse: -2', (2, 3), "sparse from 0 to 2, .*got -2"),
         ('type: "xavier"', (2, 0), r"expected a shape with elements, got \(2, 0\)"),
     ],
 )

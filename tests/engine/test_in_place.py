@@ -15,7 +15,20 @@ from caffepy.engine.net import Net
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
 
-READERS = ("Sigmoid", "TanH", "Softmax", "ReLU", "ReLU in place")
+READERS = {
+    "Sigmoid": "",
+    "TanH": "",
+    "Softmax": "",
+    "Exp": "",
+    "MVN": "",
+    "MVN without variance": "mvn_param { normalize_variance: false }",
+    "ReLU": "",
+    "ReLU in place": "",
+    "ReLU of slope 0.1 in place": "relu_param { negative_slope: 0.1 }",
+    "ReLU of slope -0.1 in place": "relu_param { negative_slope: -0.1 }",
+    "Eltwise": "eltwise_param { operation: PROD }",
+    "Eltwise that divides": "eltwise_param { operation: PROD stable_prod_grad: false }",
+}
 CHANGERS = {
     "ReLU": "",
     "Dropout": "",
@@ -25,24 +38,45 @@ CHANGERS = {
     "Scale": "scale_param { filler { value: 2 } }",
     "Scale with bias": "scale_param { bias_term: true bias_filler { value: -0.3 } }",
     "Bias": "bias_param { filler { value: -0.3 } }",
+    "ReLU leaky": "relu_param { negative_slope: 0.1 }",
+    "ReLU of slope 1": "relu_param { negative_slope: 1 }",
+    "ELU": "",
+    "PReLU": "",
+    "BNLL": "",
+    "Swish": "",
+    "Exp": "",
+    "Log": "log_param { shift: 30 }",
+    "MVN": "mvn_param { across_channels: true }",
+    "Softmax": "",
+    "Power": "",
+    "Power of 2": "power_param { power: 2 }",
+    "Power of 3": "power_param { power: 3 }",
+    "Power with shift": "power_param { shift: -0.3 }",
+    "Power of constant value": "power_param { scale: 0 shift: 2 }",
 }
+
+DIMS = "dim: 2 dim: 3 dim: 4"
 
 
 def gradient(reader: str, changer: str, in_place: bool) -> np.ndarray:
     """Of the net's data, after one pass on fixed numbers."""
-    kind, _, inside = reader.partition(" ")
+    kind = reader.partition(" ")[0]
     changing = changer.partition(" ")[0]
+    inside = "in place" in reader
+    second = 'bottom: "s"' if kind == "Eltwise" else ""
     below = "x" if inside else "y"
     above = "y" if in_place else "z"
     if inside:
         below, above = "x", ("x" if in_place else "z")
     text = f"""force_backward: true
-    layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 4 dim: 6 }} }} }}
-    layer {{ name: "reader" type: "{kind}" bottom: "x" top: "{below}" }}
+    layer {{ name: "in" type: "Input" top: "x" top: "s"
+      input_param {{ shape {{ {DIMS} }} }} }}
+    layer {{ name: "reader" type: "{kind}" bottom: "x" {second} top: "{below}"
+      {READERS[reader]} }}
     layer {{ name: "changer" type: "{changing}" bottom: "{below}" top: "{above}"
       {CHANGERS[changer]} }}
     layer {{ name: "weights" type: "Parameter" top: "w"
-      parameter_param {{ shape {{ dim: 4 dim: 6 }} }} }}
+      parameter_param {{ shape {{ {DIMS} }} }} }}
     layer {{ name: "loss" type: "EuclideanLoss" bottom: "{above}" bottom: "w" top: "loss" }}"""
     net = Net(
         text_format.Parse(text, NetParameter()),
@@ -52,8 +86,8 @@ def gradient(reader: str, changer: str, in_place: bool) -> np.ndarray:
         seed=1,
     )
     random = np.random.default_rng(2)
-    net.blobs["x"].data.write()[...] = random.standard_normal((4, 6))
-    net.blobs["w"].data.write()[...] = random.standard_normal((4, 6))
+    for name in ("x", "s", "w"):
+        net.blobs[name].data.write()[...] = random.standard_normal((2, 3, 4))
     net.forward_backward()
     return net.blobs["x"].diff.read().copy()
 
@@ -69,8 +103,8 @@ def test_a_warning_comes_exactly_where_the_gradient_is_wrong(
     wrong = not np.allclose(found, right, rtol=1e-9, atol=1e-12)
     assert ("the gradient is wrong" in caplog.text) == wrong
     if wrong:
-        kind, _, inside = reader.partition(" ")
-        name = "x" if inside else "y"
+        kind = reader.partition(" ")[0]
+        name = "x" if "in place" in reader else "y"
         assert f"layer 'reader' ({kind}): top '{name}': expected it" in caplog.text
         assert "Give layer 'changer' a top of another name." in caplog.text
 
@@ -95,3 +129,78 @@ def test_the_usual_chains_cause_no_warning(caplog: pytest.LogCaptureFixture) -> 
             registry=LAYERS,
         )
     assert not caplog.messages
+
+
+def net_with_a_changed_view(above: str, before: str = "", after: str = "", rest: str = "") -> Net:
+    """Makes a net whose blob x goes through a Reshape to v, which `above` changes in place, and to
+    layers before and after that; `rest` are fields of the layer that makes x."""
+    text = f"""layer {{ name: "w" type: "Parameter" top: "x" {rest} parameter_param {{
+      shape {{ {DIMS} }} blob_filler {{ value: -2 }} }} }}
+    {before}
+    layer {{ name: "view" type: "Reshape" bottom: "x" top: "v"
+      reshape_param {{ shape {{ dim: -1 }} }} }}
+    layer {{ name: "changer" type: "ReLU" bottom: "v" top: "{above}" }}
+    {after}
+    layer {{ name: "sum" type: "Reduction" bottom: "{above}" top: "sum" loss_weight: 1 }}"""
+    return Net(
+        text_format.Parse(text, NetParameter()),
+        NetState(phase=TRAIN),
+        ops=NumpyOps(),
+        registry=LAYERS,
+    )
+
+
+OTHER = 'layer { name: "other" type: "TanH" bottom: "x" top: "o" loss_weight: 1 }'
+AGAIN = 'layer { name: "again" type: "Flatten" bottom: "v" top: "f" flatten_param { axis: 0 } }'
+
+
+def test_readers_of_a_view_that_is_changed_in_place_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "caffepy"):
+        net_with_a_changed_view("v", after=OTHER)
+        net_with_a_changed_view("v", before=OTHER)
+    later, earlier = caplog.messages
+    for message in caplog.messages:
+        assert "layer 'other' (TanH): bottom 'x_w_0_split_" in message
+        assert "layer 'changer' (ReLU) changes 'v', the same memory, in place" in message
+    assert "it reads the changed numbers, as in Caffe. Give layer 'changer' a top" in later
+    assert "its gradient may be wrong, as in Caffe" in earlier
+
+
+def test_a_layer_that_changes_in_place_what_it_reads_twice_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    both = """layer { name: "fork" type: "Split" bottom: "x" top: "a" top: "b" }
+    layer { name: "square" type: "Scale" bottom: "a" bottom: "b" top: "a"
+      scale_param { axis: 0 } loss_weight: 1 }"""
+    with caplog.at_level(logging.WARNING, "caffepy"):
+        net_with_a_changed_view("z", before=both)
+    message = caplog.messages[0]
+    assert "layer 'square' (Scale): bottom 'b': expected it unchanged" in message
+
+
+@pytest.mark.parametrize(
+    ("above", "before", "after"),
+    [
+        ("v", "", ""),
+        ("z", OTHER, ""),
+        ("z", "", OTHER),
+        ("v", 'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }', ""),
+        ("v", "", AGAIN),
+    ],
+)
+def test_a_view_that_nobody_else_reads_may_be_changed(
+    above: str, before: str, after: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "caffepy"):
+        net_with_a_changed_view(above, before, after)
+    assert not caplog.messages
+
+
+def test_a_loss_is_that_before_a_view_of_it_is_changed_in_place() -> None:
+    net = net_with_a_changed_view("v", rest="loss_weight: 0.5")
+    for _ in ("recorded", "replayed"):
+        net.blobs["x"].data.write()[...] = -2
+        net.forward()
+        assert net.loss.read() == 0.5 * -2 * 24 + 0

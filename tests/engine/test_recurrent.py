@@ -9,21 +9,10 @@ from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.core.record import recorded
 from caffepy.engine.ops.base import Ops
 from tests.harness import compare, make_layer
+from tests.recurrent import STATES, exposed_layer, layer, sequences
 
-pytestmark = pytest.mark.parametrize(("kind", "states"), [("LSTM", ("h", "c")), ("RNN", ("h",))])
+pytestmark = pytest.mark.parametrize(("kind", "states"), STATES.items())
 States = tuple[str, ...]
-FIELDS = 'weight_filler { type: "uniform" min: -0.5 max: 0.5 } bias_filler { value: 0.1 }'
-
-
-def layer(kind: str, size: int, fields: str = "") -> str:
-    return f'type: "{kind}" recurrent_param {{ num_output: {size} {fields} {FIELDS} }}'
-
-
-def sequences(steps: int, samples: int, features: int) -> list[np.ndarray]:
-    """x, and marks with beginnings here and there."""
-    random = np.random.default_rng(0)
-    x = random.standard_normal((steps, samples, features))
-    return [x, random.integers(0, 2, (steps, samples))]
 
 
 def test_two_passes_equal_one_of_twice_the_length(kind: str, states: States, ops: Ops) -> None:
@@ -121,8 +110,7 @@ def test_exposed_states_are_given_and_returned(kind: str, states: States, ops: O
     whole = make_layer(layer(kind, 4), [x, cont], ops=ops)
     expected = whole.forward()[0][2:]
     last = whole.layer.state()
-    names = " ".join(f'top: "{name}"' for name in ("y", *states))
-    text = names + layer(kind, 4, "expose_hidden: true")
+    text = exposed_layer(kind, 4)
     given = [np.zeros((1, 2, 4))] * len(states)
     for part in (slice(0, 2), slice(2, 4)):
         run = make_layer(text, [x[part], cont[part], *given], ops=ops)
@@ -180,9 +168,8 @@ def test_blobs_that_do_not_suit_expose_hidden_are_refused(kind: str, states: Sta
         make_layer(text, [x, cont])
     with pytest.raises(NetError, match="expected 2 bottoms, or 3 with a static input, and 1 top"):
         make_layer('top: "a" top: "b"' + layer(kind, 4), [x, cont])
-    names = " ".join(f'top: "{name}"' for name in ("y", *states))
     with pytest.raises(ShapeError, match=r"a state: expected shape \(1, 2, 4\)"):
-        make_layer(names + text, [x, cont, *[np.ones((1, 2, 3))] * count])
+        make_layer(exposed_layer(kind, 4), [x, cont, *[np.ones((1, 2, 3))] * count])
 
 
 def test_what_else_does_not_fit_is_refused(kind: str, states: States) -> None:

@@ -72,7 +72,7 @@ def layer(kind: str, body: str = "", bottom: str = "data") -> str:
         ),
         (
             INPUT + layer("Convolution", "convolution_param { num_output: 1 kernel_size: 9 }"),
-            "expected at least 9 pixels for a kernel of 9 with dilation 1, got 8",
+            "expected at least 9 pixels for a kernel of 9 with dilation 1 and stride 1, got 8",
         ),
         (
             INPUT

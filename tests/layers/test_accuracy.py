@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TEST
 from tests.harness import LayerRun, golden_cases, make_layer, run_golden
+from tests.losses import Labelled, backends, labelled
 
 SCORES = np.array([[3, 2, 1], [1, 3, 2], [2, 1, 3], [3, 1, 2]])
 
@@ -24,6 +28,32 @@ def test_equals_caffe(case: Path, ops: Ops) -> None:
 def test_label_among_the_best_counts_as_right(top_k: int, expected: float, ops: Ops) -> None:
     run = _run(SCORES, [0, 0, 0, 2], f"accuracy_param {{ top_k: {top_k} }}", ops)
     assert run.forward()[0] == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=labelled(first_axis=False), backend=backends, data=st.data())
+def test_equals_a_loop_over_positions(
+    case: Labelled, backend: type[NumpyOps], data: st.DataObject
+) -> None:
+    classes = case.rows.shape[1]
+    top_k = data.draw(st.integers(1, classes))
+    hits, counts = np.zeros(classes), np.zeros(classes)
+    for row, label in zip(case.rows, case.classes, strict=True):
+        if label is not None:
+            others = [score for place, score in enumerate(row) if place != label]
+            counts[label] += 1
+            hits[label] += sum(score >= row[label] for score in others) < top_k
+    ignored = "" if case.ignore is None else f"ignore_label: {case.ignore}"
+    run = _run(
+        case.scores,
+        case.labels,
+        f"""top: "all" top: "each"
+        accuracy_param {{ top_k: {top_k} axis: {case.axis} {ignored} }}""",
+        backend(np.float32),
+    )
+    found, each = run.forward()
+    assert found == np.float32(hits.sum() / max(1, counts.sum()))
+    np.testing.assert_array_equal(each, (hits / np.maximum(counts, 1)).astype(np.float32))
 
 
 def test_tie_counts_as_wrong(ops: Ops) -> None:
@@ -42,7 +72,8 @@ def test_accuracy_is_zero_where_all_labels_are_ignored(ops: Ops) -> None:
     assert not np.concatenate([top.reshape(-1) for top in run.forward()]).any()
 
 
-def test_nan_score_of_the_label_counts_as_wrong(ops: Ops) -> None:
+def test_a_score_that_is_nan_counts_as_better_and_that_of_the_label_as_wrong(ops: Ops) -> None:
+    assert _run([[2, np.nan], [1, 0]], [0, 0], "", ops).forward()[0] == 0.5
     assert _run([[np.nan, 1], [1, np.nan]], [0, 1], "", ops).forward()[0] == 0
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from tests.harness import golden_cases, make_layer, run_golden
+from tests.losses import backends, seeds, shapes
 
 
 @pytest.mark.parametrize("case", golden_cases("ArgMax"), ids=lambda case: case.name)
@@ -48,6 +49,24 @@ def test_agrees_with_sorting_pairs(shape: list[int], values: bool, data: st.Data
         return [pair[0 if values else 1] for pair in pairs[:top_k]]
 
     np.testing.assert_array_equal(found, np.apply_along_axis(best, axis, x))
+
+
+@settings(max_examples=30, deadline=None)
+@given(shape=shapes.filter(lambda shape: all(shape[1:])), values=st.booleans(), data=st.data())
+def test_agrees_with_sorting_pairs_of_whole_samples(
+    shape: tuple[int, ...], values: bool, data: st.DataObject
+) -> None:
+    elements = int(np.prod(shape[1:], dtype=int))
+    top_k = data.draw(st.integers(1, elements))
+    x = np.random.default_rng(data.draw(seeds)).integers(0, 3, shape)
+    ops = data.draw(backends)(np.float32)
+    found = places(x, f"top_k: {top_k} out_max_val: {str(values).lower()}", ops)
+    expected = np.zeros((shape[0], 1 + values, top_k))
+    for sample, row in zip(x.reshape(shape[0], elements), expected, strict=True):
+        pairs = sorted(((value, place) for place, value in enumerate(sample)), reverse=True)
+        row[0] = [place for _, place in pairs[:top_k]]
+        row[-1] = [pair[0 if values else 1] for pair in pairs[:top_k]]
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_nan_stays_nan(ops: Ops) -> None:
         ("min: 0", "clip_param.max: expected a number, got none"),
         ("max: 0", "clip_param.min: expected a number, got none"),
         ("min: 2 max: 1", "expected min up to max, got min 2 and max 1"),
+        ("min: nan max: 1", "expected min up to max, got min nan and max 1"),
     ],
 )
 def test_limits_that_do_not_fit_are_refused(fields: str, message: str) -> None:

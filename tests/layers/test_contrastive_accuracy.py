@@ -36,6 +36,11 @@ def test_features_may_have_axes_of_one_behind_them_as_in_contrastive_loss(ops: O
     assert run.forward()[0] == 0.5
 
 
+def test_no_pairs_have_accuracy_0(ops: Ops) -> None:
+    bottoms = [np.ones((0, 3)), np.ones((0, 3)), np.ones(0)]
+    assert make_layer('type: "ContrastiveAccuracy"', bottoms, ops=ops).forward()[0] == 0
+
+
 def test_the_margin_is_read_from_the_prototxt(ops: Ops) -> None:
     pair = [np.array([[0.0]]), np.array([[1.5]])]
     for margin, right in ((1.0, 0), (2.0, 1)):
@@ -45,7 +50,7 @@ def test_the_margin_is_read_from_the_prototxt(ops: Ops) -> None:
 
 def test_bottoms_that_do_not_fit_are_refused() -> None:
     features = np.ones((5, 3))
-    for other in (np.ones((5, 4)), np.ones((4, 3)), np.ones((5, 3, 1))):
+    for other in (np.ones((5, 4)), np.ones((4, 3)), np.ones((5, 3, 2))):
         with pytest.raises(ShapeError, match=r"expected one shape \(N, C\) for both"):
             make_layer('type: "ContrastiveAccuracy"', [features, other, np.ones(5)])
     with pytest.raises(ShapeError, match=r"expected one shape \(N, C\) for both"):

@@ -12,17 +12,14 @@ from hypothesis import strategies as st
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy import im2col
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from tests import window_cases
 from tests.harness import check_layer_gradient, compare, golden_cases, make_layer, run_golden
-
-FILLERS = 'weight_filler { type: "gaussian" } bias_filler { type: "uniform" }'
+from tests.window_cases import Windows, grouped_sum, images, windows
 
 
 def layer(fields: str) -> str:
-    return f'type: "Convolution" convolution_param {{ {fields} {FILLERS} }}'
-
-
-def images(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape)
+    return window_cases.layer("Convolution", fields)
 
 
 @pytest.mark.parametrize("case", golden_cases("Convolution"), ids=lambda case: case.name)
@@ -51,6 +48,33 @@ def test_gradient(
         ),
         [images(2, 2, *spatial)],
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    window=windows(largest=5).filter(lambda window: min(window.out, default=1) > 0),
+    leading=st.lists(st.integers(0, 2), max_size=2),
+    group=st.integers(1, 3),
+    channels=st.integers(1, 2),
+    outputs=st.integers(1, 2),
+    negative=st.booleans(),
+)
+def test_each_output_is_the_sum_over_its_window(
+    window: Windows, leading: list[int], group: int, channels: int, outputs: int, negative: bool
+) -> None:
+    axis = -1 - len(window.spatial) if negative else len(leading)
+    fields = f"num_output: {group * outputs} group: {group} axis: {axis} {window.fields}"
+    shape = (*leading, group * channels, *window.spatial)
+    x = [images(*shape), 2 - images(*shape)]
+    run = make_layer(f'top: "a" top: "b" {layer(fields)}', x, ops=NumpyOps(np.float64))
+    tops = run.forward()
+    w, b = (blob.data.read() for blob in run.layer.blobs)
+    for top, image in zip(tops, x, strict=True):
+        matrix = window.matrix()
+        samples = image.reshape(np.prod(leading, dtype=int), group * channels, matrix.shape[2])
+        y = grouped_sum(w.reshape(*w.shape[:2], -1), samples, matrix, group)
+        expected = (y + b[:, None]).reshape(*leading, group * outputs, *window.out)
+        np.testing.assert_allclose(top, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_gradient_of_rectangular_and_depthwise_kernels_and_several_bottoms() -> None:
@@ -86,6 +110,36 @@ def test_chunks_of_samples_give_what_all_at_once_give(
     monkeypatch.setattr(im2col, "RUN", run)
     for found, expected in zip(results(), whole, strict=True):
         compare(found, expected, "in chunks")
+
+
+def test_a_window_that_lacks_less_than_a_stride_counts_as_in_caffe(ops: Ops) -> None:
+    fields = "num_output: 4 group: 2 kernel_size: 4 stride: 3 dilation: 2 dilation: 1"
+    check_layer_gradient(layer(fields), [images(2, 2, 5, 3)])
+    x = images(2, 2, 5, 3)
+    padded = np.pad(x, [(0, 0), (0, 0), (0, 2), (0, 1)])
+    small, whole = (make_layer(layer(fields), [image], ops=ops) for image in (x, padded))
+    (found,), (expected,) = small.forward(), whole.forward()
+    compare(found, expected, "top")
+    for run in (small, whole):
+        run.top[0].diff.write()[...] = images(2, 4, 1, 1)
+        run.backward()
+    compare(small.bottom[0].diff.read(), whole.bottom[0].diff.read()[:, :, :5, :3], "bottom")
+    for ours, theirs in zip(small.layer.blobs, whole.layer.blobs, strict=True):
+        compare(ours.diff.read(), theirs.diff.read(), "parameter")
+
+
+def test_parameter_gradients_add_up_and_an_unwanted_bottom_is_left_alone(ops: Ops) -> None:
+    text = f'top: "a" top: "b" {layer("num_output: 2 kernel_size: 3 pad: 1")}'
+    run = make_layer(text, [images(2, 2, 4, 3)] * 2, ops=ops)
+    run.forward()
+    for blob in (*run.top, *run.bottom):
+        blob.diff.write()[...] = images(*blob.shape)
+    run.backward([True, False])
+    once = [blob.diff.read().copy() for blob in run.layer.blobs]
+    run.layer.backward(run.top, [False, False], run.bottom)
+    for blob, gradient in zip(run.layer.blobs, once, strict=True):
+        compare(blob.diff.read(), 2 * gradient, "twice")
+    compare(run.bottom[1].diff.read(), images(2, 2, 4, 3), "left alone")
 
 
 def test_a_frozen_parameter_gets_no_gradient(ops: Ops) -> None:
@@ -158,6 +212,11 @@ def test_an_empty_batch_has_an_empty_top_and_no_gradient(kernel: int, ops: Ops) 
             "num_output: 2 kernel_size: 3 dilation: 2",
             "at least 5 pixels for a kernel of 3 with dil",
         ),
+        (
+            "num_output: 2 kernel_size: 7 stride: 3",
+            "at least 5 pixels for a kernel of 7 with dilation 1 and stride 3, got 3",
+        ),
+        ("num_output: 2 kernel_size: 1 stride: 2147483648", "stride: expected at most 2147483647"),
         ("num_output: 2 kernel_size: 1 relu: true", "relu: expected it to be left out .* a fork's"),
     ],
 )

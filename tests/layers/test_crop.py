@@ -40,6 +40,16 @@ def test_piece_and_gradient(shape: list[int], data: st.DataObject) -> None:
     check_layer_gradient(text, [x, reference], bottoms=[0])
 
 
+def test_a_crop_of_nothing_is_empty_and_its_gradient_is_0(ops: Ops) -> None:
+    run = make_layer(
+        layer("offset: 3 offset: 1"), [np.ones((2, 1, 3, 3)), np.ones((9, 9, 0, 2))], ops=ops
+    )
+    assert run.forward()[0].shape == (2, 1, 0, 2)
+    run.bottom[0].diff.write()[...] = 7
+    run.backward()
+    assert not run.bottom[0].diff.read().any()
+
+
 def test_a_reference_that_needs_a_gradient_gets_0(ops: Ops) -> None:
     run = make_layer(layer(), [np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))], ops=ops)
     run.forward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from tests import window_cases
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.window_cases import Windows, images, windows
 
 
 @pytest.mark.parametrize("case", golden_cases("Deconvolution"), ids=lambda case: case.name)
@@ -19,15 +23,8 @@ def test_equals_caffe(case: Path, ops: Ops) -> None:
     run_golden(case, ops)
 
 
-FILLERS = 'weight_filler { type: "gaussian" } bias_filler { type: "uniform" }'
-
-
 def layer(fields: str) -> str:
-    return f'type: "Deconvolution" convolution_param {{ {fields} {FILLERS} }}'
-
-
-def images(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape)
+    return window_cases.layer("Deconvolution", fields)
 
 
 @settings(max_examples=20, deadline=None)
@@ -51,6 +48,32 @@ def test_gradient(
         ),
         [images(2, 2, *spatial)],
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    window=windows(largest=3).filter(lambda window: min(window.enlarged, default=1) > 0),
+    leading=st.lists(st.integers(0, 2), max_size=2),
+    group=st.integers(1, 3),
+    channels=st.integers(1, 2),
+    outputs=st.integers(1, 2),
+)
+def test_each_pixel_is_spread_over_its_window(
+    window: Windows, leading: list[int], group: int, channels: int, outputs: int
+) -> None:
+    axis = len(leading)
+    fields = f"num_output: {group * outputs} group: {group} axis: {axis} {window.fields}"
+    x = images(*leading, group * channels, *window.spatial)
+    run = make_layer(layer(fields), [x], ops=NumpyOps(np.float64))
+    (top,) = run.forward()
+    w, b = (blob.data.read() for blob in run.layer.blobs)
+    matrix = replace(window, spatial=window.enlarged).matrix()
+    samples = x.reshape(np.prod(leading, dtype=int), group, channels, matrix.shape[1])
+    kernels = w.reshape(group, channels, outputs, -1)
+    y = np.einsum("gcok,kwp,ngcw->ngop", kernels, matrix, samples)
+    expected = y.reshape(len(y), group * outputs, matrix.shape[2]) + b[:, None]
+    assert top.shape == (*leading, group * outputs, *window.enlarged)
+    np.testing.assert_allclose(top.reshape(expected.shape), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_gradient_of_rectangular_and_depthwise_kernels_and_several_bottoms() -> None:

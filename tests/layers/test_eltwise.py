@@ -32,14 +32,15 @@ def test_equals_caffe(case: Path, ops: Ops) -> None:
         ]
     ),
     asked=st.sets(st.integers(0, 3), min_size=1),
+    shape=st.lists(st.integers(1, 3), max_size=6),
 )
-def test_gradient(bottoms: int, param: str, asked: set[int]) -> None:
+def test_gradient(bottoms: int, param: str, asked: set[int], shape: list[int]) -> None:
     if param == "coeff":
         param = " ".join(f"coeff: {place - 1.5}" for place in range(bottoms))
     random = np.random.default_rng(0)
     check_layer_gradient(
         f'type: "Eltwise" eltwise_param {{ {param} }}',
-        [random.standard_normal((2, 3)) for _ in range(bottoms)],
+        [random.standard_normal(shape) for _ in range(bottoms)],
         bottoms=sorted(asked & set(range(bottoms))) or [0],
     )
 
@@ -95,3 +96,13 @@ def test_cannot_work_in_place() -> None:
 
 def _run(param: str, *bottoms: list[float], ops: Ops | None = None) -> LayerRun:
     return make_layer(f'type: "Eltwise" eltwise_param {{ {param} }}', bottoms, ops=ops)
+
+
+def test_the_gradient_of_the_maximum_of_scalars_goes_to_the_largest(ops: Ops) -> None:
+    run = make_layer(
+        'type: "Eltwise" eltwise_param { operation: MAX }', [1.0, 2.0, 5.0, 4.0], ops=ops
+    )
+    assert run.forward()[0] == 5
+    run.top[0].diff.write()[...] = 3
+    run.backward()
+    assert [float(blob.diff.read()) for blob in run.bottom] == [0, 0, 3, 0]

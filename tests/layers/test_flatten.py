@@ -52,3 +52,8 @@ def test_top_follows_a_bottom_that_grows() -> None:
 def test_end_axis_before_axis_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"end_axis: expected axis 1 or a later one .*, got 0"):
         make_layer('type: "Flatten" flatten_param { axis: 2 end_axis: 0 }', [np.ones((2, 3, 4))])
+
+
+def test_a_scalar_is_refused() -> None:
+    with pytest.raises(ShapeError, match="axis 1 does not exist in 'bottom_0': expected a blob wi"):
+        make_layer('type: "Flatten"', [1.0])

@@ -13,6 +13,7 @@ from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy import im2col
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.window_cases import Windows, images, windows
 
 
 @pytest.mark.parametrize("case", golden_cases("Im2col"), ids=lambda case: case.name)
@@ -42,12 +43,28 @@ def test_gradient(
         layer(
             f"axis: {axis} kernel_size: {kernel} stride: {stride} pad: {pad} dilation: {dilation}"
         ),
-        [np.random.default_rng(0).standard_normal(shape)],
+        [images(*shape)],
     )
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    window=windows(largest=4).filter(lambda window: min(window.out, default=0) > 0),
+    leading=st.lists(st.integers(0, 2), max_size=2),
+)
+def test_the_windows_stand_side_by_side_with_zeros_outside_the_image(
+    window: Windows, leading: list[int]
+) -> None:
+    x = images(*leading, 3, *window.spatial).astype(np.float32)
+    (top,) = make_layer(layer(f"axis: {len(leading)} {window.fields}"), [x]).forward()
+    matrix = window.matrix()
+    samples = x.reshape(np.prod(leading, dtype=int), 3, matrix.shape[2])
+    expected = np.einsum("kwp,ncp->nckw", matrix, samples)
+    np.testing.assert_array_equal(top, expected.reshape(*leading, 3 * len(matrix), *window.out))
+
+
 def test_chunks_of_samples_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.random.default_rng(0).standard_normal((5, 2, 4, 3))
+    x = images(5, 2, 4, 3)
 
     def results() -> list[np.ndarray]:
         run = make_layer(layer("kernel_size: 2 pad: 1"), [x])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import DataError, LabelError, NetError, ShapeError, WeightsError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.weights import encode_blob
+from tests.engine.test_net import make_net
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.losses import Labelled, backends, check_loss, class_loss, labelled, seeds, weights
 
 
 @pytest.mark.parametrize("case", golden_cases("InfogainLoss"), ids=lambda case: case.name)
@@ -48,7 +52,26 @@ def test_gradient(shape: list[int], mode: str, ignore: bool, data: st.DataObject
     )
 
 
-@pytest.mark.parametrize("fields", ["", "normalize: false", "ignore_label: 2"])
+@settings(max_examples=40, deadline=None)
+@given(case=labelled(old_form=False), backend=backends, weight=weights, seed=seeds)
+def test_equals_a_loop_over_positions(
+    case: Labelled, backend: type[NumpyOps], weight: float, seed: int
+) -> None:
+    classes = case.rows.shape[1]
+    matrix = np.random.default_rng(seed).standard_normal((classes, classes)).astype(np.float32)
+
+    def position(p: list[float], label: int) -> tuple[float, list[float]]:
+        row = matrix[label].tolist()
+        loss = -sum(h * math.log(max(each, 1e-20)) for h, each in zip(row, p, strict=True))
+        return loss, [each * sum(row) - h for h, each in zip(row, p, strict=True)]
+
+    param = f"""type: "InfogainLoss" infogain_loss_param {{ axis: {case.axis} }}
+    loss_param {{ {case.fields} }}"""
+    bottoms = [case.scores, case.labels, matrix]
+    check_loss(param, bottoms, backend(np.float32), class_loss(case, position), weight)
+
+
+@pytest.mark.parametrize("fields", ["", "normalization: FULL", "ignore_label: 2"])
 def test_the_unit_matrix_makes_it_a_softmax_loss(fields: str, ops: Ops) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 4))
     labels = np.arange(8).reshape(2, 4) % 3
@@ -69,6 +92,53 @@ def test_all_ignored_is_no_loss_and_no_gradient(ops: Ops) -> None:
     assert run.forward()[0] == 0
     run.backward([True, False, False])
     assert not run.bottom[0].diff.read().any()
+
+
+TWO_TOPS = """layer { name: "in" type: "Input" top: "x" top: "label" top: "H"
+  input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } shape { dim: 3 dim: 3 } } }
+layer { name: "loss" type: "InfogainLoss" bottom: "x" bottom: "label" bottom: "H"
+  top: "loss" top: "p" WEIGHTS }
+layer { name: "accuracy" type: "Accuracy" bottom: "p" bottom: "label" top: "accuracy" }
+force_backward: true"""
+
+
+def test_the_second_top_holds_the_probabilities(ops: Ops) -> None:
+    net = make_net(TWO_TOPS.replace("WEIGHTS", "loss_weight: 1 loss_weight: 0"), ops=ops)
+    net.blobs["x"].data.write()[...] = np.log([[1.0, 2, 1], [2, 5, 3]])
+    net.blobs["label"].data.write()[...] = [1, 0]
+    net.blobs["H"].data.write()[...] = np.eye(3)
+    for _ in range(2):  # the second time replayed
+        net.forward_backward()
+        probabilities = net.blobs["p"].data.read()
+        np.testing.assert_allclose(probabilities, [[0.25, 0.5, 0.25], [0.2, 0.5, 0.3]], rtol=1e-6)
+        assert net.blobs["accuracy"].data.read() == 0.5
+        assert net.loss.read() == pytest.approx(-(np.log(0.5) + np.log(0.2)) / 2)
+
+
+def test_a_weighted_second_top_adds_to_the_loss_and_not_to_the_gradient(ops: Ops) -> None:
+    """As in Caffe, whose backward pass does not look at it."""
+    bottoms = [np.eye(2, 3), np.array([0, 2]), np.eye(3)]
+    gradients = []
+    for weight in (0, 5):
+        text = f'type: "InfogainLoss" top: "l" top: "p" loss_weight: 2 loss_weight: {weight}'
+        run = make_layer(text, bottoms, ops=ops)
+        run.forward()
+        run.backward([True, False, False])
+        gradients.append(run.bottom[0].diff.read())
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_a_second_top_needs_both_loss_weights_as_in_caffe() -> None:
+    with pytest.raises(NetError, match="expected a loss_weight for each of the 2 tops, got none"):
+        make_net(TWO_TOPS.replace("WEIGHTS", ""))
+    with pytest.raises(NetError, match="weights that went to a Split"):
+        make_net(TWO_TOPS.replace("WEIGHTS", "loss_weight: 1 loss_weight: 1"))
+
+
+def test_the_old_form_of_normalization_is_refused_as_by_caffe() -> None:
+    bottoms = [np.ones((2, 3)), np.ones(2), np.eye(3)]
+    with pytest.raises(NetError, match=r"loss_param\.normalize: .*Use `normalization: VALID`"):
+        make_layer(layer("normalize: true"), bottoms)
 
 
 def test_the_matrix_is_read_anew_in_every_pass(ops: Ops) -> None:

@@ -22,12 +22,12 @@ def test_equals_caffe(case: Path, ops: Ops) -> None:
 @settings(max_examples=20, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 4), min_size=1, max_size=4),
-    axis=st.integers(0, 3),
+    axis=st.integers(-4, 3),
     bias=st.booleans(),
     transpose=st.booleans(),
 )
 def test_gradient(shape: list[int], axis: int, bias: bool, transpose: bool) -> None:
-    axis = min(axis, len(shape) - 1)
+    axis = max(-len(shape), min(axis, len(shape) - 1))
     check_layer_gradient(
         f"""type: "InnerProduct" inner_product_param {{ num_output: 3 axis: {axis}
         bias_term: {str(bias).lower()} transpose: {str(transpose).lower()}
@@ -41,3 +41,27 @@ def test_an_axis_that_does_not_exist_is_named() -> None:
         make_layer(
             'type: "InnerProduct" inner_product_param { num_output: 3 axis: 2 }', [np.ones((2, 3))]
         )
+
+
+def test_a_negative_axis_counts_from_the_end_of_each_shape(ops: Ops) -> None:
+    text = """type: "InnerProduct" inner_product_param { num_output: 2 axis: -1
+      weight_filler { value: 1 } }"""
+    run = make_layer(text, [np.ones((2, 3, 4))], ops=ops)
+    run.bottom[0].reshape((5, 4))
+    run.bottom[0].data.write()[...] = 3
+    np.testing.assert_array_equal(run.forward()[0], np.full((5, 2), 12))
+
+
+@pytest.mark.parametrize("transpose", ["false", "true"])
+@pytest.mark.parametrize("learning", [(True, False), (False, True)])
+def test_a_frozen_parameter_gets_no_gradient(
+    learning: tuple[bool, bool], transpose: str, ops: Ops
+) -> None:
+    text = f'type: "InnerProduct" inner_product_param {{ num_output: 2 transpose: {transpose} }}'
+    run = make_layer(text, [np.ones((3, 4))], ops=ops)
+    run.layer.param_propagate_down = list(learning)
+    run.forward()
+    run.top[0].diff.write()[...] = 1
+    run.backward()
+    for blob, learns in zip(run.layer.blobs, learning, strict=True):
+        np.testing.assert_array_equal(blob.diff.read(), np.full(blob.shape, 3 if learns else 0))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from caffepy.engine.ops.base import Ops
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.recurrent import Arrays, Case, cases, check_steps, differentiable_cases
 
 
 @pytest.mark.parametrize("case", golden_cases("LSTM"), ids=lambda case: case.name)
@@ -19,23 +19,31 @@ def test_equals_caffe(case: Path, ops: Ops) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    steps=st.integers(1, 4),
-    samples=st.integers(1, 3),
-    features=st.lists(st.integers(1, 2), min_size=1, max_size=2),
-    size=st.integers(1, 3),
-    static=st.booleans(),
-)
-def test_gradient(steps: int, samples: int, features: list[int], size: int, static: bool) -> None:
-    random = np.random.default_rng(0)
-    cont = random.integers(0, 2, (steps, samples))
-    cont[0] = 0  # the state before the first pass would differ from that before the next ones
-    bottoms = [random.standard_normal((steps, samples, *features)), cont]
-    if static:
-        bottoms.append(random.standard_normal((samples, 2)))
-    text = f"""type: "LSTM" recurrent_param {{ num_output: {size}
-    weight_filler {{ type: "uniform" min: -0.5 max: 0.5 }} bias_filler {{ value: 0.1 }} }}"""
-    check_layer_gradient(text, bottoms, bottoms=[0, 2] if static else [0])
+@given(case=differentiable_cases("LSTM"))
+def test_gradient(case: Case) -> None:
+    check_layer_gradient(case.text, case.bottoms, bottoms=case.differentiable)
+
+
+def step(
+    x: np.ndarray, static: np.ndarray | None, cont: float, states: Arrays, blobs: Arrays
+) -> tuple[np.ndarray, Arrays]:
+    """One step of one sequence, by the formula."""
+    w_x, bias, *w_static, w_h = blobs
+    h, c = states
+    inner = w_x @ x + bias + w_h @ (cont * h)
+    if static is not None:
+        inner += w_static[0] @ static
+    put, forget, output, new = np.split(inner, 4)
+    put, forget, output = (1 / (1 + np.exp(-gate)) for gate in (put, forget, output))
+    c = cont * forget * c + put * np.tanh(new)
+    h = output * np.tanh(c)
+    return h, [h, c]
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=cases("LSTM"))
+def test_each_step_follows_the_formula_over_several_passes(case: Case) -> None:
+    check_steps(case, step)
 
 
 def test_a_hand_written_case(ops: Ops) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.losses import backends, check_loss, seeds, shapes, weights
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,34 @@ def test_gradient(shape: list[int]) -> None:
     random = np.random.default_rng(0)
     label = random.integers(0, np.prod(shape[1:], dtype=int), shape[0])
     check_layer_gradient(LAYER, [random.random(shape) + 0.1, label], bottoms=[0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=shapes.filter(lambda shape: all(shape[1:])),
+    backend=backends,
+    weight=weights,
+    seed=seeds,
+)
+def test_equals_a_loop_over_samples(
+    shape: tuple[int, ...], backend: type[NumpyOps], weight: float, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    samples, classes = shape[0], int(np.prod(shape[1:], dtype=int))
+    p = (random.random((samples, classes)) + 0.01).astype(np.float32)
+    label = random.integers(0, classes, samples)
+    loss, gradient = 0.0, np.zeros(p.shape)
+    for sample, right in enumerate(label):
+        chosen = float(p[sample, right])
+        loss -= math.log(chosen) / samples
+        gradient[sample, right] = -1 / chosen / samples
+    check_loss(
+        'type: "MultinomialLogisticLoss"',
+        [p.reshape(shape), label.reshape(samples, 1, 1, 1)],
+        backend(np.float32),
+        (loss, gradient.reshape(shape)),
+        weight,
+    )
 
 
 def test_the_probability_0_has_a_finite_loss(ops: Ops) -> None:

@@ -13,6 +13,7 @@ from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import PoolingGeometry
 from caffepy.engine.ops.numpy import planes
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TEST
 from tests.harness import check_layer_gradient, compare, golden_cases, make_layer, run_golden
 
@@ -104,6 +105,31 @@ def test_the_first_maximum_in_row_order_wins_ties(window: dict, seed: int) -> No
         assert mask[n, c, row, column] == best[1] * width + best[2]
         expected[n, c, best[1], best[2]] += 1
     np.testing.assert_array_equal(run.bottom[0].diff.read(), expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(window=windows, seed=st.integers(0, 1000))
+def test_the_mean_counts_the_padding_that_a_window_covers(window: dict, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((2, 1, *window["size"]))
+    run = make_layer(layer(f"pool: AVE {fields_of(window)}"), [x], ops=NumpyOps(np.float64))
+    (top,) = run.forward()
+    pads = [(0, 0), (0, 0), *((pad, pad) for pad in window["pad"])]
+    padded, ones = np.pad(x, pads), np.pad(np.ones_like(x), pads)
+    shares = np.zeros_like(padded)
+    for row, column in np.ndindex(top.shape[2:]):
+        rows, columns = (
+            slice(place * stride, place * stride + kernel)
+            for place, stride, kernel in zip(
+                (row, column), window["stride"], window["kernel"], strict=True
+            )
+        )
+        pixels = padded[:, :, rows, columns]
+        np.testing.assert_allclose(top[:, :, row, column], pixels.mean(axis=(2, 3)), atol=1e-12)
+        shares[:, :, rows, columns] += 1 / pixels[0, 0].size
+    run.top[0].diff.write()[...] = 1
+    run.backward()
+    inside = shares[np.nonzero(ones)].reshape(x.shape)
+    np.testing.assert_allclose(run.bottom[0].diff.read(), inside, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["MAX", "AVE"])
@@ -229,6 +255,10 @@ def test_stochastic_pooling_keeps_its_draw_while_other_layers_run_forward(ops: O
         ("global_pooling: true kernel_size: 2", "kernel_size: expected none with global_pooling"),
         ("global_pooling: true pad: 1", "pad: expected 0 with global_pooling, got 1"),
         ("global_pooling: true stride_w: 2", "stride_w: expected 1 with global_pooling, got 2"),
+        (
+            "kernel_size: 50000 pad: 40000 stride: 50000",
+            r"a padded image of at most 2147483647 pixels, got \(50000, 50000\)",
+        ),
         ("pool: STOCHASTIC kernel_size: 2 pad: 1", "pad: expected 0 for STOCHASTIC pooling"),
         ("pool: LOWRES kernel_size: 2", "pool: expected MAX, AVE or STOCHASTIC, got LOWRES"),
     ],
@@ -246,3 +276,19 @@ def test_a_mask_is_refused_for_other_methods_than_max() -> None:
 def test_other_than_four_axes_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"expected 4 axes \(N, C, H, W\), got shape \(2, 3\)"):
         make_layer(layer("kernel_size: 2"), [np.ones((2, 3))])
+
+
+@pytest.mark.parametrize("fields", ["kernel_size: 3 pad: 2", "pool: AVE global_pooling: true"])
+def test_images_without_pixels_are_refused(fields: str, ops: Ops) -> None:
+    with pytest.raises(ShapeError, match=r"at least 1 x 1 pixels, got shape \(1, 2, 0, 4\)"):
+        make_layer(layer(fields), [np.ones((1, 2, 0, 4))], ops=ops)
+
+
+@pytest.mark.parametrize("fields", ["pool: MAX", "pool: AVE", "pool: STOCHASTIC"])
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4)])
+def test_a_batch_without_planes_has_an_empty_top(
+    fields: str, shape: tuple[int, ...], ops: Ops
+) -> None:
+    run = make_layer(layer(f"{fields} kernel_size: 3 stride: 2"), [np.ones(shape)], ops=ops)
+    assert run.forward()[0].shape == (*shape[:2], 2, 2)
+    run.backward()

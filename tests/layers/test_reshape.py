@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffepy.engine.core.errors import CaffepyError, NetError
+from caffepy.engine.core.errors import CaffepyError, NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
 
@@ -42,6 +42,28 @@ def test_top_is_the_memory_of_the_bottom() -> None:
     run = make_layer('type: "Reshape" reshape_param { shape { dim: -1 } }', [np.ones((2, 3))])
     assert run.top[0].data.shares_memory_with(run.bottom[0].data)
     assert run.top[0].diff.shares_memory_with(run.bottom[0].diff)
+
+
+@pytest.mark.parametrize(
+    ("shape", "param", "expected"),
+    [
+        ((0, 4, 2, 3), "shape { dim: 0 dim: 0 dim: -1 }", (0, 4, 6)),
+        ((0, 4, 3), "shape { dim: -1 dim: 12 }", (0, 12)),
+        ((0, 6), "shape { dim: -1 dim: 2 } axis: 1", (0, 3, 2)),
+        ((4, 0, 6), "shape { dim: 2 dim: 0 dim: -1 }", (2, 0, 12)),
+    ],
+)
+def test_the_size_that_is_left_is_known_without_samples_too(
+    shape: tuple[int, ...], param: str, expected: tuple[int, ...]
+) -> None:
+    run = make_layer(f'type: "Reshape" reshape_param {{ {param} }}', [np.ones(shape)])
+    assert run.top[0].shape == expected
+
+
+def test_a_size_that_could_be_any_is_refused() -> None:
+    text = 'type: "Reshape" reshape_param { shape { dim: -1 dim: 0 } num_axes: 1 }'
+    with pytest.raises(ShapeError, match=r"has, 0, got \(-1, 0, 0\)"):
+        make_layer(text, [np.ones((3, 0))])
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.losses import MODES, backends, check_loss, seeds, shapes, weights
 
 CASES = golden_cases("SigmoidCrossEntropyLoss")
 
@@ -31,6 +36,51 @@ def test_gradient(mode: str, shape: tuple[int, ...]) -> None:
     )
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=shapes,
+    mode=st.sampled_from([*MODES, None]),
+    ignore=st.sampled_from([None, 0, 1, 255]),
+    large=st.booleans(),
+    soft=st.booleans(),
+    backend=backends,
+    weight=weights,
+    seed=seeds,
+)
+def test_equals_a_loop_over_elements(
+    shape: tuple[int, ...],
+    mode: str | None,
+    ignore: int | None,
+    large: bool,
+    soft: bool,
+    backend: type[NumpyOps],
+    weight: float,
+    seed: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    scores = (random.standard_normal(shape) * (1e4 if large else 2)).astype(np.float32)
+    targets = (random.random(shape) if soft else random.integers(0, 2, shape)).astype(np.float32)
+    loss, counted, gradient = 0.0, 0, np.zeros(scores.size)
+    pairs = zip(scores.reshape(-1).tolist(), targets.reshape(-1).tolist(), strict=True)
+    for place, (x, t) in enumerate(pairs):
+        if int(t) != ignore:
+            counted += 1
+            small = math.exp(-abs(x))
+            loss += max(x, 0) - x * t + math.log1p(small)
+            gradient[place] = (1 if x > 0 else small) / (1 + small) - t
+    sizes = {"FULL": scores.size, "VALID": counted, "NONE": 1}
+    divisor = max(1, sizes.get(mode or "BATCH_SIZE", shape[0]))
+    fields = "" if ignore is None else f"ignore_label: {ignore}"
+    fields += "" if mode is None else f" normalization: {mode}"
+    check_loss(
+        f'type: "SigmoidCrossEntropyLoss" loss_param {{ {fields} }}',
+        [scores, targets.reshape((*shape, 1))],
+        backend(np.float32),
+        (loss / divisor, gradient.reshape(shape) / divisor),
+        weight,
+    )
+
+
 def test_extreme_scores_overflow_nothing(ops: Ops) -> None:
     x, target = np.array([[-1000.0, 1000.0]]), np.array([[1, 1]])
     run = make_layer('type: "SigmoidCrossEntropyLoss"', [x, target], ops=ops)
@@ -47,10 +97,11 @@ def test_all_ignored_is_no_loss_and_no_gradient(ops: Ops) -> None:
     np.testing.assert_array_equal(run.bottom[0].diff.read(), 0)
 
 
-def test_the_second_top_holds_the_probabilities(ops: Ops) -> None:
+def test_a_second_top_is_refused_with_the_layer_to_add() -> None:
+    """Caffe's has one top."""
     text = 'type: "SigmoidCrossEntropyLoss" top: "loss" top: "p"'
-    run = make_layer(text, [np.array([[0.0, 2.0]]), np.zeros((1, 2))], ops=ops)
-    np.testing.assert_allclose(run.forward()[1], [[0.5, 1 / (1 + np.exp(-2))]], rtol=1e-6)
+    with pytest.raises(NetError, match=r'expected 1 top blob.*type: "Sigmoid" bottom: "bottom_0"'):
+        make_layer(text, [np.zeros((1, 2))] * 2)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
@@ -31,6 +33,33 @@ def test_equals_caffe(case: Path, ops: Ops) -> None:
 )
 def test_gradient(param: str) -> None:
     check_layer_gradient(param, [np.random.default_rng(0).standard_normal((2, 3, 5))])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    others=st.lists(st.integers(1, 3), max_size=5),
+    parts=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_pieces_and_gradient(others: list[int], parts: list[int], data: st.DataObject) -> None:
+    axis = data.draw(st.integers(0, len(others)))
+    shape = (*others[:axis], sum(parts), *others[axis:])
+    points = np.cumsum(parts)[:-1]
+    field = data.draw(st.sampled_from([f"axis: {axis}", f"axis: {axis - len(shape)}"]))
+    param = " ".join(
+        [
+            'type: "Slice"',
+            *(f'top: "t{index}"' for index in range(len(parts))),
+            f"slice_param {{ {field}",
+            *(f"slice_point: {point}" for point in points),
+            "}",
+        ]
+    )
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    pieces = make_layer(param, [x]).forward()
+    for piece, expected in zip(pieces, np.split(x, points, axis), strict=True):
+        np.testing.assert_array_equal(piece, expected)
+    check_layer_gradient(param, [x])
 
 
 def test_single_top_is_not_copied() -> None:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import ShapeError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.losses import Labelled, backends, close, labelled, seeds, softmax
 
 
 @pytest.mark.parametrize("case", golden_cases("Softmax"), ids=lambda case: case.name)
@@ -25,6 +27,26 @@ def test_gradient(shape: list[int], axis: int) -> None:
     axis = max(min(axis, len(shape) - 1), -len(shape))
     x = np.random.default_rng(0).standard_normal(shape)
     check_layer_gradient(f'type: "Softmax" softmax_param {{ axis: {axis} }}', [x])
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=labelled(first_axis=False), in_place=st.booleans(), backend=backends, seed=seeds)
+def test_equals_a_loop_over_positions(
+    case: Labelled, in_place: bool, backend: type[NumpyOps], seed: int
+) -> None:
+    blobs = 'bottom: "x" top: "x"' if in_place else ""
+    text = f'type: "Softmax" {blobs} softmax_param {{ axis: {case.axis} }}'
+    run = make_layer(text, [case.scores], ops=backend(np.float32))
+    diffs = np.random.default_rng(seed).standard_normal(case.rows.shape).astype(np.float32)
+    expected, gradient = np.zeros(diffs.shape), np.zeros(diffs.shape)
+    for row, p, diff, out in zip(case.rows, expected, diffs, gradient, strict=True):
+        p[:] = softmax(row)
+        mean = sum(each * slope for each, slope in zip(p, diff, strict=True))
+        out[:] = [each * (slope - mean) for each, slope in zip(p, diff, strict=True)]
+    close(run.forward()[0], case.as_scores(expected), "top")
+    run.top[0].diff.write()[...] = case.as_scores(diffs)
+    run.backward()
+    close(run.bottom[0].diff.read(), case.as_scores(gradient), "gradient")
 
 
 def test_works_in_place(ops: Ops) -> None:

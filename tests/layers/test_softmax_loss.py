@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from tests.engine.test_net import make_net
 from tests.harness import LayerRun, check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.losses import SMALLEST, Labelled, backends, check_loss, class_loss, labelled, weights
 
 LOSS = 'type: "SoftmaxWithLoss"'
 
@@ -41,6 +45,20 @@ def test_gradient(shape: list[int], axis: int, normalization: str, ignore: bool)
     )
 
 
+@settings(max_examples=60, deadline=None)
+@given(case=labelled(), backend=backends, weight=weights)
+def test_equals_a_loop_over_positions(
+    case: Labelled, backend: type[NumpyOps], weight: float
+) -> None:
+    def position(p: list[float], label: int) -> tuple[float, list[float]]:
+        gradient = [each - (place == label) for place, each in enumerate(p)]
+        return -math.log(max(p[label], SMALLEST)), gradient
+
+    param = f"{LOSS} softmax_param {{ axis: {case.axis} }} loss_param {{ {case.fields} }}"
+    expected = class_loss(case, position)
+    check_loss(param, [case.scores, case.labels], backend(np.float32), expected, weight)
+
+
 def test_a_hand_written_case(ops: Ops) -> None:
     run = _run(np.log([[1.0, 3.0], [4.0, 1.0]]), [0, 1], "", ops)
     np.testing.assert_allclose(run.forward()[0], -(np.log(0.25) + np.log(0.2)) / 2, rtol=1e-6)
@@ -48,11 +66,25 @@ def test_a_hand_written_case(ops: Ops) -> None:
     np.testing.assert_allclose(run.bottom[0].diff.read(), [[-0.375, 0.375], [0.4, -0.4]], rtol=1e-6)
 
 
-def test_a_second_top_is_refused_with_the_layer_to_add() -> None:
-    with pytest.raises(
-        NetError, match=r'expected 1 top blob, .*type: "Softmax" bottom: "bottom_0"'
-    ):
-        _run(np.ones((2, 3)), [0, 1], 'top: "loss" top: "prob"')
+@pytest.mark.parametrize(("axis", "block"), [(1, ""), (-1, r" softmax_param { axis: -1 }")])
+def test_a_second_top_is_refused_with_the_layer_to_add(axis: int, block: str) -> None:
+    with pytest.raises(NetError) as refusal:
+        _run(np.ones((2, 3)), [0, 1], f'top: "loss" top: "prob" softmax_param {{ axis: {axis} }}')
+    assert "expected 1 top blob, the loss, got 2: the second, 'prob'" in str(refusal.value)
+    assert str(refusal.value).endswith(
+        f'layer {{ name: "prob" type: "Softmax" bottom: "bottom_0" top: "prob"{block} }}.'
+    )
+
+
+def test_a_loss_without_a_top_may_have_a_weight() -> None:
+    net = make_net(
+        """layer { name: "in" type: "Input" top: "x" top: "label"
+          input_param { shape { dim: 2 dim: 4 } shape { dim: 2 } } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "label" loss_weight: -2 }
+        """
+    )
+    net.forward()
+    assert net.loss.read() == pytest.approx(-2 * np.log(4))
 
 
 def test_loss_and_gradient_are_zero_where_all_labels_are_ignored(ops: Ops) -> None:

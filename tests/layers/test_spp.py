@@ -34,6 +34,41 @@ def test_gradient(height: int, pool: str, size: tuple[int, int]) -> None:
     check_layer_gradient(layer(height, pool), [x.reshape(2, 1, *size) / 10])
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    height=st.integers(1, 4),
+    pool=st.sampled_from(["MAX", "AVE"]),
+    size=st.tuples(*[st.integers(1, 20)] * 2),
+)
+def test_each_level_is_a_pooling_layer_or_all_are_refused(
+    height: int, pool: str, size: tuple[int, int]
+) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, *size))
+
+    def pooled(windows: int) -> np.ndarray:
+        (kernel_h, kernel_w) = kernel = [-(-pixels // windows) for pixels in size]
+        pad_h, pad_w = (
+            (windows * side - pixels + 1) // 2 for side, pixels in zip(kernel, size, strict=True)
+        )
+        (top,) = make_layer(
+            f"""type: "Pooling" pooling_param {{ pool: {pool} kernel_h: {kernel_h}
+            kernel_w: {kernel_w} stride_h: {kernel_h} stride_w: {kernel_w} pad_h: {pad_h}
+            pad_w: {pad_w} }}""",
+            [x],
+        ).forward()
+        assert top.shape == (2, 3, windows, windows)
+        return top.reshape(2, -1)
+
+    try:
+        expected = np.concatenate([pooled(2**level) for level in range(height)], axis=1)
+    except NetError:
+        with pytest.raises(ShapeError, match="so that each has pixels"):
+            make_layer(layer(height, pool), [x])
+    else:
+        (top,) = make_layer(layer(height, pool), [x]).forward()
+        np.testing.assert_array_equal(top.reshape(2, -1), expected)
+
+
 def test_images_of_any_size_give_vectors_of_one_length(ops: Ops) -> None:
     run = make_layer(layer(2), [np.ones((2, 3, 7, 9))], ops=ops)
     for shape in ((2, 3, 8, 8), (1, 3, 3, 20), (0, 3, 6, 6)):

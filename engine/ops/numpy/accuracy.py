@@ -11,6 +11,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.labels import LabelReader
+from caffepy.engine.ops.numpy.loss import pair_differences
 
 
 class Accuracy(Op):
@@ -66,7 +67,6 @@ class ContrastiveAccuracy(Op):
     @step(reads="a b sim", writes="out")
     def forward(self, a: Value, b: Value, sim: Value, *, out: Value) -> None:
         """a, b: (N, C) elements.  sim: (N,) elements, 1 for like pairs.  out: a scalar."""
-        difference = (a.read() - b.read()).reshape(self.samples, -1)
-        distance = np.sqrt(np.einsum("nc,nc->n", difference, difference))
-        right = (distance < self.margin) == (sim.read().reshape(-1) == 1)
-        out.write()[...] = np.count_nonzero(right) / self.samples
+        _, squared = pair_differences(a, b, self.samples)
+        right = (np.sqrt(squared) < self.margin) == (sim.read().reshape(-1) == 1)
+        out.write()[...] = _part(np.count_nonzero(right), self.samples)

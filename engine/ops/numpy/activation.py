@@ -7,7 +7,7 @@ import numpy as np
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.arrays import HostOps, Kept, ScratchOp, source_and_target
+from caffepy.engine.ops.numpy.arrays import HostOps, Kept, ScratchOp, chunks, source_and_target
 
 
 def sigmoid(x: np.ndarray, out: np.ndarray) -> None:
@@ -36,6 +36,10 @@ def leak(x: np.ndarray, slopes: np.ndarray, below: np.ndarray, out: np.ndarray) 
 def leak_slope(x: np.ndarray, slopes: np.ndarray, out: np.ndarray) -> None:
     """Overwrites `out` with 1 where x > 0, else slopes; several times faster than `where`."""
     positive = x > 0
+    if ((slopes >= 0) & (slopes <= 1)).all():
+        np.copyto(out, positive)
+        np.maximum(out, slopes, out=out)
+        return
     np.multiply(~positive, slopes, out=out)
     out += positive
 
@@ -46,15 +50,20 @@ class Relu(ScratchOp):
     def __init__(self, ops: HostOps, slope: float = 0.0) -> None:
         super().__init__(ops)
         self.slope = ops.dtype.type(slope)
+        self._kept = Kept()
 
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:
         """out: like x; may be x."""
+        if self.slope < 0:  # then y does not tell the sign of x
+            self._kept.keep(x, out)
         source, target = source_and_target(x, out)
         if self.slope == 0:
-            np.maximum(source, 0, out=target)
-        else:
-            leak(source, np.asarray(self.slope), self.take("below", source.shape), target)
+            np.clip(source, 0, np.inf, out=target)  # takes a third of the time of `maximum`
+            return
+        slope = np.asarray(self.slope)
+        for part, result in chunks(source, target):
+            leak(part, slope, self.take("below", part.shape), result)
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
@@ -62,10 +71,11 @@ class Relu(ScratchOp):
         source, target = source_and_target(dy, out)
         if self.slope == 0:
             np.multiply(source, x.read() > 0, out=target)
-        else:
-            slope = self.take("below", x.shape)
-            leak_slope(x.read(), np.asarray(self.slope), slope)
-            np.multiply(source, slope, out=target)
+            return
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            slope = self.take("below", part.shape)
+            leak_slope(original, np.asarray(self.slope), slope)
+            np.multiply(part, slope, out=result)
 
 
 class Sigmoid(ScratchOp):
@@ -80,11 +90,11 @@ class Sigmoid(ScratchOp):
     def backward(self, dy: Value, y: Value, *, out: Value) -> None:
         """out: gradient of x, dy y (1 - y); may be dy. y: what forward wrote."""
         source, target = source_and_target(dy, out)
-        result = y.read()
-        slope = self.take("slope", result.shape)
-        np.subtract(1, result, out=slope)
-        slope *= result
-        np.multiply(source, slope, out=target)
+        for part, output, result in chunks(source, y.read(), target):
+            slope = self.take("slope", part.shape)
+            np.subtract(1, output, out=slope)
+            slope *= output
+            np.multiply(part, slope, out=result)
 
 
 class TanH(ScratchOp):
@@ -100,10 +110,11 @@ class TanH(ScratchOp):
     def backward(self, dy: Value, y: Value, *, out: Value) -> None:
         """out: gradient of x, dy (1 - y^2); may be dy. y: what forward wrote."""
         source, target = source_and_target(dy, out)
-        slope = self.take("slope", y.shape)
-        np.square(y.read(), out=slope)
-        np.subtract(1, slope, out=slope)
-        np.multiply(source, slope, out=target)
+        for part, output, result in chunks(source, y.read(), target):
+            slope = self.take("slope", part.shape)
+            np.square(output, out=slope)
+            np.subtract(1, slope, out=slope)
+            np.multiply(part, slope, out=result)
 
 
 class Power(ScratchOp):
@@ -139,10 +150,11 @@ class Power(ScratchOp):
         if self.power == 1:
             np.multiply(source, self.ops.dtype.type(factor), out=target)
             return
-        slope = self.take("slope", target.shape)
-        self._raise(self._kept.read(x).reshape(target.shape), self.power - 1, slope)
-        slope *= factor
-        np.multiply(source, slope, out=target)
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            slope = self.take("slope", part.shape)
+            self._raise(original, self.power - 1, slope)
+            slope *= factor
+            np.multiply(part, slope, out=result)
 
     def _raise(self, x: np.ndarray, power: float, out: np.ndarray) -> None:
         """Overwrites `out` with (shift + scale x)^power."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
+from caffepy.engine.ops.geometry import Shape
+
+CHUNK = 1 << 17  # elements of each of a few arrays: what is made of them stays in the cache
 
 
 def in_place(x: Value, out: Value) -> bool:
@@ -23,6 +27,25 @@ def source_and_target(x: Value, out: Value) -> tuple[np.ndarray, np.ndarray]:
         target = out.modify()
         return target.reshape(x.shape), target
     return x.read(), out.write()
+
+
+def chunks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Views of contiguous arrays with as many elements, flat, CHUNK elements at a time, for what
+    takes several passes or scratch."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, CHUNK):
+        yield [array[start : start + CHUNK] for array in flat]
+
+
+def blocks(shape: Shape) -> Iterator[tuple[slice, slice]]:
+    """The same along the first two axes of (outer, size, inner): whole samples where they are
+    small, else some channels of one."""
+    outer, size, inner = shape
+    channels = max(1, min(size, CHUNK // max(1, inner)))
+    samples = max(1, CHUNK // max(1, channels * inner))
+    for sample in range(0, outer, samples):
+        for channel in range(0, size, channels):
+            yield slice(sample, sample + samples), slice(channel, channel + channels)
 
 
 class Scratch:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
-from caffepy.engine.ops.numpy.planes import CHUNK_BYTES
+from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, blocks, source_and_target
+from caffepy.engine.ops.numpy.totals import channel_sums
 
 
 class BatchNorm(ScratchOp):
@@ -38,12 +36,12 @@ class BatchNorm(ScratchOp):
         self._kept.keep(x, out)
         source, target = (self._seen(array) for array in source_and_target(x, out))
         count = self.geometry.outer * self.geometry.inner
-        batch_mean = source.sum(axis=(0, 2)) / self.ops.dtype.type(count)
+        batch_mean = channel_sums(source) / self.ops.dtype.type(count)
         self._mean = batch_mean.reshape(-1, 1)
         batch_variance = np.zeros_like(batch_mean)
-        for chunk in self._chunks():
-            np.subtract(source[chunk], self._mean, out=target[chunk])
-            batch_variance += self._sum_of_product(target[chunk], target[chunk])
+        for block in blocks(self.geometry.shape):
+            np.subtract(source[block], self._mean[block[1]], out=target[block])
+            batch_variance[block[1]] += channel_sums(target[block], target[block])
         batch_variance /= self.ops.dtype.type(count)
         self._inverse = 1 / np.sqrt(batch_variance + self.eps).reshape(-1, 1)
         target *= self._inverse
@@ -75,17 +73,18 @@ class BatchNorm(ScratchOp):
         source, target = (self._seen(array) for array in source_and_target(dy, out))
         count = self.ops.dtype.type(self.geometry.outer * self.geometry.inner)
         along_normal, along_ones = np.zeros((2, self.geometry.size), self.ops.dtype)
-        for chunk in self._chunks():
-            along_normal += self._sum_of_product(source[chunk], self._normal(original[chunk]))
-            along_ones += source[chunk].sum(axis=(0, 2))
+        for block in blocks(self.geometry.shape):
+            normal = self._normal(original, block)
+            along_normal[block[1]] += channel_sums(source[block], normal)
+            along_ones[block[1]] += channel_sums(source[block])
         along_normal /= count
         along_ones /= count
-        for chunk in self._chunks():
-            normal = self._normal(original[chunk])
-            normal *= along_normal.reshape(-1, 1)
-            np.subtract(source[chunk], along_ones.reshape(-1, 1), out=target[chunk])
-            target[chunk] -= normal
-            target[chunk] *= self._inverse
+        for block in blocks(self.geometry.shape):
+            normal, part = self._normal(original, block), target[block]
+            normal *= along_normal[block[1]].reshape(-1, 1)
+            np.subtract(source[block], along_ones[block[1]].reshape(-1, 1), out=part)
+            part -= normal
+            part *= self._inverse[block[1]]
 
     @step(reads="dy", writes="out")
     def backward_test(self, dy: Value, *, out: Value) -> None:
@@ -93,25 +92,12 @@ class BatchNorm(ScratchOp):
         source, target = (self._seen(array) for array in source_and_target(dy, out))
         np.multiply(source, self._inverse, out=target)
 
-    def _normal(self, x: np.ndarray) -> np.ndarray:
-        """x, normalised as in the last forward pass, in scratch."""
-        normal = self.take("normal", x.shape)
-        np.subtract(x, self._mean, out=normal)
-        normal *= self._inverse
+    def _normal(self, x: np.ndarray, block: tuple[slice, slice]) -> np.ndarray:
+        """A block of x, normalised as in the last forward pass, in scratch."""
+        normal = self.take("normal", x[block].shape)
+        np.subtract(x[block], self._mean[block[1]], out=normal)
+        normal *= self._inverse[block[1]]
         return normal
-
-    def _sum_of_product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """(channels,) the sum of a b, for both (samples, channels, pixels)."""
-        product = np.multiply(a, b, out=self.take("product", a.shape))
-        total: np.ndarray = product.sum(axis=(0, 2))
-        return total
-
-    def _chunks(self) -> Iterator[slice]:
-        """The samples, some at a time, so that what is made of them stays in the cache."""
-        count, channels, pixels = self.geometry.shape
-        most = max(1, CHUNK_BYTES // max(1, channels * pixels * self.ops.dtype.itemsize))
-        for start in range(0, count, most):
-            yield slice(start, min(start + most, count))
 
     def _seen(self, array: np.ndarray) -> np.ndarray:
         """(samples, channels, pixels)"""

@@ -9,6 +9,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.arrays import source_and_target
+from caffepy.engine.ops.numpy.totals import channel_sums
 
 
 class Bias(Op):
@@ -30,7 +31,7 @@ class Bias(Op):
         self, dy: Value, *, out: Value | None = None, add_b: Value | None = None
     ) -> None:
         """out: gradient of b.  add_b: the same is added to it."""
-        gradient = dy.read().reshape(self.geometry.shape).sum(axis=(0, 2))
+        gradient = channel_sums(dy.read().reshape(self.geometry.shape))
         if out is not None:
             out.write().reshape(-1)[:] = gradient
         if add_b is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.arrays import HostOps, ScratchOp
 from caffepy.engine.ops.numpy.im2col import Windows
+from caffepy.engine.ops.numpy.totals import channel_sums, column_sums
 
 
 class Convolution(ScratchOp):
@@ -24,6 +26,11 @@ class Convolution(ScratchOp):
         super().__init__(ops)
         self.geometry = geometry
         self._windows = Windows(geometry, ops.dtype.itemsize)
+        channels = geometry.shape[1] + geometry.num_output
+        self._per_sample = (  # products for the weights, without columns: where they are smaller
+            self._windows.pointwise
+            and math.prod(geometry.weight_shape) <= channels * self._windows.places
+        )
 
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
@@ -70,18 +77,30 @@ class Convolution(ScratchOp):
         """Adds the gradients of the parameters."""
         gradient = dy.read()
         if add_b is not None:
-            bias = add_b.modify().reshape(-1)
             pixels = gradient.reshape(*gradient.shape[:2], self._windows.places)
-            bias += pixels.sum(axis=2).sum(axis=0)
+            add_b.modify().reshape(-1)[:] += channel_sums(pixels)
         if add_w is None:
             return
         weights = self._weights(add_w.modify())
         source = x.read()
         for chunk in self._chunks():
+            if self._per_sample:
+                weights += self._sum_of_products(gradient[chunk], source[chunk])
+                continue
             padded, columns, outputs = self._scratch(chunk)
             self._windows.gather(source[chunk], padded=padded, columns=columns)
             self._from_samples(gradient[chunk], outputs)
             weights += np.matmul(outputs, columns.transpose(0, 2, 1))
+
+    def _sum_of_products(self, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """(group, O / group, C / group): the gradient of pointwise weights."""
+        images = self._grouped(x).swapaxes(2, 3)  # (samples, group, pixels, C / group)
+        group, inputs = images.shape[1], images.shape[3]
+        outputs = self.geometry.num_output // group
+        products = self.take("columns", (len(x), group, outputs, inputs))
+        np.matmul(self._grouped(gradient), images, out=products)
+        total = column_sums(products.reshape(len(x), group * outputs * inputs))
+        return total.reshape(group, outputs, inputs)
 
     def _chunks(self) -> Iterator[slice]:
         """The samples, as many at a time as fit into scratch."""

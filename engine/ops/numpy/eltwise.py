@@ -103,7 +103,7 @@ class EltwiseMax(Op):
     @staticmethod
     def _winner(xs: Sequence[np.ndarray]) -> np.ndarray:
         """The index of the input that is the maximum, per element."""
-        winner = np.logical_not(xs[0] > xs[1]).astype(np.min_scalar_type(len(xs)))
+        winner = np.array(~(xs[0] > xs[1]), np.min_scalar_type(len(xs)))
         if len(xs) == 2:
             return winner
         largest = np.where(winner == 0, xs[0], xs[1])

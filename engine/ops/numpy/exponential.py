@@ -10,7 +10,7 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.activation import sigmoid
-from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, chunks, source_and_target
 
 
 class Elu(ScratchOp):
@@ -26,25 +26,26 @@ class Elu(ScratchOp):
         """out: like x; may be x."""
         self._kept.keep(x, out)
         source, target = source_and_target(x, out)
-        below = self.take("below", source.shape)
-        np.minimum(source, 0, out=below)
-        np.expm1(below, out=below)
-        below *= self.alpha
-        np.maximum(source, 0, out=target)
-        target += below
+        for part, result in chunks(source, target):
+            below = self.take("below", part.shape)
+            np.clip(part, -np.inf, 0, out=below)
+            np.expm1(below, out=below)
+            below *= self.alpha
+            np.clip(part, 0, np.inf, out=result)
+            np.add(result, below, out=result)
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
         """out: gradient of x, dy above 0 and dy alpha exp(x) from 0 down; may be dy. x may be what
         forward wrote over it."""
         source, target = source_and_target(dy, out)
-        original = self._kept.read(x).reshape(source.shape)
-        slope = self.take("below", original.shape)
-        np.minimum(original, 0, out=slope)
-        np.exp(slope, out=slope)
-        if self.alpha != 1:
-            slope *= np.where(original > 0, self.ops.dtype.type(1), self.alpha)
-        np.multiply(source, slope, out=target)
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            slope = self.take("below", part.shape)
+            np.clip(original, -np.inf, 0, out=slope)
+            np.exp(slope, out=slope)
+            if self.alpha != 1:
+                slope *= np.where(original > 0, self.ops.dtype.type(1), self.alpha)
+            np.multiply(part, slope, out=result)
 
 
 class Bnll(ScratchOp):
@@ -59,22 +60,24 @@ class Bnll(ScratchOp):
         """out: like x; may be x."""
         self._kept.keep(x, out)
         source, target = source_and_target(x, out)
-        small = self.take("small", source.shape)
-        np.abs(source, out=small)
-        np.negative(small, out=small)
-        np.exp(small, out=small)
-        np.log1p(small, out=small)
-        np.maximum(source, 0, out=target)
-        target += small
+        for part, result in chunks(source, target):
+            small = self.take("small", part.shape)
+            np.abs(part, out=small)
+            np.negative(small, out=small)
+            np.exp(small, out=small)
+            np.log1p(small, out=small)
+            np.clip(part, 0, np.inf, out=result)
+            np.add(result, small, out=result)
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
         """out: gradient of x, dy / (1 + exp(-x)); may be dy. x may be what forward wrote over
         it."""
         source, target = source_and_target(dy, out)
-        slope = self.take("small", source.shape)
-        sigmoid(self._kept.read(x).reshape(source.shape), slope)
-        np.multiply(source, slope, out=target)
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            slope = self.take("small", part.shape)
+            sigmoid(original, slope)
+            np.multiply(part, slope, out=result)
 
 
 class Swish(ScratchOp):
@@ -90,23 +93,24 @@ class Swish(ScratchOp):
         """out: like x; may be x."""
         self._kept.keep(x, out)
         source, target = source_and_target(x, out)
-        np.multiply(source, self._gate(source), out=target)
+        for part, result in chunks(source, target):
+            np.multiply(part, self._gate(part), out=result)
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
         """out: gradient of x, dy s (1 + beta x (1 - s)) with s = 1 / (1 + exp(-beta x)); may be dy.
         x may be what forward wrote over it."""
         source, target = source_and_target(dy, out)
-        original = self._kept.read(x).reshape(source.shape)
-        gate = self._gate(original)
-        slope = self.take("slope", gate.shape)
-        np.multiply(original, gate, out=slope)
-        np.subtract(original, slope, out=slope)
-        if self.beta != 1:
-            slope *= self.beta
-        slope += 1
-        slope *= gate
-        np.multiply(source, slope, out=target)
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            gate = self._gate(original)
+            slope = self.take("slope", gate.shape)
+            np.multiply(original, gate, out=slope)
+            np.subtract(original, slope, out=slope)
+            if self.beta != 1:
+                slope *= self.beta
+            slope += 1
+            slope *= gate
+            np.multiply(part, slope, out=result)
 
     def _gate(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-beta x)), in scratch."""
@@ -143,9 +147,10 @@ class Exp(ScratchOp):
     def backward(self, dy: Value, y: Value, *, out: Value) -> None:
         """out: gradient of x, dy y scale log(base); may be dy. y: what forward wrote."""
         source, target = source_and_target(dy, out)
-        slope = self.take("slope", target.shape)
-        np.multiply(y.read().reshape(target.shape), self.scale, out=slope)
-        np.multiply(source, slope, out=target)
+        for part, output, result in chunks(source, y.read(), target):
+            slope = self.take("slope", part.shape)
+            np.multiply(output, self.scale, out=slope)
+            np.multiply(part, slope, out=result)
 
 
 class Log(ScratchOp):
@@ -174,10 +179,11 @@ class Log(ScratchOp):
         """out: gradient of x, dy scale / ((shift + scale x) log(base)); may be dy. x may be what
         forward wrote over it."""
         source, target = source_and_target(dy, out)
-        argument = self.take("argument", target.shape)
-        self._argument(self._kept.read(x).reshape(target.shape), argument)
-        np.divide(self.scale * self.factor, argument, out=argument)
-        np.multiply(source, argument, out=target)
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            argument = self.take("argument", part.shape)
+            self._argument(original, argument)
+            np.divide(self.scale * self.factor, argument, out=argument)
+            np.multiply(part, argument, out=result)
 
     def _argument(self, x: np.ndarray, out: np.ndarray) -> None:
         """Overwrites `out` with shift + scale x."""

@@ -27,9 +27,7 @@ class Windows:
     def __init__(self, geometry: ConvolutionGeometry, itemsize: int) -> None:
         self.geometry = geometry
         count, self.channels = geometry.shape[:2]
-        self.padded = tuple(
-            size + 2 * pad for size, pad in zip(geometry.shape[2:], geometry.pad, strict=True)
-        )
+        self.padded = tuple(map(max, geometry.padded, geometry.extent))
         self._interior = (  # where in padded images, (C, *padded, samples), the image lies
             slice(None),
             *(
@@ -61,7 +59,7 @@ class Windows:
         if self.pointwise:
             columns.reshape(image.shape)[...] = image
             return
-        if any(self.geometry.pad):
+        if self.padded != self.geometry.shape[2:]:
             padded.fill(0)
         padded[self._interior] = image
         windows = self._windows(padded)

@@ -8,6 +8,7 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import InnerProductGeometry
+from caffepy.engine.ops.numpy.totals import column_sums
 
 
 class InnerProduct(Op):
@@ -42,11 +43,15 @@ class InnerProduct(Op):
         """Adds the gradients of the parameters."""
         gradient = self._outputs(dy.read())
         if add_w is not None:
-            weights = add_w.modify().reshape(self.geometry.weight_shape)
             inputs = self._inputs(x.read())
-            weights += inputs.T @ gradient if self.geometry.transpose else gradient.T @ inputs
+            factors = (inputs.T, gradient) if self.geometry.transpose else (gradient.T, inputs)
+            if add_w.allocated:
+                weights = add_w.modify().reshape(self.geometry.weight_shape)
+                weights += np.matmul(*factors)
+            else:  # 0 so far: three passes over large memory less
+                np.matmul(*factors, out=add_w.write().reshape(self.geometry.weight_shape))
         if add_b is not None:
-            add_b.modify().reshape(-1)[:] += gradient.sum(axis=0)
+            add_b.modify().reshape(-1)[:] += column_sums(gradient)
 
     def _inputs(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(self.geometry.rows, self.geometry.inputs)

@@ -9,6 +9,13 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 
 
+def pair_differences(a: Value, b: Value, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) a - b, and (N,) the sums of its squares.  samples: N."""
+    shape = (samples, a.count // (samples or 1))
+    difference = a.read().reshape(shape) - b.read().reshape(shape)
+    return difference, np.einsum("nc,nc->n", difference, difference)
+
+
 class EuclideanLoss(Op):
     """sum((a - b)^2) / (2 N); 0 for no samples."""
 
@@ -95,7 +102,5 @@ class ContrastiveLoss(Op):
 
     def _pairs(self, a: Value, b: Value, label: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(N, C) a - b, (N,) whether the pair is alike, (N,) its squared distance."""
-        shape = (self.samples, a.count // (self.samples or 1))
-        difference = a.read().reshape(shape) - b.read().reshape(shape)
-        like = np.trunc(label.read().reshape(-1)) != 0
-        return difference, like, np.einsum("nc,nc->n", difference, difference)
+        difference, squared = pair_differences(a, b, self.samples)
+        return difference, np.trunc(label.read().reshape(-1)) != 0, squared

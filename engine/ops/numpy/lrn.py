@@ -26,12 +26,15 @@ class Lrn(ScratchOp):
         super().__init__(ops)
         self.geometry = geometry
         size = geometry.size
-        pad = (size - 1) // 2
         self._weight = ops.dtype.type(
             geometry.alpha / size ** (2 if geometry.within_channel else 1)
         )
+        pad_h, pad_w = (  # half a window, as far as there may be pixels
+            min(size // 2, max(0, pixels - 1)) for pixels in geometry.shape[2:]
+        )
+        window = 2 * pad_h + 1, 2 * pad_w + 1
         self._windows = PlaneWindows(
-            PoolingGeometry(geometry.shape, "AVE", (size, size), (1, 1), (pad, pad))
+            PoolingGeometry(geometry.shape, "AVE", window, (1, 1), (pad_h, pad_w))
         )
 
     @step(reads="x", writes="out")

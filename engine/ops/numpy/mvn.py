@@ -10,8 +10,8 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.numpy.arrays import ScratchOp, source_and_target
-from caffepy.engine.ops.numpy.planes import CHUNK_BYTES
+from caffepy.engine.ops.numpy.arrays import ScratchOp, blocks, source_and_target
+from caffepy.engine.ops.numpy.totals import row_sums
 
 
 class Mvn(ScratchOp):
@@ -33,9 +33,9 @@ class Mvn(ScratchOp):
             return
         for rows in self._chunks():
             part = target[rows]
-            np.subtract(source[rows], source[rows].mean(axis=1, keepdims=True), out=part)
+            np.subtract(source[rows], self._means(source[rows]), out=part)
             if self.variance:
-                deviation = np.sqrt(self._mean_product(part, part))
+                deviation = np.sqrt(self._means(part, part))
                 self._divisor[rows] = deviation + self.eps
                 part /= self._divisor[rows]
 
@@ -49,11 +49,11 @@ class Mvn(ScratchOp):
         result = y.read().reshape(self.shape)
         for rows in self._chunks():
             part, gradient = target[rows], source[rows]
-            mean = gradient.mean(axis=1, keepdims=True)
+            mean = self._means(gradient)
             if not self.variance:
                 np.subtract(gradient, mean, out=part)
                 continue
-            along_result = self._mean_product(gradient, result[rows])
+            along_result = self._means(gradient, result[rows])
             product = self.take("product", part.shape)
             np.multiply(result[rows], along_result, out=product)
             np.subtract(gradient, mean, out=part)
@@ -63,12 +63,11 @@ class Mvn(ScratchOp):
     def _chunks(self) -> Iterator[slice]:
         """The rows, some at a time, so that what is made of them stays in the cache."""
         count, size = self.shape
-        most = max(1, CHUNK_BYTES // (size * self.ops.dtype.itemsize))
-        for start in range(0, count, most):
-            yield slice(start, min(start + most, count))
+        for rows, _ in blocks((count, 1, size)):
+            yield rows
 
-    def _mean_product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """(rows, 1) the mean of a b, for both (rows, size)."""
-        product = np.multiply(a, b, out=self.take("product", a.shape))
-        mean: np.ndarray = product.mean(axis=1, keepdims=True)
-        return mean
+    def _means(self, *factors: np.ndarray) -> np.ndarray:
+        """(rows, 1) the mean of each row of (rows, size), or of the product of two."""
+        means = row_sums(*factors)
+        means /= self.shape[1]
+        return means.reshape(-1, 1)

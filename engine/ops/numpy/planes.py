@@ -21,15 +21,10 @@ class PlaneWindows:
     def __init__(self, geometry: PoolingGeometry) -> None:
         self.geometry = geometry
         self.out_size = geometry.out_size
-        self._extent = tuple(
-            (out - 1) * stride + kernel
-            for out, stride, kernel in zip(
-                self.out_size, geometry.stride, geometry.kernel, strict=True
-            )
-        )  # rows and columns that windows reach, leading padding included
         self.fits = not any(geometry.pad) and all(
-            extent <= size for extent, size in zip(self._extent, geometry.shape[2:], strict=True)
+            extent <= size for extent, size in zip(geometry.extent, geometry.shape[2:], strict=True)
         )
+        self._whole = self.fits and geometry.kernel == geometry.shape[2:]  # the plane is a window
 
     def chunks(self, itemsize: int) -> Iterator[slice]:
         """All planes, some at a time."""
@@ -41,7 +36,9 @@ class PlaneWindows:
     @staticmethod
     def planes(blob: np.ndarray) -> np.ndarray:
         """(N * C, rows, columns) of (N, C, rows, columns)."""
-        return blob.reshape(-1, *blob.shape[2:])
+        count, channels, *plane = blob.shape
+        planes: np.ndarray = blob.reshape(count * channels, *plane)
+        return planes
 
     def starts(self, axis: int) -> np.ndarray:
         """(out,) the first row (axis 0) or column (1) of each window, counted from the padding's
@@ -65,7 +62,7 @@ class PlaneWindows:
         """`image` with `filling` around it, as far as windows reach; itself where they fit."""
         if self.fits:
             return image
-        padded = scratch.take("padded", (len(image), *self._padded_size()), image.dtype)
+        padded = scratch.take("padded", (len(image), *self.geometry.padded_size), image.dtype)
         padded.fill(filling)
         self._interior(padded)[...] = image
         return padded
@@ -81,6 +78,9 @@ class PlaneWindows:
     ) -> None:
         """Overwrites out, (planes, out_h, out_w), with the combined pixels of each window: rows
         first, then columns."""
+        if self._whole:
+            combine.reduce(padded.reshape(len(padded), -1), axis=1, out=out.reshape(-1))
+            return
         shape = len(padded), self.out_size[0], padded.shape[2]
         rows = scratch.take("rows", shape, padded.dtype)
         for axis, source, target in ((0, padded, rows), (1, rows, out)):
@@ -91,7 +91,10 @@ class PlaneWindows:
     def spread(self, gradient: np.ndarray, out: np.ndarray, scratch: Scratch) -> None:
         """Overwrites out, (planes, H, W), with the sum over the windows that hold each pixel of
         their gradients, (planes, out_h, out_w)."""
-        height, width = self._padded_size()
+        if self._whole:
+            out[...] = gradient
+            return
+        height, width = self.geometry.padded_size
         rows = scratch.take("rows", (len(out), self.out_size[0], width), out.dtype)
         rows.fill(0)
         for place in range(self.geometry.kernel[1]):
@@ -103,16 +106,6 @@ class PlaneWindows:
             target = self.along(image, 0, place)
             target += rows
         out[...] = self._interior(image)
-
-    def _padded_size(self) -> tuple[int, int]:
-        """Rows and columns of image and padding, trailing padding only as far as windows reach."""
-        height, width = (
-            max(extent, pad + size)
-            for extent, pad, size in zip(
-                self._extent, self.geometry.pad, self.geometry.shape[2:], strict=True
-            )
-        )
-        return height, width
 
     def _interior(self, padded: np.ndarray) -> np.ndarray:
         """The image in its padding."""

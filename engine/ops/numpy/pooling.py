@@ -63,7 +63,7 @@ class Pooling(ScratchOp):
             else:
                 maxima = self.take("maxima", gradient[chunk].shape)
                 places = self._find_maxima(source[chunk], maxima)
-                places += np.arange(len(places)).reshape(-1, 1, 1) * target[0].size
+                places = places + np.arange(len(places)).reshape(-1, 1, 1) * target[0].size
                 target[chunk] = 0
                 np.add.at(
                     target[chunk].reshape(-1), places.reshape(-1), gradient[chunk].reshape(-1)
@@ -73,25 +73,23 @@ class Pooling(ScratchOp):
         """Fills `maxima`, (planes, out_h, out_w); returns where in its plane each first one lies.
 
         First the maxima of each row's windows, then those of the windows' rows: so the topmost row
-        wins, and in it the leftmost column.
+        wins, and in it the leftmost column. Padding, being below LOWEST, never does.
         """
-        windows, geometry = self._windows, self.geometry
-        padded = windows.padded(image, -np.inf, self.ops.scratch)
-        padded = np.fmax(padded, LOWEST, out=self.take("numbers", padded.shape))
+        windows, (pad_h, pad_w) = self._windows, self.geometry.pad
+        numbers = np.fmax(image, LOWEST, out=self.take("numbers", image.shape))
+        padded = windows.padded(numbers, -np.inf, self.ops.scratch)
         best = self.take("best", (*padded.shape[:2], maxima.shape[2]))
         columns = self._first_along(1, padded, best)
         rows = self._first_along(0, best, maxima)
         chosen = np.zeros_like(rows, columns.dtype)
-        for place in range(geometry.kernel[0]):  # products: masked copies are ten times slower
+        for place in range(self.geometry.kernel[0]):  # masked copies are ten times slower
             chosen += (rows == place) * windows.along(columns, 0, place)
-        row: np.ndarray = rows + (windows.starts(0) - geometry.pad[0]).reshape(-1, 1)
-        column = chosen + (windows.starts(1) - geometry.pad[1])
-        if not windows.fits:  # a window of nothing but -inf or nan would choose padding
-            np.clip(row, 0, image.shape[1] - 1, out=row)
-            np.clip(column, 0, image.shape[2] - 1, out=column)
-        row *= image.shape[2]
-        row += column
-        return row
+        width = np.int32(image.shape[2])
+        corners = np.add.outer((windows.starts(0) - pad_h) * width, windows.starts(1) - pad_w)
+        places: np.ndarray = rows * width
+        places += chosen
+        places += corners.astype(np.int32)
+        return places
 
     def _first_along(self, axis: int, image: np.ndarray, best: np.ndarray) -> np.ndarray:
         """Fills `best` with the maxima along an axis of windows; returns the first place of
@@ -103,7 +101,7 @@ class Pooling(ScratchOp):
             candidates = self._windows.along(image, axis, place)
             better = candidates > best
             np.maximum(best, candidates, out=best)
-            np.maximum(places, better * places.dtype.type(place), out=places)
+            np.maximum(places, better.view(np.uint8) * places.dtype.type(place), out=places)
         return places
 
 

@@ -6,12 +6,13 @@ import numpy as np
 
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, source_and_target
+from caffepy.engine.ops.numpy.arrays import Kept, source_and_target
+from caffepy.engine.ops.numpy.totals import channel_sums
 
 
-class Scale(ScratchOp):
+class Scale(Op):
     """y = x s + b, with x seen as (outer, size, inner), s and b of `size` elements; b may be
     None."""
 
@@ -49,12 +50,10 @@ class Scale(ScratchOp):
         what forward wrote over it."""
         gradient = self._seen(dy.read())
         if add_b is not None:
-            add_b.modify().reshape(-1)[:] += gradient.sum(axis=(0, 2))
+            add_b.modify().reshape(-1)[:] += channel_sums(gradient)
         if out_s is None and add_s is None:
             return
-        product = self.take("product", gradient.shape)
-        np.multiply(gradient, self._seen(self._kept.read(x)), out=product)
-        total = product.sum(axis=(0, 2))
+        total = channel_sums(gradient, self._seen(self._kept.read(x)))
         if out_s is not None:
             out_s.write().reshape(-1)[:] = total
         if add_s is not None:

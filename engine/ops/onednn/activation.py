@@ -7,7 +7,7 @@ import numpy as np
 from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
@@ -39,6 +39,11 @@ class OneDnnRelu(Op):
         self.slope = slope
         self._forward: dict[int, Execution | _Maximum] = {}  # by number of elements
         self._backward: dict[int, Execution] = {}
+
+    @classmethod
+    def supports(cls, ops: Ops, slope: float = 0.0) -> bool:
+        """Slopes from 0 up: in place, the result then tells the sign of x."""
+        return slope >= 0
 
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:

@@ -28,9 +28,9 @@ class OneDnnConvolution(WeightedOp):
 
     @classmethod
     def supports(cls, ops: Ops, geometry: ConvolutionGeometry) -> bool:
-        """One to three spatial axes, nothing empty."""
+        """One to three spatial axes, nothing empty, no window beyond the padding."""
         sizes = (*geometry.shape, *geometry.weight_shape, *geometry.out_shape)
-        return 1 <= len(geometry.kernel) <= 3 and min(sizes) > 0
+        return 1 <= len(geometry.kernel) <= 3 and min(sizes) > 0 and geometry.fits
 
     def describe_forward(self, bias: bool) -> Primitive:
         return describe(

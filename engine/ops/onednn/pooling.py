@@ -117,12 +117,7 @@ class _Plan:
 
 def _ends(geometry: PoolingGeometry) -> list[int]:
     """Along H and W, where the last window ends, counted from the first pixel."""
-    return [
-        (out - 1) * stride - pad + kernel
-        for out, stride, pad, kernel in zip(
-            geometry.out_size, geometry.stride, geometry.pad, geometry.kernel, strict=True
-        )
-    ]
+    return [extent - pad for extent, pad in zip(geometry.extent, geometry.pad, strict=True)]
 
 
 def _mean(geometry: PoolingGeometry) -> Algorithm | None:

@@ -25,7 +25,8 @@ class Lars(UpdateRule):
     local_lr_auto (false), larc (false), larc_policy ("scale")
     history: V, one per parameter
 
-    Raises: PrototxtError where eta is not above 0, or both fields are given.
+    Raises: PrototxtError where eta is not above 0, or both fields are given; NetError where one is
+    and some lr_mult is negative.
     Source: Y. You, I. Gitman, B. Ginsburg, "Large batch training of convolutional networks", 2017.
     """
 
@@ -35,6 +36,13 @@ class Lars(UpdateRule):
 
     def make_op(self) -> Any:
         param = self.param
+        for one in self.learnable if param.larc or param.local_lr_auto else ():
+            if one.rate < 0:
+                one.layer.error(
+                    f"parameter {one.index}: expected lr_mult from 0 up with larc or "
+                    f"local_lr_auto, which replace it, got {one.rate:g}. Correct it, or use type "
+                    '"LARS".'
+                )
         return self.ops.lars_update(
             l1=self.l1,
             norm_decay=param.local_lr_auto,

@@ -36,7 +36,8 @@ class UpdateRule:
     l1: whether the decay is that of regularization_type "L1".
 
     A parameter whose lr_mult is 0 keeps its weights, and is left alone where its history stays 0
-    too: with `rate_in_history`, or without weight decay. In a solverstate it may have one.
+    too: with `rate_in_history`, or without weight decay and gradients (force_backward, or a layer
+    that shares it, gives it some). In a solverstate it may have one.
     """
 
     type: ClassVar[str]
@@ -75,16 +76,20 @@ class UpdateRule:
         """
         self.prepare(iteration)
         for index, parameter in enumerate(self.learnable):
-            if index not in self._idle:
-                blob = parameter.blob
-                self._op.update(
-                    blob.data,
-                    blob.diff,
-                    *(self.past(slot, index) for slot in range(self.slots)),
-                    scale=scale,
-                    keep_diff=keep_diffs or blob.diff.leased,
-                    **self.numbers(parameter, rate * parameter.rate, self._decay(parameter)),
-                )
+            blob = parameter.blob
+            keep_diff = keep_diffs or blob.diff.leased
+            if index in self._idle and (self.rate_in_history or not blob.diff.allocated):
+                if keep_diff:
+                    blob.diff.clear()  # the update is 0, whatever the gradient
+                continue
+            self._op.update(
+                blob.data,
+                blob.diff,
+                *(self.past(slot, index) for slot in range(self.slots)),
+                scale=scale,
+                keep_diff=keep_diff,
+                **self.numbers(parameter, rate * parameter.rate, self._decay(parameter)),
+            )
 
     def prepare(self, iteration: int) -> None:
         """An update of all parameters begins; iteration: how many are done."""

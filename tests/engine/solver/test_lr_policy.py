@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
@@ -69,6 +69,97 @@ def rates(solver_text: str, iterations: Sequence[int], losses: Sequence[float] =
 def test_rates_follow_the_formula(solver_text: str, expected: dict[int, float]) -> None:
     found = rates(f"base_lr: 0.5 {solver_text}", list(expected))
     assert found == pytest.approx(list(expected.values()), rel=1e-6)
+
+
+# What a solver says besides base_lr -> the rate by iteration, written out once more.
+CLOSED: dict[str, Callable[[int], float]] = {
+    'lr_policy: "fixed"': lambda it: 1,
+    'lr_policy: "step" gamma: 0.5 stepsize: 700': lambda it: 0.5 ** (it // 700),
+    'lr_policy: "step" gamma: 0.5 stepsize: 9000': lambda it: 1,
+    'lr_policy: "exp" gamma: 0.999': lambda it: float(np.float32(0.999)) ** it,
+    'lr_policy: "exp" gamma: 1.001': lambda it: float(np.float32(1.001)) ** it,
+    'lr_policy: "inv" gamma: 0.0625 power: 0.75': lambda it: (1 + 0.0625 * it) ** -0.75,
+    'lr_policy: "multistep" gamma: 0.5 stepvalue: 0 stepvalue: 900': lambda it: (
+        0.25 if it >= 900 else 0.5
+    ),
+    'lr_policy: "multistep" gamma: 0.5 stepvalue: 900 stepvalue: 9': lambda it: (
+        0.25 if it > 900 else 0.5 if it == 900 else 1
+    ),
+    'lr_policy: "poly" power: 1.5': lambda it: (1 - it / 4000) ** 1.5,
+    'lr_policy: "poly" power: 0': lambda it: 1,
+    'lr_policy: "sigmoid" gamma: -0.0625 stepsize: 2000': lambda it: (
+        1 / (1 + math.exp(0.0625 * (it - 2000)))
+    ),
+    'lr_policy: "sigmoid" gamma: 0.0625 stepsize: 0': lambda it: 1 / (1 + math.exp(-0.0625 * it)),
+    'lr_policy: "cosine"': lambda it: (1 + math.cos(math.pi * it / 4000)) / 2,
+    'lr_policy: "multifixed" stagelr: 3 stagelr: 2 stageiter: 0 stageiter: 80': lambda it: (
+        3 if it == 0 else 2
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", CLOSED)
+@pytest.mark.parametrize("beginning", ["", "warmup_iter: 300", "rampup_interval: 300"])
+def test_a_policy_keeps_to_its_formula_for_thousands_of_iterations(
+    policy: str, beginning: str
+) -> None:
+    length = 300 if beginning else 0
+    found = rates(f"base_lr: 1 {policy} max_iter: 4000 {beginning}", range(4000))
+    for iteration, rate in enumerate(found):
+        expected = CLOSED[policy](iteration)
+        if iteration < length:
+            expected = (iteration / length) ** (2 if "rampup" in beginning else 1)
+        elif "cosine" in policy and length:
+            done = (iteration - length) / (4000 - length)
+            expected = (1 + math.cos(math.pi * done)) / 2
+        elif "multistep" in policy and iteration == length > 0:
+            continue  # one step only, of those that the beginning passed over
+        assert rate == pytest.approx(expected, rel=1e-6, abs=1e-12), iteration
+
+
+@pytest.mark.parametrize("policy", [*CLOSED, 'lr_policy: "fixed" warmup_iter: 9 min_lr: 0.5'])
+@pytest.mark.parametrize("resumed_at", [1, 8, 901])
+def test_a_policy_goes_on_from_its_state(policy: str, resumed_at: int) -> None:
+    settings = text_settings(f"base_lr: 1 {policy} max_iter: 4000")
+    whole, resumed = make_policy(settings), make_policy(settings)
+    for iteration in range(resumed_at):
+        whole.rate(iteration)
+    resumed.current_step = whole.current_step
+    resumed.restore(whole.state())
+    for iteration in range(resumed_at, resumed_at + 1000):
+        assert resumed.rate(iteration) == whole.rate(iteration)
+
+
+@pytest.mark.parametrize(
+    ("policy", "last"),
+    [
+        ('"exp" gamma: 10', 38),
+        ('"step" gamma: 1e30 stepsize: 3', 5),
+        ('"inv" gamma: -0.25 power: 0.5', 3),
+        ('"inv" gamma: -0.25 power: 2', 3),
+        ('"poly" power: -1 max_iter: 6', 5),
+    ],
+)
+def test_a_rate_that_is_not_finite_is_refused_by_its_iteration(policy: str, last: int) -> None:
+    text = f"base_lr: 1 lr_policy: {policy}"
+    rates(text, [last])
+    with pytest.raises(
+        PrototxtError, match=f"lr_policy: .*finite learning rate in iteration {last + 1}, got inf"
+    ):
+        rates(text, [last + 1])
+
+
+def test_a_power_of_a_negative_number_is_refused() -> None:
+    policy = make_policy(text_settings('base_lr: 1 lr_policy: "inv" gamma: -1 power: 0.5'))
+    with pytest.raises(PrototxtError, match=r"in iteration 2, got nan\. Correct the policy's"):
+        policy.rate(2)
+
+
+def test_steps_out_of_order_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    rates('base_lr: 1 lr_policy: "multistep" gamma: 0.5 stepvalue: 3 stepvalue: 3', [0])
+    assert not caplog.text
+    rates('base_lr: 1 lr_policy: "multistep" gamma: 0.5 stepvalue: 9 stepvalue: 3', [0])
+    assert "stepvalue: expected growing iterations, got 9, 3: a step waits" in caplog.text
 
 
 def test_multistep_takes_one_step_per_iteration_as_caffe_does() -> None:
@@ -139,6 +230,9 @@ def test_multifixed_does_without_base_lr(caplog: pytest.LogCaptureFixture) -> No
     text = 'lr_policy: "multifixed" stagelr: 1 stageiter: 5 min_lr: 0.5'
     assert rates(text, [0, 9]) == [1, 1]
     assert not caplog.text
+    assert rates(text + " base_lr: 2 warmup_iter: 4", [0, 2, 4]) == [0, 1, 1]
+    make_policy(text_settings(text.replace("min_lr: 0.5", "warmup_iter: 4")))
+    assert "base_lr: expected a learning rate, got 0" in caplog.text
 
 
 def test_steps_that_warm_up_passes_over_are_caught_up() -> None:
