@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -28,17 +29,27 @@ _modules: dict[str, ModuleType] = {}  # what was imported here, by file or name
 _entries: set[str] = set()  # the entry points that were tried
 
 
-def load(name: str) -> None:
+def load_layers(*names: str | os.PathLike[str]) -> None:
+    """Imports Python files or modules that register layer types, as `--layers` does: see `load`.
+
+    Raises: NetError where there is none, or an import fails; with the user's own traceback.
+    """
+    for name in names:
+        load(os.fspath(name), "load_layers")
+
+
+def load(name: str, asked: str = "--layers") -> None:
     """Imports a Python file or module, so that the layers in it are registered; a second time does
     nothing.
 
     name: of a file, relative to the working directory (`mylayers.py`), or of a module
     (`package.mylayers`), which may also lie in the working directory. Warns where it registers no
     layer.
+    asked: what named it, for messages.
     Raises: NetError where there is none, or the import fails; with the user's own traceback.
     """
     is_file = name.endswith(".py") or not all(map(str.isidentifier, name.split(".")))
-    path = _existing_file(name) if is_file else None
+    path = _existing_file(name, asked) if is_file else None
     key = str(path or name)
     if key in _modules:
         return
@@ -48,9 +59,9 @@ def load(name: str) -> None:
         return
     try:
         with registering() as types:
-            module = _import_file(path) if path else _import_module(name)
+            module = _import_file(path) if path else _import_module(name, asked)
     except (Exception, SystemExit) as error:
-        raise NetError(_import_failure(name, path, error)) from error
+        raise NetError(_import_failure(name, path, error, asked)) from error
     _modules[key] = module
     if types:
         log.info(f"Layer types of {name}: {', '.join(types)}")
@@ -105,7 +116,7 @@ def failure_in_layer(error: BaseException) -> str:
     return ""
 
 
-def _existing_file(name: str) -> Path:
+def _existing_file(name: str, asked: str) -> Path:
     """The file of that name. Raises: NetError where there is none."""
     path = Path(name)
     if path.is_file():
@@ -117,7 +128,7 @@ def _existing_file(name: str) -> Path:
     elif path.parent.is_dir():
         remedy = did_you_mean(path.name, (other.name for other in path.parent.glob("*.py")))
     remedy = remedy or f" Fix the path, which is relative to '{Path().resolve()}'."
-    raise NetError(f"--layers {name}: expected a Python file, got {what}.{remedy}")
+    raise NetError(f"{asked} {name}: expected a Python file, got {what}.{remedy}")
 
 
 def _imported(path: Path) -> ModuleType | None:
@@ -150,7 +161,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _import_module(name: str) -> ModuleType:
+def _import_module(name: str, asked: str) -> ModuleType:
     """Imports a module by its dotted name. Raises: NetError where there is none."""
     folder = str(Path().resolve())
     if folder not in sys.path:  # the command `caffepy` starts without it
@@ -166,12 +177,12 @@ def _import_module(name: str) -> ModuleType:
             " Correct the name, or add its folder to the environment variable PYTHONPATH."
         )
         raise NetError(
-            f"--layers {name}: expected a file that ends with .py or a module, got a module that "
+            f"{asked} {name}: expected a file that ends with .py or a module, got a module that "
             f"is not in '{folder}', PYTHONPATH or the installed packages.{remedy}"
         ) from None
 
 
-def _import_failure(name: str, path: Path | None, error: BaseException) -> str:
+def _import_failure(name: str, path: Path | None, error: BaseException, asked: str) -> str:
     """What to say of a file or module that could not be imported."""
     if isinstance(error, SyntaxError):
         file = name if path and error.filename == str(path) else error.filename
@@ -185,8 +196,8 @@ def _import_failure(name: str, path: Path | None, error: BaseException) -> str:
         where = f"{name}:{lines[-1]}" if lines else name
     if isinstance(error, CaffepyError):
         text = str(error)
-        return text if text.startswith("--layers") else f"{where}: --layers: {text}"
+        return text if text.startswith(asked) else f"{where}: {asked}: {text}"
     remedy = "Correct the file."
     if isinstance(error, ModuleNotFoundError):
         remedy = "Install what it needs, or correct the import."
-    return failure_message(f"{where}: --layers: it cannot be imported", error, remedy)
+    return failure_message(f"{where}: {asked}: it cannot be imported", error, remedy)

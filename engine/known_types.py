@@ -43,9 +43,12 @@ _FORKS = {
 _FORK_OF = {name: fork for fork, names in _FORKS.items() for name in names.split()}
 
 
+_LOAD = "--layers FILE, in Python caffepy.load_layers('FILE')"
+
+
 def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
     """What to say of a type that is not registered: where it is known from, and what to do."""
-    own = "Take the layer out, or load one of your own under this name (--layers FILE)."
+    own = f"Take the layer out, or load one of your own under this name ({_LOAD})."
     if not layer_type:
         return 'expected a `type`, got none. Write it, as in type: "Convolution".'
     if layer_type in _BVLC.split():
@@ -56,6 +59,6 @@ def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
     known = (*registered, *_BVLC.split(), *_FORK_OF)  # nearest first to what can be had
     remedy = did_you_mean(layer_type, registered) or did_you_mean(layer_type, known)
     remedy = remedy or (
-        f" Use one of {', '.join(registered)}, or load the file that registers it: --layers FILE."
+        f" Use one of {', '.join(registered)}, or load the file that registers it: {_LOAD}."
     )
     return f"type '{layer_type}' does not exist.{remedy}"

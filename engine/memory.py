@@ -47,10 +47,12 @@ class BuiltNet(Protocol):
 class Use:
     """Memory of one kind that a blob takes.
 
+    index, layer: of the layer that fills it, or owns it.
     per_sample: whether it grows with the batch.  parameter: whether it is the layer's own.
     """
 
     kind: str
+    index: int
     layer: str
     blob: str
     shape: Shape
@@ -97,7 +99,9 @@ class Memory:
         # the parameters of a later net are those of the first where layers have one name
         known = {use.layer for other in self.nets for use in other.uses if use.parameter}
         uses = [
-            use for use in _uses(net, self.history) if not (use.parameter and use.layer in known)
+            use
+            for use in predicted(net, self.history)
+            if not (use.parameter and use.layer in known)
         ]
         data_layer, batch = first_batch(net)
         files = [layer.param.source_file for layer in net.layers[:1]]
@@ -169,34 +173,34 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.{0 if units[0] == 'bytes' else 1}f} {units[0]}"
 
 
-def _uses(net: BuiltNet, history: int) -> Iterator[Use]:
-    """All that a net takes."""
+def predicted(net: BuiltNet, history: int = 0) -> Iterator[Use]:
+    """All that a net takes. history: the arrays that a solver keeps of each parameter."""
     training = net.phase == TRAIN
     _, batch = first_batch(net)
     seen: set[int] = set()
 
-    def of(kind: str, layer: Layer, blob: Blob, value: Value) -> Iterator[Use]:
+    def of(kind: str, index: int, blob: Blob, value: Value) -> Iterator[Use]:
         if value.storage_id not in seen:
             seen.add(value.storage_id)
             growing = bool(value.shape) and value.shape[0] % batch == 0
             nbytes = value.count * value.dtype.itemsize
-            yield Use(kind, layer.name, blob.name, value.shape, nbytes, growing)
+            yield Use(kind, index, net.layers[index].name, blob.name, value.shape, nbytes, growing)
 
-    for layer, tops in zip(net.layers, net.tops, strict=True):
+    for index, (layer, tops) in enumerate(zip(net.layers, net.tops, strict=True)):
         for blob in tops:
-            for use in of("data", layer, blob, blob.data):
+            for use in of("data", index, blob, blob.data):
                 yield use
                 if layer.batches_ahead:
                     nbytes = layer.batches_ahead * use.bytes
                     yield replace(use, kind=AHEAD, bytes=nbytes)
     if training:
-        for index, layer in enumerate(net.layers):
-            for blob, needed in zip(
-                net.bottoms[index], net.bottom_needs_backward[index], strict=True
-            ):
+        for index, (bottoms, needs) in enumerate(
+            zip(net.bottoms, net.bottom_needs_backward, strict=True)
+        ):
+            for blob, needed in zip(bottoms, needs, strict=True):
                 if needed:
-                    yield from of("gradients", layer, blob, blob.diff)
-    for layer in net.layers:
+                    yield from of("gradients", index, blob, blob.diff)
+    for index, layer in enumerate(net.layers):
         for blob, learns in zip(layer.blobs, layer.param_propagate_down, strict=True):
             if blob.data.storage_id in seen:
                 continue
@@ -207,9 +211,8 @@ def _uses(net: BuiltNet, history: int) -> Iterator[Use]:
                 kinds |= {"their gradients": 1, "history": history}
             for kind, times in kinds.items():
                 if times:
-                    yield Use(
-                        kind, layer.name, blob.name, blob.shape, times * nbytes, parameter=True
-                    )
+                    taken = times * nbytes
+                    yield Use(kind, index, layer.name, blob.name, blob.shape, taken, parameter=True)
 
 
 def _largest(uses: Iterable[Use]) -> str:

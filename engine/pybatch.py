@@ -1,4 +1,5 @@
-"""Cutting arrays of any number of samples into batches, and joining what batches gave."""
+"""Arrays that are given to a net: checking them, cutting any number of samples into batches, and
+joining what batches gave."""
 
 from __future__ import annotations
 
@@ -10,6 +11,18 @@ import numpy as np
 from caffepy.engine.core.errors import ShapeError
 
 Arrays = dict[str, np.ndarray]
+
+
+def numbers(given: Any, where: str) -> np.ndarray:
+    """What was given for a blob as an array. Raises: TypeError where it is not made of numbers."""
+    try:
+        array = np.asarray(given)
+        return array if array.dtype.kind in "biufc" else array.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{where}: expected an array of numbers, got {type(given).__name__}: {error}. Give "
+            "numbers, and as many in each row."
+        ) from None
 
 
 def batches(blobs: Mapping[str, Any], size: int) -> Iterator[Arrays]:

@@ -9,13 +9,15 @@ from typing import Any, NoReturn, overload
 import numpy as np
 
 from caffepy.engine.core import blob as core
-from caffepy.engine.core.errors import ShapeError
+from caffepy.engine.core.errors import DeviceError, ShapeError
 from caffepy.engine.core.value import Shape, Value
+from caffepy.engine.notebook import facts
+from caffepy.engine.pycopy import Uncopied
 
 LEGACY_AXES = 4  # num, channels, height, width
 
 
-class Blob:
+class Blob(Uncopied):
     """One blob of a net.
 
     data, diff: arrays of the blob's shape in the net's dtype. They are the net's memory: what is
@@ -32,6 +34,7 @@ class Blob:
 
     @property
     def data(self) -> np.ndarray:
+        """The array of the blob's numbers, in its shape: the net's memory."""
         return self._blob.data.lease()
 
     @data.setter
@@ -40,6 +43,7 @@ class Blob:
 
     @property
     def diff(self) -> np.ndarray:
+        """The array of their gradients, in the blob's shape: the net's memory."""
         return self._blob.diff.lease()
 
     @diff.setter
@@ -48,26 +52,32 @@ class Blob:
 
     @property
     def shape(self) -> Shape:
+        """The sizes of all axes."""
         return self._blob.shape
 
     @property
     def count(self) -> int:
+        """The number of elements."""
         return self._blob.count
 
     @property
     def num(self) -> int:
+        """The size of axis 0. Raises: ShapeError for more than 4 axes, as the next three."""
         return self._legacy_size("num", 0)
 
     @property
     def channels(self) -> int:
+        """The size of axis 1, 1 where there is none."""
         return self._legacy_size("channels", 1)
 
     @property
     def height(self) -> int:
+        """The size of axis 2, 1 where there is none."""
         return self._legacy_size("height", 2)
 
     @property
     def width(self) -> int:
+        """The size of axis 3, 1 where there is none."""
         return self._legacy_size("width", 3)
 
     def reshape(self, *sizes: int) -> None:
@@ -84,6 +94,22 @@ class Blob:
                 "division without a rest."
             ) from None
         self._blob.reshape(shape)
+
+    @property
+    def _gpu_data_ptr(self) -> int:
+        """Raises: DeviceError: there is no GPU engine."""
+        return self._refuse_pointer("_gpu_data_ptr", "data")
+
+    @property
+    def _gpu_diff_ptr(self) -> int:
+        """Raises: DeviceError: there is no GPU engine."""
+        return self._refuse_pointer("_gpu_diff_ptr", "diff")
+
+    def _refuse_pointer(self, name: str, part: str) -> NoReturn:
+        raise DeviceError(
+            f"blob '{self._blob.name}': {name}: expected a GPU that nets run on, got none: this "
+            f"version of caffepy has no GPU engine. Use the array in {part}."
+        )
 
     def _legacy_size(self, name: str, axis: int) -> int:
         shape = self._blob.shape
@@ -111,8 +137,18 @@ class Blob:
     def __repr__(self) -> str:
         return f"Blob({self._blob.name!r}, shape={self.shape})"
 
+    def _repr_html_(self) -> str:
+        """As notebooks show it: the shape, and what range the numbers have."""
+        told = [("shape", f"{self.shape} {self._blob.data.dtype}")]
+        told += [
+            (part, _range(value.read()))
+            for part, value in (("data", self._blob.data), ("diff", self._blob.diff))
+            if value.allocated and self.count
+        ]
+        return facts(f"Blob '{self._blob.name}'", told)
 
-class BlobVec(Sequence[Blob]):
+
+class BlobVec(Uncopied, Sequence[Blob]):
     """The learnable blobs of a layer, which `add_blob` makes more of.
 
     blobs: the layer's, which may grow.  add: makes the next one, of a shape.
@@ -141,6 +177,15 @@ class BlobVec(Sequence[Blob]):
     def __getitem__(self, index: int | slice) -> Blob | list[Blob]:
         self._shown += [Blob(blob) for blob in self._blobs[len(self._shown) :]]
         return self._shown[index]
+
+    def __repr__(self) -> str:
+        return f"BlobVec({list(self)})"
+
+
+def _range(array: np.ndarray) -> str:
+    """`-0.5 to 2, mean 0.25`"""
+    with np.errstate(all="ignore"):  # nan and inf show as such
+        return f"{array.min():g} to {array.max():g}, mean {array.mean():g}"
 
 
 def _cannot_add(shape: Shape) -> NoReturn:

@@ -13,21 +13,23 @@ from typing import Any, NoReturn, overload
 import numpy as np
 
 from caffepy.engine import net as engine
+from caffepy.engine.copied import CopyTable
 from caffepy.engine.core.blob import Blob as CoreBlob
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.hooks import Hook
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.pybatch import Arrays, batches, joined, samples
+from caffepy.engine.pybatch import Arrays, batches, joined, numbers, samples
 from caffepy.engine.pyblob import Blob, BlobVec
-from caffepy.engine.pybuild import FileName, build, build_with_weights
+from caffepy.engine.pybuild import PHASES, FileName, build, build_with_weights
 from caffepy.engine.pylayer import Layer, shown_layer
+from caffepy.engine.pymode import NCCL
+from caffepy.engine.pyviews import NetViews
 from caffepy.engine.usercode import raising_as_user
 from caffepy.engine.weights import load_weights, save_weights
-from caffepy.proto.caffe_pb2 import Phase
 from caffepy.proto.errors import did_you_mean
 
 
-class Net:
+class Net(NetViews):
     """A net of a prototxt file.
 
         net = Net("deploy.prototxt", caffe.TEST, weights="lenet.caffemodel")
@@ -45,30 +47,39 @@ class Net:
     def __init__(
         self,
         network_file: FileName,
-        phase: int,
+        phase: int | str,
         level: int = 0,
         stages: Sequence[str] | None = None,
         weights: FileName | None = None,
         *,
         ops: Ops | None = None,
+        on_mismatch: str = "error",
     ) -> None: ...
 
     @overload
     def __init__(
-        self, network_file: FileName, weights: FileName, phase: int, *, ops: Ops | None = None
+        self,
+        network_file: FileName,
+        weights: FileName,
+        phase: int | str,
+        *,
+        ops: Ops | None = None,
+        on_mismatch: str = "error",
     ) -> None: ...
 
     def __init__(self, network_file: FileName, *args: Any, **named: Any) -> None:
         """Builds the net.
 
-        network_file: a prototxt.  phase: caffe.TRAIN or caffe.TEST.  level, stages: what the
-        layers' include and exclude rules refer to.  weights: a .caffemodel or .caffemodel.h5.
+        network_file: a prototxt.  phase: caffe.TRAIN or caffe.TEST, or "TRAIN" or "TEST".  level,
+        stages: what the layers' include and exclude rules refer to.  weights: a .caffemodel or
+        .caffemodel.h5.
         Also in the old order: Net(network_file, weights, phase).
-        ops: the backend; oneDNN's where it is installed, by default.
+        ops: the backend; oneDNN's where it is installed, by default.  on_mismatch: see copy_from;
+        with `skip` the log tells what was copied.
 
         Raises: CaffepyError where the net cannot be built; TypeError for wrong arguments.
         """
-        if args and isinstance(args[0], str | os.PathLike):
+        if args and isinstance(args[0], str | os.PathLike) and args[0] not in PHASES:
             built = build_with_weights(network_file, *args, **named)
         else:
             built = build(network_file, *args, **named)
@@ -198,7 +209,7 @@ class Net:
 
     def _run_backward(self, start: int, end: int) -> None:
         net = self._net
-        for index in range(end, start + 1):
+        for index in range(max(end, 0), min(start + 1, len(net.layers))):
             if net.layer_needs_backward[index] and index not in net.ran:
                 tops = [(blob, blob.data.read().copy()) for blob in net.tops[index]]
                 net.repeat_layer(index)
@@ -226,10 +237,11 @@ class Net:
         """Makes the diffs of all parameters zero."""
         self._net.parameters.clear_diffs()
 
-    def copy_from(self, weights: FileName) -> None:
+    def copy_from(self, weights: FileName, on_mismatch: str = "error") -> CopyTable:
         """Copies the parameters in a .caffemodel or .caffemodel.h5 into the layers of the same
-        name. Raises: WeightsError; the net is then unchanged."""
-        load_weights(self._net, weights)
+        name; with on_mismatch `skip` except blobs of another shape, which are else refused.
+        Returns a table of what was copied. Raises: WeightsError; the net is then unchanged."""
+        return load_weights(self._net, weights, on_mismatch=on_mismatch)
 
     def load_hdf5(self, weights: FileName) -> None:
         """`copy_from`."""
@@ -276,21 +288,16 @@ class Net:
         """Has `hook(index)` called before each layer runs backward."""
         self._net.hooks.before_backward.append(hook)
 
-    def after_backward(self, hook: Hook) -> None:
+    def after_backward(self, hook: Hook | NCCL) -> None:
         """Has `hook(index)` called after each layer has run backward."""
-        self._net.hooks.after_backward.append(hook)
+        if not isinstance(hook, NCCL):  # one process has no gradients to exchange
+            self._net.hooks.after_backward.append(hook)
 
     # ---- its end
 
     def close(self) -> None:
         """Ends the threads and files of all layers, as happens when the net is no longer used."""
         self._close()
-
-    def __repr__(self) -> str:
-        return (
-            f"Net({self._net.name!r}, {Phase.Name(self._net.phase)}, {len(self.layers)} layers, "
-            f"inputs {self.inputs}, outputs {self.outputs})"
-        )
 
     def __enter__(self) -> Net:
         return self
@@ -319,7 +326,7 @@ class Net:
 
     def _index(self, layer: str) -> int:
         if layer not in self.layer_dict:
-            remedy = did_you_mean(layer, self.layer_dict) or " Its _layer_names lists them."
+            remedy = did_you_mean(str(layer), self.layer_dict) or " Its _layer_names lists them."
             raise NetError(
                 f"net '{self._net.name}': expected the name of a layer, got '{layer}'.{remedy}"
             )
@@ -351,7 +358,8 @@ class Net:
         """Copies arrays into the data or diffs of blobs.
 
         part: data or diff.  names: of all blobs that need one, which are the net's `what`.
-        Raises: NetError where some are missing or surplus; ShapeError where one does not fit.
+        Raises: NetError where some are missing or surplus; ShapeError where one does not fit;
+        TypeError where one is not made of numbers.
         """
         if not given:
             return
@@ -361,19 +369,21 @@ class Net:
                 f"({', '.join(names) or 'it has none'}) or for none, got {', '.join(given)}. "
                 "Correct the names of the arguments."
             )
-        for name, array in given.items():
-            if np.shape(array)[:1] != self.blobs[name].shape[:1]:
+        where = f"net '{self._net.name}': {part} for blob"
+        arrays = {name: numbers(array, f"{where} '{name}'") for name, array in given.items()}
+        for name, array in arrays.items():
+            if array.shape[:1] != self.blobs[name].shape[:1]:
                 self._refuse_array(name, part, array)
-        for name, array in given.items():
+        for name, array in arrays.items():
             try:
                 getattr(self.blobs[name], part)[...] = array
             except ValueError:
                 self._refuse_array(name, part, array)
 
-    def _refuse_array(self, name: str, part: str, array: Any) -> NoReturn:
+    def _refuse_array(self, name: str, part: str, array: np.ndarray) -> NoReturn:
         raise ShapeError(
             f"net '{self._net.name}': {part} for blob '{name}': expected shape "
-            f"{self.blobs[name].shape}, got {np.shape(array)}. Reshape the array, or first the "
+            f"{self.blobs[name].shape}, got {array.shape}. Reshape the array, or first the "
             f"blob: net.blobs['{name}'].reshape(...)."
         ) from None
 

@@ -10,8 +10,10 @@ from typing import ClassVar
 from caffepy.engine import pymode
 from caffepy.engine.core import log
 from caffepy.engine.core.registry import LAYERS
+from caffepy.engine.notebook import facts
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.pybuild import FileName
+from caffepy.engine.pycopy import Uncopied
 from caffepy.engine.pynet import Net
 from caffepy.engine.solver import solver as engine
 from caffepy.engine.solver.callbacks import Callback, Training
@@ -20,12 +22,15 @@ from caffepy.engine.usercode import raising_as_user
 from caffepy.proto.caffe_pb2 import SolverParameter
 
 
-class Solver:
+class Solver(Uncopied):
     """A solver of a prototxt file; what `get_solver` gives for types that have no class of theirs.
 
         solver = caffe.SGDSolver("solver.prototxt")
         solver.net.copy_from("before.caffemodel")
         solver.step(100)
+
+    Called itself it trains by the type that the file names. In a `with` it ends its threads and
+    files at once.
 
     net, test_nets: its nets.
     solver_mode in the file says nothing: nets run on what the process has chosen.
@@ -35,19 +40,27 @@ class Solver:
 
     type: ClassVar[str] = ""  # whatever the file says
 
-    def __init__(self, solver_file: FileName, *, ops: Ops | None = None) -> None:
+    def __init__(
+        self, solver_file: FileName, *, ops: Ops | None = None, on_mismatch: str = "error"
+    ) -> None:
         """Builds the nets. ops: the backend; oneDNN's where it is installed, by default.
+        on_mismatch: as for Net.copy_from, for the file's `weights`.
 
         Raises: CaffepyError where they cannot be built.
         """
         settings = Settings.read(solver_file)
         self._take_type(settings)
         backend = pymode.begin(ops)
-        if settings.param.random_seed < 0:
-            settings.param.random_seed = pymode.next_seed()
+        seed = pymode.given_seed() if settings.param.random_seed < 0 else None
         self._solver = raising_as_user(
             lambda: engine.Solver(
-                settings, ops=backend, registry=LAYERS, honour_mode=False, keep_diffs=True
+                settings,
+                ops=backend,
+                registry=LAYERS,
+                seed=seed,
+                honour_mode=False,
+                keep_diffs=True,
+                on_mismatch=on_mismatch,
             )
         )
         self.net: Net = Net.of(self._solver.net)
@@ -105,9 +118,15 @@ class Solver:
         self._solver.apply_update()
 
     def add_callback(
-        self, on_start: Callable[[], object], on_gradients_ready: Callable[[], object]
+        self,
+        on_start: Callable[[], object] | pymode.NCCL,
+        on_gradients_ready: Callable[[], object] | None = None,
     ) -> None:
-        """Has one function called before each iteration, another before its update."""
+        """Has one function called before each iteration, another before its update. One NCCL alone
+        is for gradients, which one process does not exchange. Raises: TypeError for other things.
+        """
+        if isinstance(on_start, pymode.NCCL) and on_gradients_ready is None:
+            return
         self._solver.callbacks.append(_Functions(on_start, on_gradients_ready))
 
     # ---- snapshots and weights
@@ -125,18 +144,45 @@ class Solver:
         NetError where shapes differ."""
         net.share_with(self.net)
 
+    # ---- its end, and how it looks
+
+    def close(self) -> None:
+        """Ends the threads and files of its nets, as happens when they are no longer used."""
+        for net in (self.net, *self.test_nets):
+            net.close()
+
+    def __enter__(self) -> Solver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        net = self._solver.net.name
+        return f"{self._title}, iteration {self.iter} of {self.param.max_iter}, net {net!r})"
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it: how far it is, and with what."""
+        told = [
+            ("iteration", f"{self.iter} of {self.param.max_iter}"),
+            ("learning rate", f"{self.lr:g} ({self.param.lr_policy})"),
+        ]
+        nets = [("net", self.net), *(("test net", net) for net in self.test_nets)]
+        told += [(name, f"'{net._net.name}', {len(net.layers)} layers") for name, net in nets]
+        return facts(f"{self._title})", told)
+
+    @property
+    def _title(self) -> str:
+        """`Solver('solver.prototxt', SGD`, unclosed"""
+        return f"Solver({str(self._solver.settings.path)!r}, {self.param.type}"
+
 
 class _Functions(Callback):
     """Two of the user's functions as a callback."""
 
-    def __init__(
-        self, on_start: Callable[[], object], on_gradients_ready: Callable[[], object]
-    ) -> None:
-        for name, function in (("on_start", on_start), ("on_gradients_ready", on_gradients_ready)):
-            if not callable(function):
-                raise TypeError(f"add_callback: {name}: expected a function, got {function!r}.")
-        self._on_start = on_start
-        self._on_gradients_ready = on_gradients_ready
+    def __init__(self, on_start: object, on_gradients_ready: object) -> None:
+        self._on_start = _function("on_start", on_start)
+        self._on_gradients_ready = _function("on_gradients_ready", on_gradients_ready)
 
     def on_iteration(self, solver: Training) -> None:
         self._on_start()
@@ -145,37 +191,43 @@ class _Functions(Callback):
         self._on_gradients_ready()
 
 
+def _function(name: str, given: object) -> Callable[[], object]:
+    if not callable(given):
+        raise TypeError(f"add_callback: {name}: expected a function, got {given!r}.")
+    return given
+
+
 class SGDSolver(Solver):
     """Stochastic gradient descent with momentum, whatever `type` the file gives."""
 
     type = "SGD"
 
 
-class NesterovSolver(Solver):
+class NesterovSolver(SGDSolver):
     """Nesterov's accelerated gradient, whatever `type` the file gives."""
 
     type = "Nesterov"
 
 
-class AdaGradSolver(Solver):
+class AdaGradSolver(SGDSolver):
     """AdaGrad, whatever `type` the file gives."""
 
     type = "AdaGrad"
 
 
-class RMSPropSolver(Solver):
+class RMSPropSolver(SGDSolver):
     """RMSProp, whatever `type` the file gives."""
 
     type = "RMSProp"
 
 
-class AdaDeltaSolver(Solver):
+class AdaDeltaSolver(SGDSolver):
     """AdaDelta, whatever `type` the file gives."""
 
     type = "AdaDelta"
 
 
-class AdamSolver(Solver):
+class AdamSolver(SGDSolver):
     """Adam, whatever `type` the file gives."""
 
     type = "Adam"
@@ -189,7 +241,9 @@ _CLASSES = {
 }  # fmt: skip
 
 
-def get_solver(solver_file: str | os.PathLike[str], *, ops: Ops | None = None) -> Solver:
+def get_solver(
+    solver_file: str | os.PathLike[str], *, ops: Ops | None = None, on_mismatch: str = "error"
+) -> Solver:
     """The solver of the type that the file names. Raises: CaffepyError."""
     named = Settings.read(solver_file).param.type
-    return _CLASSES.get(named, Solver)(solver_file, ops=ops)
+    return _CLASSES.get(named, Solver)(solver_file, ops=ops, on_mismatch=on_mismatch)

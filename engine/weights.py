@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from caffepy.engine.copied import (
+    COPIED,
+    DIFFERS,
+    NOT_IN_FILE,
+    NOT_IN_NET,
+    BlobCopy,
+    CopyTable,
+)
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import SnapshotError, WeightsError
@@ -27,6 +36,12 @@ from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import LayerParameter, Phase
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ON_MISMATCH = ("error", "skip")  # what blobs that do not fit the net's do
+
+_SKIP_REMEDY = (
+    " Or leave out what does not fit: on_mismatch='skip' in Python, --on-mismatch skip for "
+    "`caffepy train`."
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +55,13 @@ class _Source:
 
 @dataclass(frozen=True)
 class FittingWeights:
-    """The blobs of a file, each with the one of a net that it is for; nothing is copied yet."""
+    """The blobs of a file, each with the one of a net that it is for; nothing is copied yet.
+
+    table: what becomes of each blob of the file and of the net.
+    """
 
     copies: list[tuple[Blob, weights.BlobArray]]
+    table: CopyTable
 
     def load(self) -> None:
         """Copies them into the net."""
@@ -53,7 +72,12 @@ class FittingWeights:
 
 
 def fit_weights(
-    net: Net, path: Path, *, must_match: bool = True, complete: bool = False
+    net: Net,
+    path: Path,
+    *,
+    must_match: bool = True,
+    complete: bool = False,
+    on_mismatch: str = "error",
 ) -> FittingWeights:
     """The blobs of a file for the layers of the same name in a net.
 
@@ -62,15 +86,24 @@ def fit_weights(
     Binary and HDF5 files are told apart by their content. Layers of the file that the net does not
     have are ignored, with a log line. Shapes of the old 4-axis form fit as in Caffe: (1, 1, N, K)
     is (N, K).
-    must_match: refuse a file of which no layer is in the net.  complete: refuse one that lacks a
-    layer of the net which has blobs of its own.
+    must_match: refuse a file of which no layer is in the net, and with `skip` one of which no blob
+    fits.  complete: refuse one that lacks a layer of the net which has blobs of its own.
+    on_mismatch: `error` refuses a file where a layer has other blobs than the net's layer of that
+    name; `skip` leaves out the blobs that do not fit.
 
     Raises: WeightsError.
     """
+    if on_mismatch not in ON_MISMATCH:
+        raise WeightsError(
+            f"{path}: on_mismatch: expected {' or '.join(map(repr, ON_MISMATCH))}, got "
+            f"{on_mismatch!r}. Correct it."
+        )
     sources = _read_hdf5(path) if is_hdf5(path) else _read_binary(path)
     layers = {layer.key: layer for layer in net.layers}
     owned = {id(parameter.blob) for parameter in net.parameters.learnable}
     copies: list[tuple[Blob, weights.BlobArray]] = []
+    rows: dict[str, list[BlobCopy]] = {key: [] for key in layers}  # by the net's layers
+    surplus: list[BlobCopy] = []
     keys, found = Keys(), set()
     for source in sources:
         key = keys.take(source.name)
@@ -78,8 +111,14 @@ def fit_weights(
         layer = layers.get(key) or layers.get(source.name)
         if layer is None:
             log.info(f"Ignoring source layer {source.name}")
-        else:
-            copies += _matched(path, source, layer, owned)
+            surplus += [row for row, _ in _compared(source.name, source, (), owned)]
+            continue
+        compared = list(_compared(source.name, source, layer.blobs, owned))
+        if on_mismatch == "error":
+            remedy = "" if complete else _SKIP_REMEDY
+            _refuse_mismatch(path, source, layer, [row for row, _ in compared], remedy)
+        rows[layer.key] += [row for row, _ in compared]
+        copies += [pair for _, pair in compared if pair is not None]
     if must_match and not found & set(layers):
         names = [f"'{source.name}'" for source in sources[:5]]
         raise WeightsError(
@@ -87,31 +126,55 @@ def fit_weights(
             f"({', '.join(names) or 'the file has none'}). Layers are matched by name: use the "
             "weights of this net, or give its layers the file's names."
         )
-    if complete:
-        for layer in net.layers:
-            owns = any(id(blob) in owned for blob in layer.blobs)
-            if owns and layer.key not in found:
-                raise WeightsError(
-                    f"{path}: expected the weights of every layer of net '{net.name}', got none "
-                    f"of '{layer.name}'. Use the file that was written with this net; it may be "
-                    "cut off."
-                )
-    return FittingWeights(copies)
+    if must_match and on_mismatch == "skip" and not copies:
+        raise WeightsError(
+            f"{path}: expected blobs that fit net '{net.name}', got none: all of them would be "
+            "skipped. Use the weights of a net like this one."
+        )
+    nothing = _Source("", {}, True)
+    for layer in net.layers:
+        if layer.key in found:
+            continue
+        missing = [row for row, _ in _compared(layer.name, nothing, layer.blobs, owned)]
+        if complete and missing:
+            raise WeightsError(
+                f"{path}: expected the weights of every layer of net '{net.name}', got none "
+                f"of '{layer.name}'. Use the file that was written with this net; it may be "
+                "cut off."
+            )
+        rows[layer.key] += missing
+    return FittingWeights(copies, CopyTable((*chain.from_iterable(rows.values()), *surplus)))
 
 
-def load_weights(net: Net, path: str | os.PathLike[str], *, must_match: bool = True) -> None:
+def load_weights(
+    net: Net,
+    path: str | os.PathLike[str],
+    *,
+    must_match: bool = True,
+    on_mismatch: str = "error",
+) -> CopyTable:
     """Copies the blobs of a file into the layers of the same name; see `fit_weights`.
 
+    Returns: what was copied.
     Raises: WeightsError; the net is then unchanged.
     """
-    fit_weights(net, Path(path), must_match=must_match).load()
+    fitting = fit_weights(net, Path(path), must_match=must_match, on_mismatch=on_mismatch)
+    fitting.load()
+    return fitting.table
 
 
-def load_weights_list(net: Net, paths: str, *, must_match: bool = True) -> None:
-    """Loads several files, parted by commas, one after the other."""
+def load_weights_list(
+    net: Net, paths: str, *, must_match: bool = True, on_mismatch: str = "error"
+) -> list[CopyTable]:
+    """Loads several files, parted by commas, one after the other. Returns: what each has brought.
+
+    Raises: as `load_weights`.
+    """
+    tables = []
     for name in filter(None, (name.strip() for name in paths.split(","))):
         log.info(f"Finetuning from {name}")
-        load_weights(net, name, must_match=must_match)
+        tables.append(load_weights(net, name, must_match=must_match, on_mismatch=on_mismatch))
+    return tables
 
 
 def save_weights(net: Net, path: Path, *, hdf5: bool = False, diffs: bool = False) -> str:
@@ -165,29 +228,51 @@ def file_hash(path: Path) -> str:
 # ---- fitting a file's layers to the net's
 
 
-def _matched(
-    path: Path, source: _Source, layer: Layer, owned: set[int]
-) -> Iterator[tuple[Blob, weights.BlobArray]]:
-    """The copies to make for one layer. Raises: WeightsError where blobs do not fit."""
-    complete = all(
-        index in source.blobs or (source.partial and id(blob) not in owned)
-        for index, blob in enumerate(layer.blobs)
-    )
-    if not complete or any(index >= len(layer.blobs) for index in source.blobs):
+def _compared(
+    name: str, source: _Source, blobs: Sequence[Blob], owned: set[int]
+) -> Iterator[tuple[BlobCopy, tuple[Blob, weights.BlobArray] | None]]:
+    """Each blob of a layer, in the file or in the net: its row, and the copy to make if it fits.
+
+    A blob that is shared with another layer may be missing in a partial source.
+    """
+    for index in range(max(len(blobs), *(at + 1 for at in source.blobs), 0)):
+        blob = blobs[index] if index < len(blobs) else None
+        array = source.blobs.get(index)
+        copy = None
+        if blob is None and array is None:
+            continue
+        if blob is None:
+            outcome = NOT_IN_NET
+        elif array is None:
+            if source.partial and id(blob) not in owned:
+                continue
+            outcome = NOT_IN_FILE
+        elif _fits(blob.shape, array):
+            outcome, copy = COPIED, (blob, array)
+        else:
+            outcome = DIFFERS
+        in_file = None if array is None else array.shape
+        in_net = None if blob is None else blob.shape
+        yield BlobCopy(name, index, in_file, in_net, outcome), copy
+
+
+def _refuse_mismatch(
+    path: Path, source: _Source, layer: Layer, rows: Sequence[BlobCopy], remedy: str
+) -> None:
+    """Raises: WeightsError where the blobs of a layer are not the net's."""
+    if any(row.outcome in (NOT_IN_FILE, NOT_IN_NET) for row in rows):
         raise WeightsError(
             f"{path}: layer '{source.name}': expected {len(layer.blobs)} blob(s), as the net "
             f"has, got {len(source.blobs)}. Rename the layer in the prototxt to learn it from "
-            "scratch, or make it like the file's (bias_term)."
+            f"scratch, or make it like the file's (bias_term).{remedy}"
         )
-    for index, array in source.blobs.items():
-        blob = layer.blobs[index]
-        if not _fits(blob.shape, array):
+    for row in rows:
+        if row.outcome == DIFFERS:
             raise WeightsError(
-                f"{path}: layer '{source.name}', blob {index}: expected shape {blob.shape}, as the "
-                f"net has, got {array.shape}. Rename the layer in the prototxt to learn it from "
-                "scratch, or change its num_output (or its input) to fit the file."
+                f"{path}: layer '{source.name}', blob {row.blob}: expected shape {row.in_net}, as "
+                f"the net has, got {row.in_file}. Rename the layer in the prototxt to learn it "
+                f"from scratch, or change its num_output (or its input) to fit the file.{remedy}"
             )
-        yield blob, array
 
 
 def _fits(shape: tuple[int, ...], array: weights.BlobArray) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -64,6 +65,18 @@ def onednn_ops() -> Ops:
     if reason is not None:
         pytest.skip(reason)
     return OneDnnOps(np.float32)
+
+
+@pytest.fixture(scope="session")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages as a wheel lays them out, which tools that read source files can follow."""
+    folder = tmp_path_factory.mktemp("packages")
+    ignore = shutil.ignore_patterns("__pycache__")
+    for package in ("caffepy", "caffe"):
+        shutil.copytree(TESTS.parent / package, folder / package, ignore=ignore)
+    for part in ("engine", "layers", "models", "proto", "tools"):
+        shutil.copytree(TESTS.parent / part, folder / "caffepy" / part, ignore=ignore)
+    return folder
 
 
 @pytest.fixture

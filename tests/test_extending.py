@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import shlex
-import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,78 +15,15 @@ import pytest
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests.host_runtime import HostRuntime
+from tests.tutorial import Tutorial
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-GLOG_PREFIX = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ \w+\.py:\d+\] ", re.MULTILINE)
 TOLERANCE = 1e-6  # of float32, by another library's sine
-
-
-@dataclass
-class Tutorial:
-    """The folder in which the text was followed, and what its commands printed."""
-
-    folder: Path
-    printed: dict[str, str] = field(default_factory=dict)
-
-    def follow(self) -> None:
-        for kind, content in BLOCKS:
-            if kind == "console":
-                for command, shown in commands(content):
-                    self.run(command, shown)
-            else:
-                name = re.match(r"# (\S+)\n", content)
-                assert name is not None, f"a {kind} block without the name of its file"
-                (self.folder / name[1]).write_text(content, encoding="utf-8")
-
-    def run(self, command: str, shown: list[str]) -> None:
-        """Runs a command, and looks for the lines that the text shows of it, in their order."""
-        site = self.folder / "site"
-        words = shlex.split(command)
-        if words[0] == "caffepy":
-            words = ["python", "-m", "caffepy", *words[1:]]
-        elif words[:2] == ["pip", "install"]:  # from the folder alone, and into it
-            site.mkdir()
-            quick = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--no-compile"]
-            words = ["python", "-m", "pip", "install", *quick, "--target", str(site), *words[2:]]
-        assert words[0] == "python", command
-        places = os.pathsep.join((str(ROOT), str(site)))
-        ended = subprocess.run(
-            [sys.executable, *words[1:]],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": places, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        output = GLOG_PREFIX.sub("", ended.stdout + ended.stderr)
-        refused = any(line.startswith("caffepy: ") for line in shown)
-        assert ended.returncode == (1 if refused else 0), output
-        rest = output
-        for line in shown:
-            pattern = ".*".join(map(re.escape, line.split("...")))
-            found = re.search(f"^{pattern}$", rest, re.MULTILINE)
-            assert found, f"`{command}` does not print `{line}`, but:\n{rest}"
-            rest = rest[found.end() :]
-        self.printed[command] = output
-
-
-def commands(console: str) -> list[tuple[str, list[str]]]:
-    """Each command of a console block with the lines shown below it."""
-    told: list[tuple[str, list[str]]] = []
-    for line in console.splitlines():
-        if line.startswith("$ "):
-            told.append((line[2:], []))
-        else:
-            told[-1][1].append(line)
-    return told
 
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Tutorial:
     followed = Tutorial(tmp_path_factory.mktemp("tutorial"))
-    followed.follow()
+    followed.follow("extending.md")
     return followed
 
 

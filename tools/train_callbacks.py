@@ -31,6 +31,7 @@ def make_callbacks(
     command_line: Sequence[str],
     threads: int | None,
     layers: Sequence[str],
+    on_mismatch: str,
 ) -> list[Callback]:
     """The callbacks of a run. Those that may refuse it come before those that write files.
 
@@ -46,7 +47,7 @@ def make_callbacks(
     if iterations:
         callbacks.append(StopAfter(iterations))
     if takes_snapshots(param) or keep_best:
-        callbacks += [RunRecords(command_line, threads, layers), MetricsLog()]
+        callbacks += [RunRecords(command_line, threads, layers, on_mismatch), MetricsLog()]
     return callbacks
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SECTIONS = {
     "What to train": ("solver", "overrides", "level", "stage", "layers", "python_layers"),
-    "Where to begin": ("snapshot", "weights"),
+    "Where to begin": ("snapshot", "weights", "on_mismatch"),
     "Snapshots": ("keep", "keep_best", "on_snapshot_error"),
     "When to end": ("iterations", "early_stop", "on_nan", "sigint_effect", "sighup_effect"),
     "What to run on": ("engine", "threads", "gpu"),
@@ -49,6 +49,13 @@ SECTIONS = {
     "or start afresh where there is none.",
 )
 @click.option("--weights", default="", metavar="A,B", help="Start from these weights.")
+@click.option(
+    "--on-mismatch",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    help="What weights of another shape than the net's do: end with an error, or be left out and "
+    "listed. [default: error]",
+)
 @click.option(
     "--iterations", type=click.IntRange(1), metavar="N", help="End this run after N iterations."
 )
@@ -96,7 +103,7 @@ SECTIONS = {
 def command(
     command_line: list[str] | None,
     solver: str, overrides: tuple[Override, ...], snapshot: str | None, weights: str,
-    iterations: int | None, early_stop: str | None, on_nan: str, keep: int,
+    on_mismatch: str, iterations: int | None, early_stop: str | None, on_nan: str, keep: int,
     keep_best: str | None, on_snapshot_error: str, sigint_effect: str, sighup_effect: str,
     progress: bool, phase: str | None, level: int, stage: str, engine: str,
     threads: int | None, gpu: str | None, layers: tuple[str, ...], python_layers: bool,
@@ -126,6 +133,10 @@ def command(
     if weights:
         settings.param.weights[:] = [weights]
     settings = settings.overridden(overrides)
+    if on_mismatch == "skip" and not settings.param.weights:
+        raise click.UsageError(
+            "--on-mismatch: expected --weights with it, got none. Name the weights to start from."
+        )
     callbacks = make_callbacks(
         settings.param,
         iterations=iterations,
@@ -136,6 +147,7 @@ def command(
         command_line=command_line or [],
         threads=threads,
         layers=layers,
+        on_mismatch=on_mismatch,
     )
     make = functools.partial(
         Solver,
@@ -145,6 +157,7 @@ def command(
         callbacks=callbacks,
         honour_mode=engine == "auto",
         on_snapshot_error=on_snapshot_error,
+        on_mismatch=on_mismatch,
     )
     if snapshot == "auto":
         run = resume_newest(settings, lambda state: make(resume=state))

@@ -47,7 +47,7 @@ class RunRecords(Callback):
     warned of.
 
     command_line: as the process was called.  threads: as asked for, None for all cores.  layers:
-    the files or modules with layers of one's own.
+    the files or modules with layers of one's own.  on_mismatch: as the solver takes it.
     """
 
     def __init__(
@@ -55,10 +55,12 @@ class RunRecords(Callback):
         command_line: Sequence[str] = (),
         threads: int | None = None,
         layers: Sequence[str] = (),
+        on_mismatch: str = "error",
     ) -> None:
         self._command_line = list(command_line)
         self._threads = threads
         self._layers = layers
+        self._on_mismatch = on_mismatch
 
     def on_start(self, solver: Training) -> None:
         param = solver.settings.param
@@ -69,7 +71,7 @@ class RunRecords(Callback):
             for index in range(len(solver.test_nets))
         ]
         path = Path(f"{prefix}_resolved_solver.prototxt")
-        head = _head(path, solver, self._layers)
+        head = self._head(path, solver)
         for net_path, net in zip([train, *tests], [solver.net, *solver.test_nets], strict=True):
             _write(net_path, head + text.write(resolved_net(net)))
         resolved = resolved_solver(param, solver.seed, train, tests)
@@ -102,19 +104,20 @@ class RunRecords(Callback):
             "inputs": [_described(path) for path in dict.fromkeys(_inputs(solver))],
         }
 
-
-def _head(solver_path: Path, solver: Training, layers: Sequence[str]) -> str:
-    """The comment at the top of the resolved files."""
-    words = ["caffepy", "train", "--solver", str(solver_path), "--engine", solver.net.ops.name]
-    for names in layers:
-        words += ["--layers", names]
-    path = _python_path((solver.net, *solver.test_nets))
-    lines = (
-        f"{_OURS} {__version__} when training began: what this run was made of.",
-        f"Trains the same again, in {os.getcwd()}:",
-        f"  {path}{shlex.join(words)}",
-    )
-    return "".join("# " + " ".join(line.splitlines()) + "\n" for line in lines)
+    def _head(self, solver_path: Path, solver: Training) -> str:
+        """The comment at the top of the resolved files."""
+        words = ["caffepy", "train", "--solver", str(solver_path), "--engine", solver.net.ops.name]
+        for names in self._layers:
+            words += ["--layers", names]
+        if self._on_mismatch != "error":
+            words += ["--on-mismatch", self._on_mismatch]
+        path = _python_path((solver.net, *solver.test_nets))
+        lines = (
+            f"{_OURS} {__version__} when training began: what this run was made of.",
+            f"Trains the same again, in {os.getcwd()}:",
+            f"  {path}{shlex.join(words)}",
+        )
+        return "".join("# " + " ".join(line.splitlines()) + "\n" for line in lines)
 
 
 def _python_path(nets: Sequence[Net]) -> str:

@@ -137,7 +137,8 @@ class Snapshots:
         solver.policy.restore(state.policy)
         extra = state.extra
         if extra.get("seed", solver.seed) != solver.seed:
-            log.warning(
+            tell = log.warning if solver.param.random_seed >= 0 else log.info
+            tell(
                 f"{path}: it was made with random seed {extra['seed']}, this run has "
                 f"{solver.seed}. Set random_seed: {extra['seed']} to go on with the same random "
                 "numbers."

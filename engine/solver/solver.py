@@ -38,11 +38,12 @@ class Solver:
 
     settings: the solver's parameters (`Settings.read(path)`, or `Settings(message)`).
     ops: the backend.  registry: the layer classes by type.  make_net: called like Net.
-    callbacks: told of each step.  resume: a state file to go on from; its random seed is used where
-    random_seed does not say another.
+    callbacks: told of each step.  resume: a state file to go on from.  seed: where random_seed says
+    none; else that of the state file, else one from the operating system.
     honour_mode: refuse `solver_mode: GPU` on a backend that is none.
     keep_diffs: leave the applied updates in the parameters' diffs, as Caffe does.
     on_snapshot_error: `warn` or `stop` where a snapshot cannot be written while training goes on.
+    on_mismatch: `error` or `skip` for weights that do not fit; the log tells what was skipped.
     memory_limit: bytes that the run may be predicted to take; those of the machine by default.
 
     Attributes: net, test_nets, iteration (updates done), learning_rate (of the last iteration),
@@ -60,10 +61,12 @@ class Solver:
         make_net: MakeNet = Net,
         callbacks: Sequence[Callback] = (),
         resume: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
         rank: int = 0,
         honour_mode: bool = True,
         keep_diffs: bool = False,
         on_snapshot_error: str = "warn",
+        on_mismatch: str = "error",
         memory_limit: int | None = None,
     ) -> None:
         resumption = None if resume is None else Resumption.read(Path(resume), settings)
@@ -80,7 +83,7 @@ class Solver:
         rule_class = find_rule(settings)
         self.losses = LossWindow(ops, param.average_loss)
         self.policy = make_policy(settings, self.losses.mean)
-        self.seed = self._choose_seed(resumption)
+        self.seed = self._choose_seed(resumption, seed)
         memory = Memory(memory_limit, rule_class.slots)
 
         def make(source: NetSource) -> Net:
@@ -99,6 +102,7 @@ class Solver:
 
         log.info(f"Creating training net {source.label}")
         self.net = make(source)
+        self._on_mismatch = on_mismatch
         self._load_weights(self.net, True)
         self.test_nets: list[Net] = []
         for index, test in enumerate(tests):
@@ -351,10 +355,13 @@ class Solver:
 
     # ---- setting up and resuming
 
-    def _choose_seed(self, resumption: Resumption | None) -> int:
-        """random_seed, else the seed of the resumed run, else one from the operating system."""
+    def _choose_seed(self, resumption: Resumption | None, given: int | None) -> int:
+        """random_seed, else the one given, else that of the resumed run, else one from the
+        operating system."""
         if self.param.random_seed >= 0:
             return self.param.random_seed
+        if given is not None:
+            return given
         if resumption is not None and "seed" in resumption.state.extra:
             return int(resumption.state.extra["seed"])
         seed = int.from_bytes(os.urandom(4), "little") >> 1
@@ -369,7 +376,12 @@ class Solver:
 
     def _load_weights(self, net: Net, must_match: bool) -> None:
         for paths in self.param.weights:
-            load_weights_list(net, paths, must_match=must_match)
+            tables = load_weights_list(
+                net, paths, must_match=must_match, on_mismatch=self._on_mismatch
+            )
+            if net is self.net and self._on_mismatch == "skip":
+                for table in tables:
+                    log.info(f"What was copied:\n{table}")
 
     def _restore(self, resumption: Resumption) -> None:
         self._snapshots.restore(resumption)

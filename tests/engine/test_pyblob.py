@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffepy.engine.core import blob as core
-from caffepy.engine.core.errors import ShapeError
+from caffepy.engine.core.errors import DeviceError, ShapeError
 from caffepy.engine.pyblob import Blob, BlobVec
 from tests.padded_ops import PADDED
 
@@ -79,6 +79,14 @@ def test_reshape_takes_one_whole_number_per_axis(blob: core.Blob) -> None:
     with pytest.raises(ShapeError, match="expected sizes from 0 up"):
         shown.reshape(-1)
     assert blob.shape == ()
+
+
+def test_there_are_no_device_pointers(blob: core.Blob) -> None:
+    shown = Blob(blob)
+    with pytest.raises(DeviceError, match=r"blob 'x': _gpu_data_ptr: .*array in data\."):
+        _ = shown._gpu_data_ptr
+    with pytest.raises(DeviceError, match=r"blob 'x': _gpu_diff_ptr: .*array in diff\."):
+        _ = shown._gpu_diff_ptr
 
 
 def test_learnable_blobs_are_a_sequence_that_grows() -> None:

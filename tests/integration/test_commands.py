@@ -94,6 +94,7 @@ def test_time_lists_every_layer(case: Path) -> None:
         (["train"], 2, "--solver"),
         (["train", "-solver", "nope.prototxt"], 1, "nope.prototxt: there is no such file"),
         (["train", "-solver", "solver.prototxt", "-snapshot=a", "-weights=b"], 2, "got both"),
+        (["train", "-solver", "solver.prototxt", "-on-mismatch=skip"], 2, "expected --weights"),
         (["train", "-frobnicate", "3"], 2, "frobnicate"),
         (["test", "-model", "net.prototxt"], 2, "--weights"),
         (["test", "-model", "net.prototxt", "-weights", "none.caffemodel"], 1, "none.caffemodel"),

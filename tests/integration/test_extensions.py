@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import caffepy
 from caffepy.engine import extensions
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.registry import LAYERS
@@ -301,3 +302,18 @@ def test_one_that_fails_leaves_the_registry_as_it_was(folder: Path) -> None:
     with pytest.raises(NetError, match="ZeroDivisionError"):
         extensions.load(str(folder / "half.py"))
     assert "Half" not in LAYERS
+
+
+def test_python_code_loads_files_of_layers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(
+        NetError, match=r"type 'Add' does not exist.*caffepy\.load_layers\('FILE'\)"
+    ):
+        caffepy.Net("net.prototxt", phase="TRAIN")
+    with pytest.raises(NetError, match=r"^load_layers addin\.py: expected .*mean 'adding\.py'"):
+        caffepy.load_layers("addin.py")
+    (folder / "bad.py").write_text("x = 1\n1 / 0\n", encoding="utf-8")
+    with pytest.raises(NetError, match=r"^bad\.py:2: load_layers: it cannot be imported"):
+        caffepy.load_layers(Path("adding.py"), "bad.py")
+    with caffepy.Net("net.prototxt", phase="TRAIN") as net:
+        assert net.layer_dict["add"].type == "Add"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import caffepy.pycaffe as caffe
+from caffepy.engine.core.errors import ShapeError
 from caffepy.engine.ops.base import Ops
 from tests.harness import ATOL, RTOL
 from tests.pycaffe.nets import TRAIN_NET, open_text, weights_of
@@ -151,6 +152,31 @@ def test_an_array_held_while_an_input_grows_keeps_its_memory(net: caffe.Net) -> 
     net.forward()
     np.testing.assert_array_equal(held, before)
     assert net.blobs["x"].data.shape == (5, 3, 8, 8)
+
+
+def test_a_blob_that_is_no_input_takes_its_own_shape_again(net: caffe.Net) -> None:
+    before = net.forward()["fc"].copy()
+    for name in ("conv", "pool", "fc"):
+        net.blobs[name].reshape(1, 2)
+        np.testing.assert_allclose(net.forward()["fc"], before, rtol=RTOL, atol=ATOL)
+        net.blobs[name].reshape(7, 20, 9, 9)
+        net.reshape()
+        assert net.blobs[name].shape == net.forward([name])[name].shape
+        assert len(net.blobs[name].data) == 2
+    net.backward()
+
+
+def test_a_parameter_of_another_shape_is_saved_but_does_not_run(
+    net: caffe.Net, tmp_path: Path
+) -> None:
+    weights = net.params["conv"][0]
+    before = net.forward()["fc"].copy()
+    weights.reshape(10, 27)
+    with pytest.raises(ShapeError, match=r"learnable blob 0: expected shape \(10, 3, 3, 3\).*27"):
+        net.forward()
+    net.save(str(tmp_path / "flat.caffemodel"))
+    weights.reshape(10, 3, 3, 3)
+    np.testing.assert_allclose(net.forward()["fc"], before, rtol=RTOL, atol=ATOL)
 
 
 def test_dummy_data_that_is_constant_may_be_replaced(tmp_path: Path, ops: Ops) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
+import pickle
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,40 @@ def test_both_orders_of_arguments_load_weights(deploy: Path) -> None:
     for name, arrays in weights_of(new).items():
         for other in (old, named):
             np.testing.assert_array_equal(other.params[name][0].data, arrays[0])
+
+
+def test_phases_have_names(deploy: Path) -> None:
+    prototxt, weights = deploy / "deploy.prototxt", str(deploy / "deploy.caffemodel")
+    nets = [
+        caffe.Net(prototxt, "TEST", weights=weights),
+        caffe.Net(prototxt, phase="TEST", weights=weights),
+        caffe.Net(prototxt, weights, "TEST"),
+        caffe.Net(prototxt, weights, phase="TEST"),
+    ]
+    first = weights_of(nets[0])["fc"][0]
+    for net in nets:
+        assert repr(net).startswith("Net('cls', TEST, ")
+        np.testing.assert_array_equal(net.params["fc"][0].data, first)
+    assert repr(caffe.Net(prototxt, "TRAIN")).startswith("Net('cls', TRAIN, ")
+    with pytest.raises(TypeError, match=r"expected phase caffe\.TRAIN or caffe\.TEST, got None"):
+        caffe.Net(prototxt)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"or caffe\.TEST, got 'TESTING'"):
+        caffe.Net(prototxt, phase="TESTING")
+    with pytest.raises(TypeError, match=r"or caffe\.TEST, got \['TEST'\]"):
+        caffe.Net(prototxt, ["TEST"])
+
+
+def test_blobs_have_the_numbers_of_pycaffes_compiled_part(tmp_path: Path) -> None:
+    net = open_text(tmp_path, TWO_HEADS)
+    assert net._blob_names == ["x", "x_in_0_split_0", "x_in_0_split_1", "a", "b"]
+    assert net._blobs == list(net.blobs.values())
+    assert [net._blob_names[index] for index in net._inputs] == net.inputs
+    assert [net._blob_names[index] for index in net._outputs] == net.outputs
+    for index, name in enumerate(net._layer_names):
+        assert [net._blob_names[i] for i in net._top_ids(index)] == net.top_names[name]
+        assert [net._blob_names[i] for i in net._bottom_ids(index)] == net.bottom_names[name]
+    with pytest.raises(IndexError):
+        net._top_ids(5)
 
 
 def test_wrong_arguments_say_how_to_call(deploy: Path) -> None:
@@ -241,3 +278,18 @@ def test_a_net_closes_at_the_end_of_a_block(tmp_path: Path) -> None:
     with open_text(tmp_path, TRAIN_NET, caffe.TRAIN) as net:
         assert net.forward()["loss"] > 0
     net.close()
+
+
+# ---- copies
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_what_stands_for_a_net_is_not_copied_but_its_arrays_are(
+    copied: Callable[[object], object], tmp_path: Path
+) -> None:
+    net = open_text(tmp_path, TRAIN_NET, caffe.TRAIN)
+    for shown in (net, net.blobs["conv"], net.params["conv"]):
+        with pytest.raises(TypeError, match="expected an object that can be copied or pickled"):
+            copied(shown)
+    assert copied(net.blobs["conv"].data) is not None
+    assert net.forward()["loss"] > 0

@@ -213,6 +213,31 @@ def test_names_must_be_there(tmp_path: Path) -> None:
         net.forward("a")
 
 
+def test_names_of_another_kind_are_refused(tmp_path: Path) -> None:
+    net = open_text(tmp_path, TWO_HEADS)
+    with pytest.raises(NetError, match="expected the name of a layer, got '2'"):
+        net.forward(end=2)  # type: ignore[arg-type]
+    with pytest.raises(NetError, match="expected indices of the net's 5 layers, got 0 to 9"):
+        net._backward(9, 0)
+
+
+@pytest.mark.parametrize(
+    "given", ["abc", [[0.0, 1.0], [2.0]] * 2, [["a", "b", "c"]] * 4, [{}] * 4], ids=repr
+)
+def test_what_is_not_made_of_numbers_is_refused(given: object, tmp_path: Path) -> None:
+    net = open_text(tmp_path, TWO_HEADS)
+    with pytest.raises(TypeError, match=r"data for blob 'x': expected an array of numbers, got"):
+        net.forward(x=given)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", ">f4", "f2", "i8"])
+def test_numbers_of_any_kind_and_order_are_taken(dtype: str, tmp_path: Path) -> None:
+    net = open_text(tmp_path, TWO_HEADS)
+    x = np.asfortranarray((X > 0).astype(dtype))[::-1]
+    assert_close(net.forward(x=x), heads_of(net, x.astype(np.float32)))
+    assert_close(net.forward(x=x.tolist()), heads_of(net, x.astype(np.float32)))
+
+
 # ---- hooks
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import caffepy
 import caffepy.pycaffe as caffe
 from caffepy.engine.core.errors import CaffepyError, SnapshotError
 from caffepy.engine.ops.base import Ops
@@ -200,6 +201,7 @@ def test_get_solver_gives_the_class_of_the_type(
     named = make(cls, type=cls.type, **fields)
     chosen = make(caffe.get_solver, type=cls.type, **fields)
     assert type(chosen) is cls
+    assert isinstance(chosen, caffe.SGDSolver)
     for solver in (named, chosen):
         solver.step(2)
     for name, arrays in weights_of(named.net).items():
@@ -253,6 +255,32 @@ def test_a_run_goes_on_from_a_snapshot(make: Make, tmp_path: Path) -> None:
         assert resumed.iter == 6
         for name, arrays in weights_of(whole.net).items():
             np.testing.assert_array_equal(resumed.net.params[name][0].data, arrays[0])
+
+
+@pytest.mark.parametrize(("first", "then", "levels"), [(-1, -1, ["INFO"]), (3, 4, ["WARNING"])])
+def test_only_a_seed_of_the_users_is_warned_of(
+    first: int, then: int, levels: list[str], make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(random_seed=first).snapshot()
+    resumed = make(random_seed=then)
+    assert resumed.param.random_seed == then
+    with caplog.at_level("INFO", "caffepy"):
+        resumed.restore("model_iter_0.solverstate")
+    told = [one.levelname for one in caplog.records if "was made with random seed" in one.message]
+    assert told == levels
+
+
+def test_a_solver_ends_its_nets_with_its_block(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    with make(caffepy.Solver) as solver:
+        assert solver.param.type == "SGD"
+        nets = [solver.net, *solver.test_nets]
+        for net in nets:
+            monkeypatch.setattr(net._net.layers[0], "close", lambda: ended.append("layer"))
+        solver.step(1)
+    assert len(ended) == len(nets) == 2
+    solver.close()
+    assert len(ended) == 2
 
 
 def test_files_that_are_not_there_are_exceptions(make: Make, tmp_path: Path) -> None:
