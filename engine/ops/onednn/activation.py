@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
@@ -20,6 +19,7 @@ from caffepy.engine.ops.onednn.binding import (
     describe,
 )
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.tensors import source_and_target
 
 CHUNK = 1 << 18  # elements: a chunk of zeros that stays in the cache
 
@@ -48,7 +48,7 @@ class OneDnnRelu(Op):
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:
         """out: like x; may be x."""
-        source, target = _source_and_target(x, out, x.fresh_layout)
+        source, target = source_and_target(x, out, x.fresh_layout)
         count = source.size
         if count not in self._forward:
             self._forward[count] = (
@@ -62,7 +62,7 @@ class OneDnnRelu(Op):
         it."""
         layout = x.fresh_layout
         data = x.read(layout)
-        source, target = _source_and_target(dy, out, layout)
+        source, target = source_and_target(dy, out, layout)
         if data.size not in self._backward:
             self._backward[data.size] = self._gradient(data.size)
         self._backward[data.size](data, source, target)
@@ -109,11 +109,3 @@ class _Maximum:
             self._parts = [(flat_source[chunk], flat_target[chunk]) for chunk in self._chunks]
         for run, (part, target_part) in zip(self._runs, self._parts, strict=True):
             run(self._zeros, part, target_part)
-
-
-def _source_and_target(x: Value, out: Value, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays to read and to overwrite; one array where the op works in place."""
-    if out is x or out.shares_memory_with(x):
-        target = out.modify(layout)
-        return target, target
-    return x.read(layout), out.write(layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffepy.engine.core.layout import PLAIN, Layout
+from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
@@ -18,8 +18,9 @@ from caffepy.engine.ops.onednn.binding import (
     aligned,
     describe,
 )
-from caffepy.engine.ops.onednn.layout import BlockedLayout, layout_of
+from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.tensors import describe_layout, tensor_layout
 
 
 class OneDnnPooling(Op):
@@ -60,7 +61,7 @@ class OneDnnPooling(Op):
             self._plan = None
             self._reference().forward(x, out=out, mask=mask)
             return
-        layout = x.fresh_layout
+        layout = tensor_layout(x)
         plan = self._plans.get(layout)
         if plan is None:
             plan = self._plans[layout] = _Plan(self.ops.scratchpad, self.geometry, layout)
@@ -85,10 +86,8 @@ class _Plan:
     """Both passes for one layout of x."""
 
     def __init__(self, scratchpad: Scratchpad, geometry: PoolingGeometry, layout: Layout) -> None:
-        self._x: Layout = PLAIN
-        x = Descriptor.plain(geometry.shape)
-        if isinstance(layout, BlockedLayout) and layout.dims == geometry.shape:
-            self._x, x = layout, layout.descriptor
+        self._x = layout
+        x = describe_layout(layout, geometry.shape)
         algorithm = Algorithm.POOLING_MAX if geometry.method == "MAX" else _mean(geometry)
         after = tuple(
             end - size for end, size in zip(_ends(geometry), geometry.shape[2:], strict=True)
