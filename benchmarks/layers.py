@@ -2,8 +2,9 @@
 
 Forward and backward (the gradients of bottoms and parameters) of a layer alone, in shapes of
 well-known nets, in turns with a few lines of PyTorch that compute the same; first the numbers of
-both are compared. Medians over the rounds; ratios are our time to PyTorch's, and those above SLOW
-are marked. As in a net of layers that agree, blobs stand in the layouts that the engine wants.
+both are compared. Medians over the rounds that no other program disturbed; ratios are our time to
+PyTorch's, and those above SLOW are marked. As in a net of layers that agree, blobs stand in the
+layouts that the engine wants.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from benchmarks.layer_cases import Case, cases
-from benchmarks.train_step import Step, measure
+from benchmarks.rounds import Step, measure
 from caffepy.engine import single_layer
 from caffepy.engine.core.record import recorded
 from caffepy.engine.core.registry import LAYERS
@@ -139,7 +139,7 @@ def time_case(case: Case, ops: Ops, rounds: int, seconds: float) -> dict[str, tu
         both = [steps[way], *([theirs[way]] if way in theirs else [])]
         with np.errstate(all="ignore"):  # as in a net
             times = measure(dict(zip(("ours", "torch"), both, strict=False)), rounds, seconds)
-        found[way] = tuple(statistics.median(values) for values in times.values())
+        found[way] = tuple(times.medians().values())
     return found
 
 
