@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from caffepy.engine import table
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 
 COPIED = "copied"
 DIFFERS = "skipped: shape differs"

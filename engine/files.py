@@ -1,8 +1,10 @@
-"""Writing files so that a reader sees either all of a file or nothing of it."""
+"""Files of a run: written so that a reader sees either all of one or nothing of it, and their
+hashes."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -30,23 +32,33 @@ def written_together(
     *paths: Path, refusal: type[CaffepyError] = SaveError
 ) -> Iterator[tuple[Path, ...]]:
     """Temporary paths beside `paths`. At the end everything is on disk before the first of them
-    takes its place, and they do so in order.
+    takes its place, and they do so in order. A link stays: the file that it leads to is replaced.
 
-    Raises: `refusal` where that fails.
+    Raises: `refusal` where that fails, or a path leads to a device or a pipe.
     """
-    temporaries = tuple(path.with_name(f"{path.name}.{os.getpid()}.part") for path in paths)
+    targets = tuple(_target(path, refusal) for path in paths)
+    temporaries = tuple(path.with_name(f"{path.name}.{os.getpid()}.part") for path in targets)
     try:
         yield temporaries
         for path, temporary in zip(paths, temporaries, strict=True):
             with refusing(path, refusal), open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-        for path, temporary in zip(paths, temporaries, strict=True):
+        for path, target, temporary in zip(paths, targets, temporaries, strict=True):
             with refusing(path, refusal):
-                os.replace(temporary, path)
+                os.replace(temporary, target)
     finally:
         for temporary in temporaries:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _target(path: Path, refusal: type[CaffepyError]) -> Path:
+    """What a link leads to; `path` itself where it is none. Raises: `refusal`."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # a folder refuses by itself
+        raise refusal(
+            f"{path}: cannot be written: expected a file, got a device or a pipe. Name a file."
+        )
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextlib.contextmanager
@@ -72,6 +84,15 @@ def hdf5_bytes(fill: Callable[[Any], None]) -> memoryview:
     with h5py.File(buffer, "w") as file:
         fill(file)
     return buffer.getbuffer()
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.random import Part, Stream
-from caffepy.engine.core.value import Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Value
 from caffepy.proto.caffe_pb2 import FillerParameter
 from caffepy.proto.errors import did_you_mean
 

@@ -42,7 +42,6 @@ _FORKS = {
 }
 _FORK_OF = {name: fork for fork, names in _FORKS.items() for name in names.split()}
 
-
 _LOAD = "--layers FILE, in Python caffepy.load_layers('FILE')"
 
 

@@ -7,22 +7,25 @@ and the solver's history where they learn.
 
 Not counted are the program itself (50 MiB), what ops keep besides (im2col columns, masks,
 probabilities: up to 30 MiB in small nets), oneDNN's copies in other layouts, and what set-up takes
-in passing. So a run needs what is predicted at least, and only what cannot fit is refused. Measured
-on LeNet, CIFAR10-quick, CaffeNet and a small residual net, of 150 MiB and more, a run takes 1.1 to
-1.2 times as much on numpy, 1.2 to 1.8 times on oneDNN.
+in passing. Gradients that take turns in one memory count as many as there are at once. So a run
+needs what is predicted at least, and only what cannot fit is refused. Measured on LeNet,
+CIFAR10-quick, CaffeNet and a small residual net, of 150 MiB and more, a run takes 1.1 to 1.2 times
+as much on numpy, 1.2 to 1.8 times on oneDNN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.core.value import Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Value
 from caffepy.engine.machine import memory_bytes
 from caffepy.engine.samples import first_batch
 from caffepy.proto.caffe_pb2 import TRAIN, Phase
@@ -41,6 +44,7 @@ class BuiltNet(Protocol):
     bottoms: list[list[Blob]]
     tops: list[list[Blob]]
     bottom_needs_backward: list[list[bool]]
+    passing_diffs: list[list[Value]]
 
 
 @dataclass(frozen=True)
@@ -194,12 +198,8 @@ def predicted(net: BuiltNet, history: int = 0) -> Iterator[Use]:
                     nbytes = layer.batches_ahead * use.bytes
                     yield replace(use, kind=AHEAD, bytes=nbytes)
     if training:
-        for index, (bottoms, needs) in enumerate(
-            zip(net.bottoms, net.bottom_needs_backward, strict=True)
-        ):
-            for blob, needed in zip(bottoms, needs, strict=True):
-                if needed:
-                    yield from of("gradients", index, blob, blob.diff)
+        for index, blob in _gradients(net):
+            yield from of("gradients", index, blob, blob.diff)
     for index, layer in enumerate(net.layers):
         for blob, learns in zip(layer.blobs, layer.param_propagate_down, strict=True):
             if blob.data.storage_id in seen:
@@ -213,6 +213,34 @@ def predicted(net: BuiltNet, history: int = 0) -> Iterator[Use]:
                 if times:
                     taken = times * nbytes
                     yield Use(kind, index, layer.name, blob.name, blob.shape, taken, parameter=True)
+
+
+def _gradients(net: BuiltNet) -> list[tuple[int, Blob]]:
+    """The blobs whose gradients are there at the same time, when that is most, and the last layer
+    that fills each one."""
+    filled: dict[int, tuple[int, Blob]] = {}
+    for index, (bottoms, needs) in enumerate(
+        zip(net.bottoms, net.bottom_needs_backward, strict=True)
+    ):
+        for blob, needed in zip(bottoms, needs, strict=True):
+            if needed:
+                filled[blob.diff.storage_id] = index, blob
+    # backward runs down through the layers
+    until = {
+        diff.storage_id: index for index, group in enumerate(net.passing_diffs) for diff in group
+    }
+    alive = [0] * (len(net.layers) + 1)  # elements in turn, by the layer that is running
+    for key, (index, blob) in filled.items():
+        if key in until:
+            alive[until[key]] += blob.diff.count
+            alive[index + 1] -= blob.diff.count
+    sums = list(accumulate(alive))
+    busiest = sums.index(max(sums))
+    return [
+        (index, blob)
+        for key, (index, blob) in filled.items()
+        if key not in until or until[key] <= busiest <= index
+    ]
 
 
 def _largest(uses: Iterable[Use]) -> str:

@@ -12,15 +12,19 @@ from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob, BlobShapeError
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
+from caffepy.engine.core.pool import Pool
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Step, recorded
-from caffepy.engine.core.value import Epoch, Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.hooks import Hooks
 from caffepy.engine.in_place import changes_later, warn_of_changes_in_place
 from caffepy.engine.memory import Memory
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import share_between_nets
+from caffepy.engine.passes import lifetimes
 from caffepy.engine.passes.checks import check_ran, check_range
+from caffepy.engine.passes.fuse import fuse
 from caffepy.engine.passes.program import Program, host_step
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
@@ -35,12 +39,16 @@ class Net:
     param: a NetParameter of any age; it is upgraded, filtered by `state` (phase, level, stages) and
     given Split layers.  ops: the backend.  registry: the layer classes by type.  seed: what all
     random numbers follow from.  folders: where relative files are looked for.  memory: of the run
-    that the net is part of; that of the machine by default.
+    that the net is part of; that of the machine by default.  keep: whether the gradients of all
+    blobs can be read after a backward pass; else most of them take turns in the same memory, and
+    read as zeros.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
     parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value), definition
-    (param upgraded and filtered, without Splits), hooks, ran (the layers that have run forward).
+    (param upgraded and filtered, without Splits), hooks, ran (the layers that have run forward),
+    passing_diffs (per layer, the diffs of tops that are given up once it has run backward; empty
+    where all are kept).
     """
 
     def __init__(
@@ -54,12 +62,14 @@ class Net:
         rank: int = 0,
         folders: tuple[Path, ...] = (Path(),),
         memory: Memory | None = None,
+        keep: bool = True,
     ) -> None:
-        filtered = filter_net(upgrade_net(param), state)
+        upgraded = upgrade_net(param)
+        filtered = filter_net(upgraded, state)
         filtered.state.CopyFrom(state)
         log.info("Initializing net from parameters: \n" + text.write(filtered).rstrip("\n"))
         self.definition = filtered
-        self.param = insert_splits(filtered)
+        self.param = insert_splits(filtered, upgraded.layer)
         self.name: str = param.name
         self.phase: int = state.phase
         self.ops = ops
@@ -87,6 +97,7 @@ class Net:
             self.layer_needs_backward = needs.layers
             self.bottom_needs_backward = needs.bottoms
             self.memory_bytes = made.memory_bytes
+            self.passing_diffs = [] if keep else self._let_diffs_pass()
             warn_of_changes_in_place(self)
             for top in self._losses:
                 if changes_later(self, top.place, top.blob):
@@ -110,7 +121,6 @@ class Net:
         self.outputs: list[str] = sorted(made.unread)
         for name in self.outputs:
             log.info(f"This network produces output {name}")
-        self.parameters.gather()
         log.info("Network initialization done.")
 
     @property
@@ -183,6 +193,12 @@ class Net:
         else:
             program.run(self.epoch)
 
+    def repeat_backward(self) -> None:
+        """Runs all layers back once more, and keeps the gradients of all blobs. Those of parameters
+        are added to again."""
+        for index in reversed(range(len(self.layers))):
+            self._backward_layer(index)
+
     def repeat_layer(self, index: int) -> None:
         """Runs one layer forward as in the last pass once more, with the same random numbers."""
         self._forward_layer(index)
@@ -223,6 +239,13 @@ class Net:
         self.epoch.count += share_between_nets(self.layers, other.layers)
 
     # ---- one layer, one recording
+
+    def _let_diffs_pass(self) -> list[list[Value]]:
+        """Per layer, the diffs that others take the memory of once it has run backward."""
+        kept = {top.blob.diff.storage_id for top in self._losses}
+        passing = lifetimes.passing_diffs(self.bottoms, self.tops, kept)
+        lifetimes.borrow(passing, Pool())
+        return passing
 
     def _set_loss_diffs(self) -> None:
         """The diff of a top with a loss weight is that weight everywhere."""
@@ -303,10 +326,14 @@ class Net:
                 call = host_step(*blobs, functools.partial(run_layer, index), forward)
                 call()
                 steps.append((position, call))
+            if not forward and self.passing_diffs and self.passing_diffs[index]:
+                release = lifetimes.releasing(self.passing_diffs[index], self.layers[index].name)
+                release()
+                steps.append((position, release))
         if forward:
             run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
             steps += [(len(order), step) for step in recorded(self.ops, run, "(loss)")]
-        return Program(steps, self.epoch.count)
+        return Program(fuse(steps), self.epoch.count)
 
 
 def _shapes(blobs: Sequence[Blob]) -> tuple[Shape, ...]:

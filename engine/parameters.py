@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import NetError, ShapeError
@@ -84,22 +82,6 @@ class Parameters:
         """Sets all gradients to zero."""
         for parameter in self.learnable:
             parameter.blob.diff.clear()
-
-    def gather(self) -> None:
-        """Moves data and diff of all parameters into one stretch of memory each (the arena), but
-        for those that Python code holds arrays of."""
-        total = sum(parameter.blob.count for parameter in self.learnable)
-        if not total:
-            return
-        dtype = self.learnable[0].blob.data.dtype
-        data, diff = np.zeros(total, dtype), np.zeros(total, dtype)
-        start = 0
-        for parameter in self.learnable:
-            end = start + parameter.blob.count
-            for value, arena in ((parameter.blob.data, data), (parameter.blob.diff, diff)):
-                if not value.leased:
-                    value.move_to(arena[start:end])
-            start = end
 
     def _share(self, owner: Parameter, layer: Layer, index: int, spec: ParamSpec) -> None:
         blob = layer.blobs[index]

@@ -1,28 +1,48 @@
-"""Arrays that are given to a net: checking them, cutting any number of samples into batches, and
-joining what batches gave."""
+"""Arrays that are given to a net: put into its blobs, any number of samples cut into batches, and
+what batches gave joined."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from caffepy.engine.core.errors import ShapeError
+from caffepy.engine.core.errors import NetError, ShapeError
+from caffepy.engine.pyblob import Blob
 
 Arrays = dict[str, np.ndarray]
 
 
-def numbers(given: Any, where: str) -> np.ndarray:
-    """What was given for a blob as an array. Raises: TypeError where it is not made of numbers."""
-    try:
-        array = np.asarray(given)
-        return array if array.dtype.kind in "biufc" else array.astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{where}: expected an array of numbers, got {type(given).__name__}: {error}. Give "
-            "numbers, and as many in each row."
-        ) from None
+def fill(
+    blobs: Mapping[str, Blob], part: str, given: Mapping[str, Any], names: Sequence[str], where: str
+) -> None:
+    """Copies arrays into blobs.
+
+    part: data or diff.  names: the blobs that need an array: inputs for data, outputs for diffs.
+    where: the net, for messages.
+
+    Raises: NetError where some are missing or surplus; ShapeError where one does not fit;
+    TypeError where one is not made of numbers.
+    """
+    if not given:
+        return
+    if set(given) != set(names):
+        raise NetError(
+            f"{where}: expected a {part} array for each of its "
+            f"{'inputs' if part == 'data' else 'outputs'} ({', '.join(names) or 'it has none'}) or "
+            f"for none, got {', '.join(given)}. Correct the names of the arguments."
+        )
+    where = f"{where}: {part} for blob"
+    arrays = {name: _numbers(array, f"{where} '{name}'") for name, array in given.items()}
+    for name, array in arrays.items():
+        if array.shape[:1] != blobs[name].shape[:1]:
+            _refuse_shape(name, blobs[name], array, where)
+    for name, array in arrays.items():
+        try:
+            getattr(blobs[name], part)[...] = array
+        except ValueError:
+            _refuse_shape(name, blobs[name], array, where)
 
 
 def batches(blobs: Mapping[str, Any], size: int) -> Iterator[Arrays]:
@@ -89,3 +109,22 @@ def _filled_up(piece: np.ndarray, size: int) -> np.ndarray:
     filled = np.zeros((size, *piece.shape[1:]), piece.dtype)
     filled[: len(piece)] = piece
     return filled
+
+
+def _numbers(given: Any, where: str) -> np.ndarray:
+    """What was given for a blob as an array. Raises: TypeError where it is not made of numbers."""
+    try:
+        array = np.asarray(given)
+        return array if array.dtype.kind in "biufc" else array.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{where}: expected an array of numbers, got {type(given).__name__}: {error}. Give "
+            "numbers, and as many in each row."
+        ) from None
+
+
+def _refuse_shape(name: str, blob: Blob, array: np.ndarray, where: str) -> NoReturn:
+    raise ShapeError(
+        f"{where} '{name}': expected shape {blob.shape}, got {array.shape}. Reshape the array, or "
+        f"first the blob: net.blobs['{name}'].reshape(...)."
+    ) from None

@@ -8,10 +8,11 @@ from typing import Any, NoReturn, overload
 
 import numpy as np
 
+from caffepy.engine import table
 from caffepy.engine.core import blob as core
 from caffepy.engine.core.errors import DeviceError, ShapeError
-from caffepy.engine.core.value import Shape, Value
-from caffepy.engine.notebook import facts
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Value
 from caffepy.engine.pycopy import Uncopied
 
 LEGACY_AXES = 4  # num, channels, height, width
@@ -145,7 +146,7 @@ class Blob(Uncopied):
             for part, value in (("data", self._blob.data), ("diff", self._blob.diff))
             if value.allocated and self.count
         ]
-        return facts(f"Blob '{self._blob.name}'", told)
+        return table.html(told, title=f"Blob '{self._blob.name}'")
 
 
 class BlobVec(Uncopied, Sequence[Blob]):

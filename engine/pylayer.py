@@ -60,6 +60,10 @@ class _BuiltLayer(Layer):
     def __init__(self, layer: core.Layer) -> None:
         self.type = layer.type
         self.blobs = BlobVec(layer.blobs)
+        self._name = layer.name
+
+    def __repr__(self) -> str:
+        return f"Layer({self._name!r}, {self.type}, {len(self.blobs)} blobs)"
 
 
 def shown_layer(layer: core.Layer) -> Layer:

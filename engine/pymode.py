@@ -12,6 +12,7 @@ from typing import NoReturn
 from caffepy.engine import extensions
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.core.random import seed_from_system
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.select import make_ops
@@ -86,7 +87,7 @@ def given_seed() -> int | None:
 def next_seed() -> int:
     """`given_seed`, or one from the operating system."""
     seed = given_seed()
-    return int.from_bytes(os.urandom(4), "little") >> 1 if seed is None else seed
+    return seed_from_system() if seed is None else seed
 
 
 # ---- the log

@@ -8,24 +8,25 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, overload
+from typing import Any, overload
 
 import numpy as np
 
 from caffepy.engine import net as engine
 from caffepy.engine.copied import CopyTable
 from caffepy.engine.core.blob import Blob as CoreBlob
-from caffepy.engine.core.errors import NetError, ShapeError
+from caffepy.engine.core.errors import NetError
 from caffepy.engine.hooks import Hook
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.pybatch import Arrays, batches, joined, numbers, samples
+from caffepy.engine.pybatch import Arrays, batches, fill, joined, samples
 from caffepy.engine.pyblob import Blob, BlobVec
 from caffepy.engine.pybuild import PHASES, FileName, build, build_with_weights
 from caffepy.engine.pylayer import Layer, shown_layer
 from caffepy.engine.pymode import NCCL
 from caffepy.engine.pyviews import NetViews
 from caffepy.engine.usercode import raising_as_user
-from caffepy.engine.weights import load_weights, save_weights
+from caffepy.engine.weights import load_weights
+from caffepy.engine.weights_file import save_weights
 from caffepy.proto.errors import did_you_mean
 
 
@@ -68,7 +69,7 @@ class Net(NetViews):
     ) -> None: ...
 
     def __init__(self, network_file: FileName, *args: Any, **named: Any) -> None:
-        """Builds the net.
+        """Net(network_file, phase, level=0, stages=None, weights=None) builds the net.
 
         network_file: a prototxt.  phase: caffe.TRAIN or caffe.TEST, or "TRAIN" or "TEST".  level,
         stages: what the layers' include and exclude rules refer to.  weights: a .caffemodel or
@@ -142,7 +143,7 @@ class Net(NetViews):
         """
         outputs = self._wanted(self.outputs if end is None else self._of(end, "top"), blobs)
         first, last = self._range(start, end)
-        self._fill("data", kwargs, self.inputs, "inputs")
+        fill(self.blobs, "data", kwargs, self.inputs, f"net '{self._net.name}'")
         self._forward(first, last)
         return {name: self.blobs[name].data for name in outputs}
 
@@ -164,7 +165,7 @@ class Net(NetViews):
         """
         wanted = self._wanted(self.inputs if end is None else self._of(end, "bottom"), diffs)
         last, first = self._range(end, start)
-        self._fill("diff", kwargs, self.outputs, "outputs")
+        fill(self.blobs, "diff", kwargs, self.outputs, f"net '{self._net.name}'")
         self._backward(first, last)
         return {name: self.blobs[name].diff for name in wanted}
 
@@ -174,7 +175,7 @@ class Net(NetViews):
         kwargs: arrays for all inputs, with as many samples each.
         Returns new arrays of the outputs and of `blobs`, for all samples.
         """
-        wanted = list(blobs or ())
+        wanted = self._wanted((), blobs)
         found = [_copied(self.forward(wanted, **batch)) for batch in self._batch(kwargs)]
         return joined(found, self._batch_size, samples(kwargs))
 
@@ -188,7 +189,7 @@ class Net(NetViews):
         """
         known = {*self.inputs, *self.outputs}
         self._refuse_names([name for name in kwargs if name not in known], known)
-        wanted, wanted_diffs = list(blobs or ()), list(diffs or ())
+        wanted, wanted_diffs = self._wanted((), blobs), self._wanted((), diffs)
         found, found_diffs = [], []
         for batch in self._batch(kwargs):
             inputs: dict[str, Any] = {name: batch[name] for name in self.inputs if name in batch}
@@ -339,10 +340,13 @@ class Net(NetViews):
 
     def _wanted(self, names: Iterable[str], more: Iterable[str] | None) -> list[str]:
         """Both without repetition. Raises: NetError where there is no such blob; TypeError where
-        `more` is a single name."""
+        `more` is a single name, or holds something else."""
         if isinstance(more, str):
             raise TypeError(f"expected a list of names of blobs, got '{more}'. Write ['{more}'].")
-        wanted = list(dict.fromkeys([*names, *(more or ())]))
+        added = [] if more is None else list(more)
+        if not all(isinstance(name, str) for name in added):
+            raise TypeError("expected a list of names of blobs. Name arrays: forward(data=array).")
+        wanted = list(dict.fromkeys([*names, *added]))
         self._refuse_names([name for name in wanted if name not in self.blobs], self.blobs)
         return wanted
 
@@ -353,39 +357,6 @@ class Net(NetViews):
             raise NetError(
                 f"net '{self._net.name}': expected names of blobs, got '{unknown[0]}'.{remedy}"
             )
-
-    def _fill(self, part: str, given: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-        """Copies arrays into the data or diffs of blobs.
-
-        part: data or diff.  names: of all blobs that need one, which are the net's `what`.
-        Raises: NetError where some are missing or surplus; ShapeError where one does not fit;
-        TypeError where one is not made of numbers.
-        """
-        if not given:
-            return
-        if set(given) != set(names):
-            raise NetError(
-                f"net '{self._net.name}': expected a {part} array for each of its {what} "
-                f"({', '.join(names) or 'it has none'}) or for none, got {', '.join(given)}. "
-                "Correct the names of the arguments."
-            )
-        where = f"net '{self._net.name}': {part} for blob"
-        arrays = {name: numbers(array, f"{where} '{name}'") for name, array in given.items()}
-        for name, array in arrays.items():
-            if array.shape[:1] != self.blobs[name].shape[:1]:
-                self._refuse_array(name, part, array)
-        for name, array in arrays.items():
-            try:
-                getattr(self.blobs[name], part)[...] = array
-            except ValueError:
-                self._refuse_array(name, part, array)
-
-    def _refuse_array(self, name: str, part: str, array: np.ndarray) -> NoReturn:
-        raise ShapeError(
-            f"net '{self._net.name}': {part} for blob '{name}': expected shape "
-            f"{self.blobs[name].shape}, got {array.shape}. Reshape the array, or first the "
-            f"blob: net.blobs['{name}'].reshape(...)."
-        ) from None
 
 
 def _copied(arrays: Arrays) -> Arrays:

@@ -7,10 +7,9 @@ import os
 from collections.abc import Callable
 from typing import ClassVar
 
-from caffepy.engine import pymode
+from caffepy.engine import pymode, table
 from caffepy.engine.core import log
 from caffepy.engine.core.registry import LAYERS
-from caffepy.engine.notebook import facts
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.pybuild import FileName
 from caffepy.engine.pycopy import Uncopied
@@ -169,7 +168,7 @@ class Solver(Uncopied):
         ]
         nets = [("net", self.net), *(("test net", net) for net in self.test_nets)]
         told += [(name, f"'{net._net.name}', {len(net.layers)} layers") for name, net in nets]
-        return facts(f"{self._title})", told)
+        return table.html(told, title=f"{self._title})")
 
     @property
     def _title(self) -> str:

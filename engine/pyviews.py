@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from caffepy.engine import net as engine
+from caffepy.engine import table
 from caffepy.engine.core.blob import Blob as CoreBlob
-from caffepy.engine.notebook import facts
 from caffepy.engine.pyblob import Blob
 from caffepy.engine.pycopy import Uncopied
 from caffepy.engine.summary import Summary, summary
@@ -38,14 +38,14 @@ class NetViews(Uncopied):
     def _repr_html_(self) -> str:
         """For a notebook: what goes in and out, and how much there is of it."""
         told = summary(self._net)
-        return facts(
-            f"Net '{told.name}' ({told.phase})",
+        return table.html(
             (
                 ("inputs", self._with_shapes(self.inputs)),
                 ("outputs", self._with_shapes(self.outputs)),
                 ("layers", f"{len(told.layers)} in the prototxt; net.summary() lists them"),
                 ("parameters", f"{told.parameters:,}"),
             ),
+            title=f"Net '{told.name}' ({told.phase})",
         )
 
     def __repr__(self) -> str:

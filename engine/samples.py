@@ -8,7 +8,7 @@ from typing import Protocol
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import LabelError
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 
 
 class Wired(Protocol):

@@ -6,7 +6,8 @@ import math
 
 from caffepy.engine.core.blob import MAX_COUNT
 from caffepy.engine.core.layer import Blobs, Layer
-from caffepy.engine.core.value import Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 
 

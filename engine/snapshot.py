@@ -20,8 +20,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from caffepy.engine.core.errors import SnapshotError
-from caffepy.engine.files import hdf5_bytes, written_whole
-from caffepy.engine.weights import file_hash, is_hdf5
+from caffepy.engine.files import file_hash, hdf5_bytes, written_whole
+from caffepy.engine.weights_file import is_hdf5
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import SolverState
 from caffepy.proto.wire import BYTES, Wire, header

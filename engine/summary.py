@@ -20,7 +20,7 @@ from typing import Protocol
 
 from caffepy.engine import table
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.memory import BuiltNet, predicted, size
 from caffepy.engine.recurrent import RecurrentLayer
 from caffepy.engine.samples import first_batch
@@ -106,9 +106,15 @@ class Summary:
     def _repr_html_(self) -> str:
         """The table as notebooks show it."""
         rows = [line for layer in self.layers for line in layer._cells()]
-        whole = table.html(rows, head=_HEADINGS, foot=self._totals(), numbers_from=_NUMBERS)
+        whole = table.html(
+            rows,
+            title=self._title(),
+            head=_HEADINGS,
+            foot=self._totals(),
+            numbers_from=_NUMBERS,
+        )
         notes = "<br>".join(map(escape, self._notes()))
-        return f"<p><b>{escape(self._title())}</b></p>{whole}<p>{notes}</p>"
+        return f"{whole}<p>{notes}</p>"
 
     def _title(self) -> str:
         batch = f", {self.batch} samples a pass" if (self.batch or 1) > 1 else ""

@@ -28,17 +28,20 @@ def printed(lines: Sequence[Line], numbers_from: int | None = None, letters: int
 def html(
     lines: Sequence[Line],
     *,
+    title: str = "",
     head: Line | None = None,
     foot: Line | None = None,
     numbers_from: int | None = None,
 ) -> str:
-    """A table element; what the cells hold is escaped. head, foot: its first and last line."""
+    """A table element under its title, where it has one; what the cells hold is escaped. head,
+    foot: its first and last line."""
     head_row, foot_row = (
         "" if line is None else f"<{part}>{_row(line, 'th', numbers_from)}</{part}>"
         for line, part in ((head, "thead"), (foot, "tfoot"))
     )
     body = "".join(_row(line, "td", numbers_from) for line in lines)
-    return f"<table>{head_row}<tbody>{body}</tbody>{foot_row}</table>"
+    above = f"<p><b>{escape(title)}</b></p>" if title else ""
+    return f"{above}<table>{head_row}<tbody>{body}</tbody>{foot_row}</table>"
 
 
 def one_line(text: str) -> str:

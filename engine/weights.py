@@ -1,21 +1,12 @@
-"""The parameters of a net from and to .caffemodel and .caffemodel.h5 files.
-
-HDF5, as in Caffe: dataset /data/<layer>/<index> (gradients under /diff); a `/` in a layer's name
-makes nested groups. A parameter that a layer shares with an earlier one stands in the binary file
-twice, in the HDF5 file once.
-"""
+"""The blobs of weights files, given to the layers of a net that have their names."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from caffepy.engine.copied import (
     COPIED,
@@ -27,15 +18,13 @@ from caffepy.engine.copied import (
 )
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.errors import SnapshotError, WeightsError
+from caffepy.engine.core.errors import WeightsError
 from caffepy.engine.core.keys import Keys
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.files import hdf5_bytes, written_whole
 from caffepy.engine.net import Net
-from caffepy.proto import weights
-from caffepy.proto.caffe_pb2 import LayerParameter, Phase
+from caffepy.engine.weights_file import LayerInFile, read_layers
+from caffepy.proto.weights import BlobArray
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ON_MISMATCH = ("error", "skip")  # what blobs that do not fit the net's do
 
 _SKIP_REMEDY = (
@@ -45,22 +34,13 @@ _SKIP_REMEDY = (
 
 
 @dataclass(frozen=True)
-class _Source:
-    """One layer of a file; some blobs may be missing (`partial`: shared ones in HDF5)."""
-
-    name: str
-    blobs: dict[int, weights.BlobArray]
-    partial: bool
-
-
-@dataclass(frozen=True)
 class FittingWeights:
     """The blobs of a file, each with the one of a net that it is for; nothing is copied yet.
 
     table: what becomes of each blob of the file and of the net.
     """
 
-    copies: list[tuple[Blob, weights.BlobArray]]
+    copies: list[tuple[Blob, BlobArray]]
     table: CopyTable
 
     def load(self) -> None:
@@ -83,9 +63,8 @@ def fit_weights(
 
     Of several layers of one name in the net, the first takes the first of that name in the file,
     and so on (Caffe has the first take them all); what is left in the file goes to the first.
-    Binary and HDF5 files are told apart by their content. Layers of the file that the net does not
-    have are ignored, with a log line. Shapes of the old 4-axis form fit as in Caffe: (1, 1, N, K)
-    is (N, K).
+    Layers of the file that the net does not have are ignored, with a log line. Shapes of the old
+    4-axis form fit as in Caffe: (1, 1, N, K) is (N, K).
     must_match: refuse a file of which no layer is in the net, and with `skip` one of which no blob
     fits.  complete: refuse one that lacks a layer of the net which has blobs of its own.
     on_mismatch: `error` refuses a file where a layer has other blobs than the net's layer of that
@@ -98,10 +77,10 @@ def fit_weights(
             f"{path}: on_mismatch: expected {' or '.join(map(repr, ON_MISMATCH))}, got "
             f"{on_mismatch!r}. Correct it."
         )
-    sources = _read_hdf5(path) if is_hdf5(path) else _read_binary(path)
+    sources = read_layers(path)
     layers = {layer.key: layer for layer in net.layers}
     owned = {id(parameter.blob) for parameter in net.parameters.learnable}
-    copies: list[tuple[Blob, weights.BlobArray]] = []
+    copies: list[tuple[Blob, BlobArray]] = []
     rows: dict[str, list[BlobCopy]] = {key: [] for key in layers}  # by the net's layers
     surplus: list[BlobCopy] = []
     keys, found = Keys(), set()
@@ -131,7 +110,7 @@ def fit_weights(
             f"{path}: expected blobs that fit net '{net.name}', got none: all of them would be "
             "skipped. Use the weights of a net like this one."
         )
-    nothing = _Source("", {}, True)
+    nothing = LayerInFile("", {}, True)
     for layer in net.layers:
         if layer.key in found:
             continue
@@ -177,60 +156,9 @@ def load_weights_list(
     return tables
 
 
-def save_weights(net: Net, path: Path, *, hdf5: bool = False, diffs: bool = False) -> str:
-    """Writes the parameters (diffs: and gradients) of a net. Returns the file's SHA-256.
-
-    Raises: SnapshotError.
-    """
-    with written_whole(path) as temporary:
-        return write_weights(net, temporary, path, hdf5=hdf5, diffs=diffs)
-
-
-def write_weights(
-    net: Net, temporary: Path, path: Path, *, hdf5: bool = False, diffs: bool = False
-) -> str:
-    """`save_weights` into a file that will become `path`. Raises: SnapshotError, OSError."""
-    pieces: Iterable[bytes | memoryview]
-    if hdf5:
-        pieces = [hdf5_bytes(lambda file: _fill_hdf5(net, file, path, diffs))]
-    else:
-        pieces = _binary_pieces(net, path, diffs)
-    digest = hashlib.sha256()
-    with open(temporary, "wb") as file:
-        for piece in pieces:
-            digest.update(piece)
-            file.write(piece)
-    return digest.hexdigest()
-
-
-def is_hdf5(path: Path) -> bool:
-    """Whether a file begins like HDF5. Raises: WeightsError where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: there is no such file. Fix the path.") from None
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be read: {error.strerror or error}. Name a file that may be read."
-        ) from None
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-# ---- fitting a file's layers to the net's
-
-
 def _compared(
-    name: str, source: _Source, blobs: Sequence[Blob], owned: set[int]
-) -> Iterator[tuple[BlobCopy, tuple[Blob, weights.BlobArray] | None]]:
+    name: str, source: LayerInFile, blobs: Sequence[Blob], owned: set[int]
+) -> Iterator[tuple[BlobCopy, tuple[Blob, BlobArray] | None]]:
     """Each blob of a layer, in the file or in the net: its row, and the copy to make if it fits.
 
     A blob that is shared with another layer may be missing in a partial source.
@@ -257,7 +185,7 @@ def _compared(
 
 
 def _refuse_mismatch(
-    path: Path, source: _Source, layer: Layer, rows: Sequence[BlobCopy], remedy: str
+    path: Path, source: LayerInFile, layer: Layer, rows: Sequence[BlobCopy], remedy: str
 ) -> None:
     """Raises: WeightsError where the blobs of a layer are not the net's."""
     if any(row.outcome in (NOT_IN_FILE, NOT_IN_NET) for row in rows):
@@ -275,100 +203,7 @@ def _refuse_mismatch(
             )
 
 
-def _fits(shape: tuple[int, ...], array: weights.BlobArray) -> bool:
+def _fits(shape: tuple[int, ...], array: BlobArray) -> bool:
     if array.legacy_shape and len(shape) <= 4:
         shape = (1,) * (4 - len(shape)) + shape
     return shape == array.shape
-
-
-# ---- binary
-
-
-def _read_binary(path: Path) -> list[_Source]:
-    return [
-        _Source(layer.name, dict(enumerate(layer.blobs)), False) for layer in weights.read(path)
-    ]
-
-
-def _binary_pieces(net: Net, path: Path, diffs: bool) -> Iterator[bytes | memoryview]:
-    layers = []
-    for layer in net.layers:
-        arrays = [
-            weights.BlobToWrite(blob.data.read(), blob.diff.read() if diffs else None)
-            for blob in layer.blobs
-        ]
-        layers.append((_described(layer, net.param.state.phase), arrays))
-    try:
-        return weights.encode_net(net.name, layers)
-    except WeightsError as error:
-        raise SnapshotError(f"{path}: {error}") from None
-
-
-def _described(layer: Layer, phase: Phase) -> LayerParameter:
-    """What Caffe writes about a layer: its parameters with phase and loss weight filled in."""
-    param = LayerParameter()
-    param.CopyFrom(layer.param)
-    if not param.HasField("phase"):
-        param.phase = phase
-    if layer.is_loss and not param.loss_weight:
-        param.loss_weight.append(1.0)
-    return param
-
-
-# ---- HDF5
-
-
-def _read_hdf5(path: Path) -> list[_Source]:
-    import h5py
-
-    found: list[_Source] = []
-
-    def visit(group: Any, name: str) -> None:
-        children = {key: group[key] for key in group}
-        blobs = {
-            int(key): weights.BlobArray(np.asarray(item[()]), item.shape, False, None)
-            for key, item in children.items()
-            if isinstance(item, h5py.Dataset) and key.isdecimal()
-        }
-        groups = {key: item for key, item in children.items() if isinstance(item, h5py.Group)}
-        if name and (blobs or not groups):
-            found.append(_Source(name, dict(sorted(blobs.items())), True))
-        for key, item in groups.items():
-            visit(item, f"{name}/{key}" if name else key)
-
-    try:
-        with h5py.File(path, "r") as file:
-            if "data" not in file:
-                raise WeightsError(
-                    f"{path}: expected a group 'data' with one group for each layer, got "
-                    f"{', '.join(file) or 'nothing'}. This HDF5 file holds no Caffe weights."
-                )
-            visit(file["data"], "")
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be read as HDF5: {error}. Fetch the file again."
-        ) from None
-    return found
-
-
-def _fill_hdf5(net: Net, file: Any, path: Path, diffs: bool) -> None:
-    owned = {id(parameter.blob) for parameter in net.parameters.learnable}
-    written: set[str] = set()
-    for layer in net.layers:
-        try:
-            if layer.name in written:
-                raise ValueError("another layer has this name")
-            written.add(layer.name)
-            data = file.require_group("data").require_group(layer.name)
-            for index, blob in enumerate(layer.blobs):
-                if id(blob) in owned:
-                    data.create_dataset(str(index), data=blob.data.read())
-            if diffs:
-                diff = file.require_group("diff").require_group(layer.name)
-                for index, blob in enumerate(layer.blobs):
-                    diff.create_dataset(str(index), data=blob.diff.read())
-        except (ValueError, TypeError) as error:  # TypeError: a group where a blob lies
-            raise SnapshotError(
-                f"{path}: layer '{layer.name}' has no place of its own in an HDF5 file: "
-                f"{error}. Give every layer another name, or set snapshot_format: BINARYPROTO."
-            ) from None

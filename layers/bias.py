@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffepy.engine.core.factor import fitting_axis, spanned
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import AxisGeometry
@@ -31,13 +32,13 @@ class BiasLayer(Layer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         if len(bottom) == 1:
             param = self.param.bias_param
-            self.add_parameter(self.spanned(bottom[0], param.axis, param.num_axes), param.filler)
+            self.add_parameter(spanned(self, bottom[0], param.axis, param.num_axes), param.filler)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
         shape = bottom[1].shape if len(bottom) > 1 else self.blobs[0].shape
-        axis = self.fitting_axis(bottom[0], self.param.bias_param.axis, shape)
+        axis = fitting_axis(self, bottom[0], self.param.bias_param.axis, shape)
         top[0].reshape(bottom[0].shape)
         self.op = self.ops.bias(AxisGeometry.around(bottom[0].shape, axis, len(shape)))
         self.copy = self.ops.sum()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.sliding import KernelLayer
 

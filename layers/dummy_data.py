@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.proto.caffe_pb2 import FillerParameter
 
 T = TypeVar("T")

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.layer import Blobs, NeuronLayer
+from caffepy.engine.core.layer import Blobs
+from caffepy.engine.core.neuron_layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
 

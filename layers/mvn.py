@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.layer import NeuronLayer
+from caffepy.engine.core.neuron_layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import AxisGeometry
 

@@ -13,7 +13,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.pyblob import Blob, BlobVec
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.layer import NeuronLayer
+from caffepy.engine.core.neuron_layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
 

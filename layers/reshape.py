@@ -7,7 +7,7 @@ import math
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.view_layer import ViewLayer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffepy.engine.core.factor import fitting_axis, spanned
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.ops.geometry import AxisGeometry
@@ -37,7 +38,7 @@ class ScaleLayer(Layer):
         if len(bottom) > 1:
             shape = bottom[1].shape
         else:
-            shape = self.spanned(bottom[0], param.axis, param.num_axes)
+            shape = spanned(self, bottom[0], param.axis, param.num_axes)
             ones = FillerParameter(type="constant", value=1)
             self.add_parameter(shape, param.filler if param.HasField("filler") else ones)
         if param.bias_term:
@@ -55,7 +56,7 @@ class ScaleLayer(Layer):
                 str(factor.shape),
                 "Keep the shape of the factor fixed.",
             )
-        axis = self.fitting_axis(bottom[0], param.axis, factor.shape)
+        axis = fitting_axis(self, bottom[0], param.axis, factor.shape)
         top[0].reshape(bottom[0].shape)
         self.op = self.ops.scale(AxisGeometry.around(bottom[0].shape, axis, len(factor.shape)))
         return True

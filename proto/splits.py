@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from caffepy.proto import caffe_pb2 as pb
 from caffepy.proto.errors import PrototxtError, did_you_mean, place
@@ -20,14 +21,17 @@ def split_blob_name(layer: str, blob: str, top: int, use: int) -> str:
     return f"{split_layer_name(layer, blob, top)}_{use}"
 
 
-def insert_splits(net: pb.NetParameter) -> pb.NetParameter:
+def insert_splits(
+    net: pb.NetParameter, written: Iterable[pb.LayerParameter] = ()
+) -> pb.NetParameter:
     """The net with a Split layer behind each top that is used more than once.
 
     A loss weight counts as a use, and moves to the Split's first top. As in Caffe, all loss
     weights of that layer go with it.
+    written: the layers before the rules of the net's state left some out, for messages.
     Raises: PrototxtError where a bottom is made by no layer before.
     """
-    maker, uses, weights = _uses(net)
+    maker, uses, weights = _uses(net, written)
     split = pb.NetParameter()
     split.CopyFrom(net)
     del split.layer[:]
@@ -53,7 +57,7 @@ def insert_splits(net: pb.NetParameter) -> pb.NetParameter:
 
 
 def _uses(
-    net: pb.NetParameter,
+    net: pb.NetParameter, written: Iterable[pb.LayerParameter]
 ) -> tuple[dict[tuple[int, int], _Top], Counter[_Top], dict[_Top, float]]:
     """Per bottom (layer, index) the top it reads; per top its number of uses and loss weight."""
     maker: dict[tuple[int, int], _Top] = {}
@@ -65,7 +69,11 @@ def _uses(
             if bottom not in last:
                 raise PrototxtError(
                     f"{place(layer)}: bottom '{bottom}' is made by no layer before this one."
-                    + (did_you_mean(bottom, last) or " Add that layer, or correct the name.")
+                    + (
+                        _left_out(bottom, net, written)
+                        or did_you_mean(bottom, last)
+                        or " Add that layer, or correct the name."
+                    )
                 )
             maker[index, position] = last[bottom]
             uses[last[bottom]] += 1
@@ -75,6 +83,18 @@ def _uses(
             weights[last[blob]] = weight
             uses[last[blob]] += weight != 0
     return maker, uses, weights
+
+
+def _left_out(blob: str, net: pb.NetParameter, written: Iterable[pb.LayerParameter]) -> str:
+    """A remedy where a layer that makes the blob is written, but not in the net; else ''."""
+    for layer in written:
+        if blob in layer.top and blob not in layer.bottom and layer not in net.layer:
+            return (
+                f" Layer '{layer.name}' makes it, but its include or exclude rules leave it out in "
+                f"phase {pb.Phase.Name(net.state.phase)}. Correct them, or the phase, level or "
+                "stages that the net is for."
+            )
+    return ""
 
 
 def _add_split(

@@ -15,7 +15,12 @@ THREADS = 128
 class CupyLayout:
     """C order on the current GPU."""
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        return 0
+
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> Any:
         import cupy
 
         return cupy.empty(shape, dtype)

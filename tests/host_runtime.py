@@ -47,7 +47,12 @@ inline double rsqrt(double x) { return 1 / sqrt(x); }
 class DeviceLayout:
     """C order in memory of its own, as on a GPU: what is not copied over is not there."""
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        return 0
+
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> np.ndarray:
         return np.full(shape, np.nan, dtype)
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.weights import load_weights
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState
+from caffepy.proto.caffe_pb2 import TEST, TRAIN
 from tests.harness import Compare, compare
+from tests.nets import make_net
 
 NETS = Path(__file__).parent / "golden" / "netfb"
 
@@ -25,9 +24,7 @@ def run_net(folder: Path, ops: Ops, compare: Compare = compare) -> None:
     """
     with np.load(folder / "case.npz") as arrays:
         case = dict(arrays)
-    state = NetState(phase=TEST if int(case["phase"]) else TRAIN)
-    param = text.read(folder / "net.prototxt", NetParameter)
-    net = Net(param, state, ops=ops, registry=LAYERS)
+    net = make_net(folder / "net.prototxt", ops, phase=TEST if int(case["phase"]) else TRAIN)
     for replayed in (False, True):
         load_weights(net, folder / "net.caffemodel")
         for name in net.inputs:

@@ -24,7 +24,12 @@ class PaddedLayout:
     """(N, C, H, W) as (N, C/8, H, W, 8), the channels padded with NaN; other ranks flat with a NaN
     before and after."""
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        return 0
+
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> np.ndarray:
         if len(shape) == 4:
             n, c, h, w = shape
             return np.full((n, -(-c // BLOCK), h, w, BLOCK), POISON, dtype)

@@ -6,12 +6,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from caffepy.proto.caffe_pb2 import TRAIN
+from tests.nets import make_net
 
 # The published example of a loss in Python, in its habits: float32 scratch made in reshape, a top
 # of shape (1,), the weight in top.diff ignored.
@@ -198,11 +196,4 @@ def build(folder: Path, net: str, ops: Ops | None = None, phase: int = TRAIN) ->
     """A net whose prototxt and modules lie in `folder`."""
     path = folder / "net.prototxt"
     path.write_text(net)
-    return Net(
-        text.read(path, NetParameter),
-        NetState(phase=phase),
-        ops=ops or NumpyOps(),
-        registry=LAYERS,
-        folders=(folder,),
-        seed=3,
-    )
+    return make_net(path, ops, phase=phase, folders=(folder,), seed=3)

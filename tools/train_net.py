@@ -117,6 +117,7 @@ def command(
     SIGTERM ends a training as Ctrl-C does, with a last snapshot, and with status 143.
     """
     from caffepy.engine.core import log
+    from caffepy.engine.net import Net
     from caffepy.engine.solver.newest import resume_newest
     from caffepy.engine.solver.settings import Settings
     from caffepy.engine.solver.solver import Solver
@@ -154,6 +155,7 @@ def command(
         settings,
         ops=choose_ops(engine, threads, gpu),
         registry=layer_types(layers, python_layers),
+        make_net=functools.partial(Net, keep=False),
         callbacks=callbacks,
         honour_mode=engine == "auto",
         on_snapshot_error=on_snapshot_error,

@@ -59,11 +59,20 @@ class Classifier(Net):
         inputs: N images (H, W, K), of any sizes.
         oversample: the mean over ten crops of each: centre and corners, and these mirrored. False
             takes the centre alone.
-        Raises: ValueError where there is no image, or one has another number of channels.
+        Raises: ValueError where there is no image, or something else; ValueError or ShapeError
+        where one has another number of channels.
         """
         images = list(inputs)
         if not images:
             raise ValueError("Classifier: inputs: expected at least one image, got none.")
+        for image in images:
+            if not isinstance(image, np.ndarray) or image.ndim != 3:
+                got = image.shape if isinstance(image, np.ndarray) else repr(image)
+                raise ValueError(
+                    "Classifier: inputs: expected a list of images (height, width, channels), got "
+                    f"one that is {got}. Write predict([image]) for one image; "
+                    "caffe.io.load_image gives that of a file."
+                )
         resized = [io.resize_image(image, self.image_dims) for image in images]
         if oversample:
             crops = io.oversample(resized, self.crop_dims)

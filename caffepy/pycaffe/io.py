@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.data import datum as data_datum
 from caffepy.engine.data import images as data_images
 from caffepy.proto.caffe_pb2 import BlobProto, BlobProtoVector, Datum

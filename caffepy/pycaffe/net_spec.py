@@ -20,6 +20,7 @@ import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from caffepy.engine.core.registry import LAYERS
 from caffepy.proto import caffe_pb2
 from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter
 from caffepy.proto.errors import PrototxtError, did_you_mean
@@ -166,6 +167,11 @@ class Function:
             if field is not None and (field.number not in PRIVATE_NUMBERS or not shadowed):
                 return block
         if key not in own:
+            known = block is not None or self.type_name in LAYERS
+            if near := "" if known else did_you_mean(self.type_name, LAYERS):
+                raise PrototxtError(
+                    f"layer '{layer.name}' ({self.type_name}): there is no such type.{near}"
+                )
             raise PrototxtError(
                 f"layer '{layer.name}' ({self.type_name}): expected "
                 f"{f'a field of {block.DESCRIPTOR.name} or' if block else 'a field'} of "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import numpy as np
 
 from caffepy.engine.core.errors import ShapeError
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 from caffepy.pycaffe.resampling import resize_image
 
 
@@ -114,9 +115,14 @@ class Transformer:
         """What is subtracted: one value a channel, (K), or one a pixel, (K, H, W).
 
         One of another height and width is resized.
-        Raises: ValueError where its shape fits no image of the input.
+        Raises: ValueError where it is no array, or its shape fits no image of the input.
         """
         shape = self._shape(in_)
+        if isinstance(mean, str | os.PathLike):
+            raise ValueError(
+                f"set_mean: expected an array, got the name '{os.fspath(mean)}'. Load the file: "
+                "np.load for .npy, caffe.io.blobproto_to_array for .binaryproto."
+            )
         mean = np.asarray(mean)
         if mean.ndim == 1:
             if mean.shape[0] != shape[1]:

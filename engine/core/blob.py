@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import ShapeError
-from caffepy.engine.core.value import Epoch, Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Epoch, Value
 
 MAX_COUNT = (1 << 31) - 1  # elements of a blob, as in Caffe
 

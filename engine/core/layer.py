@@ -15,7 +15,8 @@ from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.core.keys import Keys
 from caffepy.engine.core.random import Counter, Stream
-from caffepy.engine.core.value import Epoch, Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Epoch, Value
 from caffepy.proto import custom
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, FillerParameter, LayerParameter
 from caffepy.proto.errors import place
@@ -278,42 +279,6 @@ class Layer:
             f"is not in {tried}. Fix the path, or start in the folder that it is relative to."
         )
 
-    def spanned(self, blob: Blob, axis: int, num_axes: int) -> Shape:
-        """The sizes of `num_axes` axes of `blob` (-1: all) from `axis` on, for a factor or a bias.
-
-        Raises: ShapeError where there are fewer.
-        """
-        if num_axes == 0:
-            return ()
-        start = self.canonical_axis(axis, blob)
-        end = blob.num_axes if num_axes == -1 else start + num_axes
-        if not start < end <= blob.num_axes:
-            self.shape_error(
-                "num_axes",
-                f"-1 to {blob.num_axes - start}, the axes of '{blob.name}' {blob.shape} from axis "
-                f"{start} on",
-                str(num_axes),
-                "Change axis or num_axes.",
-            )
-        return blob.shape[start:end]
-
-    def fitting_axis(self, blob: Blob, axis: int, shape: Shape) -> int:
-        """Where in `blob` the axes of a factor or a bias of `shape` begin.
-
-        Raises: ShapeError where sizes differ.
-        """
-        if not shape:
-            return 0
-        start = self.canonical_axis(axis, blob)
-        if blob.shape[start : start + len(shape)] != shape:
-            self.shape_error(
-                f"bottom '{blob.name}'",
-                f"the sizes {shape} from axis {start} on",
-                f"shape {blob.shape}",
-                "Change axis, or the shape of one of them.",
-            )
-        return start
-
     def custom_param(self, block: str, **fields: Any) -> SimpleNamespace:
         """The fields of a block that the schema does not know, such as `sin_param`, as attributes.
 
@@ -361,40 +326,3 @@ class Layer:
                 f"bottom '{self.param.bottom[index]}' needs a gradient, but {why}. Put the layer "
                 "where nothing below it learns, or set `propagate_down: false`."
             )
-
-
-class NeuronLayer(Layer):
-    """A layer of one op, with one bottom and one top of the same shape, which may be one blob.
-
-    A subclass says by `make_op` which op. Its gradient is a function of the bottom, or of the top
-    where `gradient_from_top` is set.
-    """
-
-    in_place_allowed = True
-    gradient_from_top: ClassVar[bool] = False
-
-    @property
-    def gradient_reads(self) -> str:
-        return "values" if self.gradient_from_top else ""
-
-    def make_op(self, x: Blob) -> Any:
-        """The op for a bottom of this shape: `forward(x, out=)`, `backward(dy, x or y, out=)`."""
-        raise NotImplementedError(f"{type(self).__name__}.make_op")
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        self.op = self.make_op(bottom[0])
-        top[0].reshape(bottom[0].shape)
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            known = top[0] if self.gradient_from_top else bottom[0]
-            self.op.backward(top[0].diff, known.data, out=bottom[0].diff)
-
-    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
-        return 0, place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +17,17 @@ class Layout(Protocol):
     that depends on the shape (oneDNN's blocked ones) carries the shape in itself.
     """
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Buffer:
-        """A buffer for `shape`; what lies in padding must not disturb elementwise work."""
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> Buffer:
+        """A buffer for `shape`; what lies in padding must not disturb elementwise work.
+
+        memory: `bytes` of it or more, aligned, to lie in; what is in it before the first write is
+        of no meaning, in the padding too.
+        """
+
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        """The size of a buffer; 0 where it cannot lie in memory that is handed over."""
 
     def load(self, plain: np.ndarray, buffer: Buffer) -> None:
         """Copies `plain` (the value's shape, C order) into `buffer`."""
@@ -38,8 +48,15 @@ class Layout(Protocol):
 class PlainLayout:
     """C-contiguous host memory, the layout that every value can take."""
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        return np.empty(shape, dtype)
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> np.ndarray:
+        if memory is None:
+            return np.empty(shape, dtype)
+        return memory[: self.bytes(shape, dtype)].view(dtype).reshape(shape)
+
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        return math.prod(shape) * dtype.itemsize
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
         np.copyto(buffer, plain)

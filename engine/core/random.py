@@ -6,6 +6,7 @@ Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterator
 
@@ -13,12 +14,17 @@ import numpy as np
 
 Part = tuple[int, np.ndarray]  # the number of the first, and the numbers
 PART = 1 << 16  # numbers of a part: what it takes to make them stays in the cache
+PAGE = 1 << 9  # words: 4 KB
+
+
+def seed_from_system() -> int:
+    """A seed from 0 up that fits into random_seed, another one each time."""
+    return int.from_bytes(os.urandom(4), "little") >> 1
 
 
 class Counter:
     """How often a layer ran forward: the position of its random numbers. Ops hold the object, so
-    that
-    a recorded step sees the count of the pass it runs in."""
+    that a recorded step sees the count of the pass it runs in."""
 
     __slots__ = ("value",)
 
@@ -64,6 +70,22 @@ class Stream:
     def halves(self, position: int, count: int) -> np.ndarray:
         """(count,) uint32, the low and high halves of words in turn."""
         return self.words(position, (count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]
+
+    def halves_parts(self, position: int, count: int, words: np.ndarray) -> Iterator[Part]:
+        """The numbers of `halves` in stretches, each of them in `words`: (n,) uint64 memory.
+
+        Raw words come by the page, so that nothing larger is fetched from the system.
+        """
+        counter = np.array([0, 0, position, 0], np.uint64)
+        generator = np.random.Philox(key=self._key, counter=counter)
+        memory = words.view("<u8")
+        for start in range(0, count, 2 * memory.size):
+            part = min(count - start, 2 * memory.size)
+            end = (part + 1) // 2
+            for place in range(0, end, PAGE):
+                drawn = generator.random_raw(min(PAGE, end - place))
+                memory[place : place + PAGE][: drawn.size] = drawn
+            yield start, memory.view("<u4")[:part]
 
     def uniform(self, position: int, count: int, start: int = 0) -> np.ndarray:
         """(count,) float64 in [0, 1), multiples of 2^-53, those from number `start` on."""

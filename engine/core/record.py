@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +22,8 @@ class Step:
     reads:   values whose content it needs (accumulated ones included)
     writes:  values it overwrites or changes
     adds:    the subset of writes it adds to
+    op, method, arguments: the op object, which of its methods, and what it is called with, for
+             passes that look for neighbours to run as one; None, "" and nothing for other steps
     """
 
     run: Callable[[], None]
@@ -30,6 +32,9 @@ class Step:
     adds: tuple[Value, ...] = ()
     layer: str = ""
     name: str = ""
+    op: Any = None
+    method: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> None:
         self.run()
@@ -102,6 +107,8 @@ def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], 
             recorder = self.ops.recorder
             if recorder is not None:
                 bound.layer = recorder.layer
+                bound.op, bound.method = self, method.__name__
+                bound.arguments = dict(zip(parameters, args, strict=False)) | kwargs
                 recorder.steps.append(bound)
             self.ops.recorder = None  # calls of other ops inside this one belong to this step
             try:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Buffer, Layout
-
-Shape = tuple[int, ...]
+from caffepy.engine.core.pool import Pool
+from caffepy.engine.core.storage import Owner, Shape, Storage
 
 
 class Epoch:
@@ -21,89 +21,6 @@ class Epoch:
 
     def __init__(self) -> None:
         self.count = 0
-
-
-class _Owner:
-    """Keeps plain memory alive behind a leased array.
-
-    numpy lets views skip to the owner of their memory. An array made from this object has a base
-    that is no array, so views stop at it, and a weak reference to it tells whether any view still
-    lives.
-    """
-
-    __slots__ = ("__array_interface__", "_memory")
-
-    def __init__(self, memory: np.ndarray) -> None:
-        self._memory = memory
-        self.__array_interface__ = memory.__array_interface__
-
-
-class _Storage:
-    """The memory of a value and of its aliases: plain elements and copies in other layouts.
-
-    plain is flat and may be longer than needed (values shrink without giving memory back).
-    A copy is known by its layout and the shape it was made for, since aliases differ in shape.
-    written is the key of the last write, None where that was to plain memory.
-    """
-
-    __slots__ = (
-        "copies",
-        "dtype",
-        "fresh",
-        "home",
-        "plain",
-        "plain_is_fresh",
-        "root",
-        "version",
-        "written",
-    )
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self.dtype = dtype
-        self.plain: np.ndarray | None = None
-        self.plain_is_fresh = False
-        self.copies: dict[tuple[Layout, Shape], Buffer] = {}
-        self.fresh: set[tuple[Layout, Shape]] = set()
-        self.root: weakref.ref[np.ndarray] | None = None
-        self.home: Layout | None = None
-        self.version = 0
-        self.written: tuple[Layout, Shape] | None = None
-
-    @property
-    def leased(self) -> bool:
-        if self.root is None:
-            return False
-        if self.root() is None:
-            self.root = None
-            self.version += 1  # it may have been written up to its end
-            return False
-        return True
-
-    def reserve_plain(self, count: int) -> np.ndarray:
-        """Plain memory for at least `count` elements; what was in it stays where it was, zeros
-        follow."""
-        old = self.plain
-        if old is not None and old.size >= count:
-            return old
-        plain = self.plain = np.empty(count, self.dtype)
-        if old is not None:
-            plain[: old.size] = old
-            plain[old.size :] = 0
-        self.root = None  # an array leased before goes on showing the old memory
-        return plain
-
-    def bring_plain(self, count: int) -> np.ndarray:
-        """Plain memory holding the content, zeros where nothing was ever written."""
-        plain = self.reserve_plain(count)
-        if not self.plain_is_fresh:
-            if self.fresh:
-                layout, shape = next(iter(self.fresh))
-                source = self.copies[layout, shape]
-                layout.store(source, plain[: math.prod(shape)].reshape(shape))
-            else:
-                plain[:] = 0
-            self.plain_is_fresh = True
-        return plain
 
 
 class Value:
@@ -120,7 +37,7 @@ class Value:
     ) -> None:
         self.shape: Shape = tuple(shape)
         self._epoch = epoch or Epoch()
-        self._storage = _Storage(np.dtype(dtype))
+        self._storage = Storage(np.dtype(dtype))
         self._view: np.ndarray | None = None  # plain memory in this shape ...
         self._viewed: np.ndarray | None = None  # ... and the memory that it shows
 
@@ -228,7 +145,9 @@ class Value:
         if key in storage.fresh and not leased:
             return storage.copies[key]
         buffer = self._copy(key)
-        if leased or not self._convert(key, buffer):
+        if not leased and not self.allocated:
+            layout.elements(buffer)[...] = 0
+        elif leased or not self._convert(key, buffer):
             layout.load(self.read(), buffer)
         if not leased:
             storage.fresh.add(key)
@@ -278,7 +197,7 @@ class Value:
         storage.fresh.clear()
         root = storage.root() if storage.root is not None else None
         if root is None:
-            root = np.asarray(_Owner(memory))
+            root = np.asarray(Owner(memory))
             storage.root = weakref.ref(root)
         return root[: self.count].reshape(self.shape)
 
@@ -289,14 +208,58 @@ class Value:
             storage.bring_plain(self.count)
             storage.fresh.clear()
 
-    def move_to(self, memory: np.ndarray) -> None:
-        """Makes a flat array of `count` elements (of an arena) the plain memory, content kept."""
+    def content(self) -> np.ndarray:
+        """The content as a plain array, for reading once: no plain memory is kept for it."""
         storage = self._storage
-        if self.allocated:
-            memory[:] = self.read().reshape(-1)
-        storage.plain = memory
-        storage.root = None
-        self._view = None
+        if storage.plain_is_fresh or not storage.fresh:
+            plain: np.ndarray = self.read()
+            return plain
+        layout, shape = next(iter(storage.fresh))
+        array: np.ndarray = np.empty(shape, self.dtype)
+        layout.store(storage.copies[layout, shape], array)
+        return array if shape == self.shape else array.reshape(self.shape)
+
+    def drop_plain(self) -> None:
+        """Gives plain memory back where another layout holds the content too."""
+        storage = self._storage
+        if storage.fresh and not storage.leased:
+            storage.plain = self._view = None
+            storage.plain_is_fresh = False
+
+    def move_to(self, memory: np.ndarray, layout: Layout = PLAIN) -> None:
+        """Makes a flat array (part of a larger one) the memory of this value in `layout`, content
+        kept, and gives its other memory back. Nobody may hold a lease.
+
+        memory: zeros, as many as a buffer of that layout has elements.
+        """
+        storage = self._storage
+        allocated = self.allocated
+        if allocated:
+            memory[:] = layout.elements(self.read(layout))
+        storage.copies.clear()
+        storage.fresh.clear()
+        storage.plain = storage.root = storage.written = self._view = None
+        storage.plain_is_fresh = allocated and layout is PLAIN
+        if layout is PLAIN:
+            storage.plain = memory
+            return
+        key = (layout, self.shape)
+        storage.copies[key] = memory.reshape(layout.allocate(self.shape, self.dtype).shape)
+        if allocated:
+            storage.fresh.add(key)
+            storage.written = key
+
+    def borrow(self, pool: Pool) -> None:
+        """From now on takes its memory from `pool`; what it has is dropped with its content."""
+        self._storage.release()
+        self._storage.pool = pool
+
+    def release(self) -> None:
+        """Gives borrowed memory back: the content is needed no more, and is lost, unless Python
+        code holds an array of it."""
+        storage = self._storage
+        if storage.pool is not None and not storage.leased:
+            storage.release()
 
     def _take_shape(self, shape: Shape) -> None:
         self.shape = shape
@@ -315,7 +278,7 @@ class Value:
     def _copy(self, key: tuple[Layout, Shape]) -> Buffer:
         copies = self._storage.copies
         if key not in copies:
-            copies[key] = key[0].allocate(self.shape, self.dtype)
+            copies[key] = self._storage.allocate(*key)
         return copies[key]
 
     def _convert(self, key: tuple[Layout, Shape], buffer: Buffer) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, Layer
-from caffepy.engine.core.value import Shape
+from caffepy.engine.core.storage import Shape
 
 
 class ViewLayer(Layer):

@@ -53,6 +53,11 @@ class Prefetcher(Generic[T]):
         self._thread: threading.Thread | None = None
         self._forgotten = weakref.finalize(self, self._ring.end)
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: there are no more batches."""
+        return not self._forgotten.alive
+
     def next(self) -> T:
         """The batch at `position`, which moves on.
 
@@ -139,6 +144,7 @@ class _Ring(Generic[T]):
     def end(self) -> None:
         with self._changed:
             self._ended = True
+            self._run += 1  # what is being made comes too late
             self._ready.clear()
             self._changed.notify_all()
 

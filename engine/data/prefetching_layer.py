@@ -67,6 +67,8 @@ class PrefetchingDataLayer(Layer, Generic[B]):
         )
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
+        if self._batches.closed:
+            self.error("expected a net that is open, got one that was closed. Open it again.")
         batch = self._batches.next()
         self.note(batch)
         top[0].reshape(batch.data.shape)

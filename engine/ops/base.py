@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from caffepy.engine.core.backend import Ops
+from caffepy.engine.core.record import Step
 
 __all__ = ["Op", "Ops", "op"]
 
@@ -27,6 +28,14 @@ class Op:
     def supports(cls, ops: Ops, *args: Any, **kwargs: Any) -> bool:
         """Whether this class can do what the constructor's arguments ask for."""
         return True
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """One step in place of two: `step`, a call of this op, and `after`, the next in a Program.
+
+        None where that is not possible. It leaves in all values what the two would; where Python
+        code holds an array of a value between them, it runs the two.
+        """
+        return None
 
 
 T = TypeVar("T", bound=Op)

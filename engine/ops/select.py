@@ -58,4 +58,4 @@ def _numpy_ops(threads: int | None, dtype: np.dtype) -> Ops:
         import threadpoolctl
 
         threadpoolctl.threadpool_limits(threads, user_api="blas")
-    return NumpyOps(dtype)
+    return NumpyOps(dtype, threads)

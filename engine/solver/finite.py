@@ -57,6 +57,8 @@ class StopOnNan(Callback):
 
     def on_gradient_norm(self, solver: Training, norm: float) -> None:
         if not math.isfinite(norm):
+            if solver.net.passing_diffs:
+                solver.net.repeat_backward()
             finding = diagnosis.find_in_backward(solver.net)
             if finding is not None:
                 self._refuse(solver, finding)

@@ -17,12 +17,11 @@ import numpy as np
 from caffepy import __version__
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import CaffepyError
-from caffepy.engine.files import written_whole
+from caffepy.engine.files import file_hash, written_whole
 from caffepy.engine.net import Net
 from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.engine.solver.resolved import input_files, resolved_net, resolved_solver
 from caffepy.engine.solver.sources import TRAIN_FIELDS, find_file
-from caffepy.engine.weights import file_hash
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import SolverParameter
 

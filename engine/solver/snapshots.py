@@ -16,7 +16,8 @@ from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.engine.solver.lr_policy import LrPolicy
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.snapshot_files import SnapshotFiles
-from caffepy.engine.weights import fit_weights, write_weights
+from caffepy.engine.weights import fit_weights
+from caffepy.engine.weights_file import write_weights
 from caffepy.proto.caffe_pb2 import SolverParameter
 
 
@@ -166,7 +167,7 @@ class Snapshots:
                 solver.iteration,
                 str(files.weights),
                 solver.policy.current_step,
-                [value.read() for value in solver.rule.history],
+                [value.content() for value in solver.rule.history],
                 {
                     "solver_type": param.type,
                     "seed": solver.seed,

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.layer import Layer
+from caffepy.engine.core.random import seed_from_system
 from caffepy.engine.core.value import Value
 from caffepy.engine.files import remove_abandoned
 from caffepy.engine.memory import Memory
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.solver import sources
 from caffepy.engine.solver.callbacks import Callback, TestResult
+from caffepy.engine.solver.display import Display
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.lr_policy import make_policy
+from caffepy.engine.solver.nets import MakeNet, make_nets
 from caffepy.engine.solver.scores import Scores, outputs
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.snapshot_files import folder_of, is_record_of
 from caffepy.engine.solver.snapshots import Resumption, Snapshots
-from caffepy.engine.solver.sources import NetSource
+from caffepy.engine.solver.sources import net_sources
 from caffepy.engine.solver.updates.rule import find_rule
-from caffepy.engine.weights import load_weights_list
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import SolverParameter
-
-MakeNet = Callable[..., Net]
 
 
 class Solver:
@@ -78,37 +77,17 @@ class Solver:
         log.info(f"Solver type: {param.type}")
         if honour_mode:
             _check_mode(settings, ops)
-        source, tests = sources.net_sources(settings)
+        source, tests = net_sources(settings)
         settings.check()
         rule_class = find_rule(settings)
         self.losses = LossWindow(ops, param.average_loss)
         self.policy = make_policy(settings, self.losses.mean)
         self.seed = self._choose_seed(resumption, seed)
         memory = Memory(memory_limit, rule_class.slots)
-
-        def make(source: NetSource) -> Net:
-            net = make_net(
-                source.param,
-                source.state,
-                ops=ops,
-                registry=registry,
-                seed=self.seed,
-                rank=rank,
-                folders=source.folders,
-                memory=memory,
-            )
-            net.check_layers()
-            return net
-
-        log.info(f"Creating training net {source.label}")
-        self.net = make(source)
-        self._on_mismatch = on_mismatch
-        self._load_weights(self.net, True)
-        self.test_nets: list[Net] = []
-        for index, test in enumerate(tests):
-            log.info(f"Creating test net (#{index}) {test.label}")
-            self.test_nets.append(self._make_test_net(make(test)))
-        self.rule = rule_class(settings, self.net.parameters.learnable, ops)
+        make = functools.partial(
+            make_net, ops=ops, registry=registry, seed=self.seed, rank=rank, memory=memory
+        )
+        self.net, self.test_nets = make_nets(make, source, tests, param, on_mismatch)
         self.iteration = 0
         self.resumed_from: Path | None = None
         self.learning_rate = 0.0
@@ -121,17 +100,17 @@ class Solver:
         self._snapshots = Snapshots(self, on_snapshot_error)
         self._norm = ops.sum_of_squares()
         self._norm_value = Value((), ops.dtype)
-        self._display_time, self._display_iteration = time.perf_counter(), 0
-        self._shown_loss = 0.0
-        memory.log()
-        log.info("Solver scaffolding done.")
-        if resumption is not None:
-            log.info(f"Resuming from {resume}")
-            try:
+        self._shown = Display()
+        try:
+            self.rule = rule_class(settings, self.net.parameters.learnable, ops)
+            memory.log()
+            log.info("Solver scaffolding done.")
+            if resumption is not None:
+                log.info(f"Resuming from {resume}")
                 self._restore(resumption)
-            except BaseException:
-                self.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
 
     # ---- running
 
@@ -176,7 +155,7 @@ class Solver:
             self.losses.clear()
         self._keep_losses = False
         self._stopped = False
-        self._display_time, self._display_iteration = time.perf_counter(), self.iteration
+        self._shown.start(self.iteration)
         for _ in range(iterations):
             self.net.parameters.clear_diffs()
             if self._is_due(self.param.test_interval) and (
@@ -281,25 +260,13 @@ class Solver:
             self.net.backward()
             self.losses.add(self.net.loss)
         if display:
-            self._display()
+            interval = self.param.display
+            self._shown.log(self.iteration, interval, self.losses.mean(), outputs(self.net))
 
     def _forward(self, net: Net) -> None:
         net.forward()
         for callback in self.callbacks:
             callback.on_forward(self, net)
-
-    def _display(self) -> None:
-        now = time.perf_counter()
-        seconds = now - self._display_time
-        rate = (self.iteration - self._display_iteration) / seconds if seconds else 0.0
-        self._shown_loss = self.losses.mean()
-        log.info(
-            f"Iteration {self.iteration} ({rate:g} iter/s, {seconds:g}s/{self.param.display} iters)"
-            f", loss = {self._shown_loss:g}"
-        )
-        self._display_time, self._display_iteration = now, self.iteration
-        for output in outputs(self.net):
-            log.info(f"    Train net output {output}")
 
     def apply_update(self) -> None:
         """Updates the parameters by the gradients that are there: the end of an iteration."""
@@ -307,7 +274,7 @@ class Solver:
         if self._is_due(self.param.display):
             log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
             for callback in self.callbacks:
-                callback.on_displayed(self, self._shown_loss, self.learning_rate)
+                callback.on_displayed(self, self._shown.loss, self.learning_rate)
         scale = self._clipping() / self.param.iter_size
         self.rule.update_all(self.iteration, self.learning_rate, scale, self.keep_diffs)
         self.iteration += 1
@@ -317,8 +284,7 @@ class Solver:
         limit = self.param.clip_gradients
         if limit < 0:
             return 1.0
-        diffs = [parameter.blob.diff for parameter in self.net.parameters.learnable]
-        self._norm.forward(diffs, out=self._norm_value)
+        self._norm.forward(self.rule.diffs(), out=self._norm_value)
         norm = math.sqrt(float(self._norm_value.read()))
         for callback in self.callbacks:
             callback.on_gradient_norm(self, norm)
@@ -337,10 +303,9 @@ class Solver:
             self._forward(self.net)
             self.losses.begin()
             self.losses.add(self.net.loss)
-            self._shown_loss = self.losses.mean()
-            log.info(f"Iteration {self.iteration}, loss = {self._shown_loss:g}")
+            self._shown.log_last(self.iteration, self.losses.mean())
             for callback in self.callbacks:
-                callback.on_displayed(self, self._shown_loss, None)
+                callback.on_displayed(self, self._shown.loss, None)
         if self._is_due(self.param.test_interval):
             self.test_all()
 
@@ -364,24 +329,9 @@ class Solver:
             return given
         if resumption is not None and "seed" in resumption.state.extra:
             return int(resumption.state.extra["seed"])
-        seed = int.from_bytes(os.urandom(4), "little") >> 1
+        seed = seed_from_system()
         log.info(f"Random seed: {seed} (set random_seed to repeat this run)")
         return seed
-
-    def _make_test_net(self, net: Net) -> Net:
-        net.debug_info = self.param.debug_info
-        self._load_weights(net, False)
-        net.share_parameters(self.net)
-        return net
-
-    def _load_weights(self, net: Net, must_match: bool) -> None:
-        for paths in self.param.weights:
-            tables = load_weights_list(
-                net, paths, must_match=must_match, on_mismatch=self._on_mismatch
-            )
-            if net is self.net and self._on_mismatch == "skip":
-                for table in tables:
-                    log.info(f"What was copied:\n{table}")
 
     def _restore(self, resumption: Resumption) -> None:
         self._snapshots.restore(resumption)

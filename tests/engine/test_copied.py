@@ -11,10 +11,12 @@ import caffepy.pycaffe as caffe
 from caffepy.engine.copied import DIFFERS
 from caffepy.engine.core.errors import WeightsError
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.weights import load_weights, save_weights
+from caffepy.engine.weights import load_weights
+from caffepy.engine.weights_file import save_weights
 from caffepy.proto.caffe_pb2 import TEST
 from tests.engine.solver.running import make_solver
-from tests.engine.test_weights import INPUT, MODELS, PLAIN, SHARED, ip, make_net, parameters
+from tests.engine.weight_cases import INPUT, MODELS, PLAIN, SHARED, ip, parameters
+from tests.nets import make_net
 
 WIDER = INPUT + ip("a") + ip("b", "a", outputs=5)
 OTHERS = INPUT + ip("a").replace("num_o", "bias_term: false num_o") + ip("c", "a")
@@ -80,7 +82,7 @@ def test_by_default_the_table_tells_what_the_file_did_not_have(tmp_path: Path) -
 
 def test_shapes_of_the_old_form_are_copied() -> None:
     table = load_weights(
-        make_net(MODELS / "v1.prototxt"), MODELS / "v1.caffemodel", on_mismatch="skip"
+        make_net(MODELS / "v1.prototxt", phase=TEST), MODELS / "v1.caffemodel", on_mismatch="skip"
     )
     assert len(table.copied) == len(table) > 0
     assert any(row.in_file != row.in_net for row in table)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine import diagnosis
 from caffepy.engine.core.layout import PLAIN
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.core.value import Value
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from tests.nets import make_net
 
 IN = """layer { name: "in" type: "Input" top: "x" input_param { shape {
   dim: 4 dim: 3 dim: 5 dim: 5 } } }
@@ -32,14 +29,8 @@ def in_place(name: str, kind: str, body: str = "", blob: str = "c") -> str:
     return f'layer {{ name: "{name}" type: "{kind}" bottom: "{blob}" top: "{blob}" {body} }}\n'
 
 
-def make_net(text: str, ops: Ops | None = None) -> Net:
-    net = Net(
-        text_format.Parse(text, NetParameter()),
-        NetState(phase=TRAIN),
-        ops=ops or NumpyOps(),
-        registry=LAYERS,
-        seed=1,
-    )
+def filled_net(text: str, ops: Ops | None = None) -> Net:
+    net = make_net(text, ops, seed=1)
     x = np.random.default_rng(0).standard_normal((4, 3, 5, 5))
     net.blobs["x"].data.write()[...] = x
     return net
@@ -53,7 +44,7 @@ def found_in(net: Net) -> diagnosis.Finding:
 
 @pytest.mark.parametrize("layout", ["plain", "as the op left it"])
 def test_a_census_counts_and_places(ops: Ops, layout: str) -> None:
-    net = make_net(IN + CONV, ops)
+    net = filled_net(IN + CONV, ops)
     net.forward()
     value = net.blobs["c"].data
     assert diagnosis.take_census(value) is None
@@ -95,7 +86,7 @@ TWICE = in_place("twice", "Power", "power_param { scale: 2 }")
     ],
 )
 def test_the_layer_among_those_in_place_is_found(ops: Ops, between: str, name: str) -> None:
-    net = make_net(IN + CONV + between + LOSS % "c", ops)
+    net = filled_net(IN + CONV + between + LOSS % "c", ops)
     net.forward()
     finding = found_in(net)
     assert (finding.layer.name, finding.what) == (name, "top 'c'")
@@ -103,7 +94,7 @@ def test_the_layer_among_those_in_place_is_found(ops: Ops, between: str, name: s
 
 
 def test_looking_changes_nothing(ops: Ops) -> None:
-    nets = [make_net(IN + CONV + NORM + DROP + ROOT + LOSS % "c", ops) for _ in range(2)]
+    nets = [filled_net(IN + CONV + NORM + DROP + ROOT + LOSS % "c", ops) for _ in range(2)]
     for net in nets:
         net.forward()
     found_in(nets[0])
@@ -121,13 +112,13 @@ def test_a_view_changed_in_place_does_not_put_the_blame_on_the_layer_below(ops: 
     flat = 'layer { name: "flat" type: "Flatten" bottom: "c" top: "f" }\n'
     root = in_place("root", "Power", "power_param { shift: -50 power: 0.5 }", "f")
     loss = LOSS.replace("dim: 4 dim: 6 dim: 3 dim: 3", "dim: 4 dim: 54") % "f"
-    net = make_net(IN + CONV + flat + root + loss, ops)
+    net = filled_net(IN + CONV + flat + root + loss, ops)
     net.forward()
     assert found_in(net).layer.name == "root"
 
 
 def test_a_bad_parameter_is_named_rather_than_the_top_it_spoils(ops: Ops) -> None:
-    net = make_net(IN + CONV + TWICE + LOSS % "c", ops)
+    net = filled_net(IN + CONV + TWICE + LOSS % "c", ops)
     net.layers[1].blobs[1].data.modify()[3] = np.inf
     net.forward()
     finding = found_in(net)
@@ -136,7 +127,7 @@ def test_a_bad_parameter_is_named_rather_than_the_top_it_spoils(ops: Ops) -> Non
 
 
 def test_a_bad_input_that_was_changed_in_place_names_both() -> None:
-    net = make_net(IN + in_place("twice", "Power", "power_param { scale: 2 }", "x") + CONV
+    net = filled_net(IN + in_place("twice", "Power", "power_param { scale: 2 }", "x") + CONV
                    + LOSS % "c")  # fmt: skip
     net.blobs["x"].data.modify()[2, 0, 0, 0] = np.nan
     net.forward()
@@ -148,7 +139,7 @@ def test_a_bad_input_that_was_changed_in_place_names_both() -> None:
 def test_only_what_leads_to_the_results_counts() -> None:
     root = 'layer { name: "root" type: "Power" bottom: "c" top: "r" power_param { shift: -50 ' \
         "power: 0.5 } }\n"  # fmt: skip
-    net = make_net(IN + CONV + root + LOSS % "c")
+    net = filled_net(IN + CONV + root + LOSS % "c")
     net.forward()
     assert diagnosis.find_in_forward(net, diagnosis.losses(net)) is None
     finding = diagnosis.find_in_forward(net, [net.blobs["r"]])
@@ -159,7 +150,7 @@ def test_only_what_leads_to_the_results_counts() -> None:
 def test_the_first_bad_gradient_in_backward_order_is_found(ops: Ops) -> None:
     relu = in_place("relu", "ReLU")
     root = 'layer { name: "root" type: "Power" bottom: "c" top: "r" power_param { power: 0.5 } }\n'
-    net = make_net(IN + CONV + relu + root + LOSS % "r", ops)
+    net = filled_net(IN + CONV + relu + root + LOSS % "r", ops)
     net.forward()
     assert np.isfinite(net.loss.read())
     net.backward()
@@ -170,7 +161,7 @@ def test_the_first_bad_gradient_in_backward_order_is_found(ops: Ops) -> None:
 
 
 def test_a_bad_gradient_of_a_parameter_is_found(ops: Ops) -> None:
-    net = make_net(IN + CONV + LOSS % "c", ops)
+    net = filled_net(IN + CONV + LOSS % "c", ops)
     net.forward_backward()
     assert diagnosis.find_in_backward(net) is None
     net.layers[1].blobs[0].diff.modify()[0, 1, 2, 0] = np.nan
@@ -182,7 +173,7 @@ def test_a_bad_gradient_of_a_parameter_is_found(ops: Ops) -> None:
 
 @pytest.mark.parametrize("kind", ["LSTM", "RNN"])
 def test_a_layer_that_remembers_is_not_run_once_more(kind: str) -> None:
-    net = make_net(
+    net = filled_net(
         f"""{IN} layer {{ name: "cont" type: "DummyData" top: "cont" dummy_data_param {{
           shape {{ dim: 4 dim: 3 }} data_filler {{ value: 1 }} }} }}
         layer {{ name: "memory" type: "{kind}" bottom: "x" bottom: "cont" top: "c"

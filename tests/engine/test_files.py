@@ -85,3 +85,33 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path) ->
     remove_abandoned(tmp_path, lambda name: name == "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     remove_abandoned(tmp_path / "missing", lambda name: True)
+
+
+def test_a_link_stays_and_the_file_that_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "real", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    with written_whole(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    (tmp_path / "folder").symlink_to(tmp_path / "disk")
+    with (
+        pytest.raises(SaveError, match="folder: cannot be written"),
+        written_whole(tmp_path / "folder") as temporary,
+    ):
+        temporary.write_text("new")
+    assert list((tmp_path / "disk").iterdir()) == [target]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with (
+        pytest.raises(SaveError, match="expected a file, got a device or a pipe"),
+        written_whole(pipe) as temporary,
+    ):
+        temporary.write_text("new")
+    assert pipe.is_fifo()

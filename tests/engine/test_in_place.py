@@ -7,13 +7,11 @@ import logging
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from tests.nets import make_net
 
 READERS = {
     "Sigmoid": "",
@@ -78,13 +76,7 @@ def gradient(reader: str, changer: str, in_place: bool) -> np.ndarray:
     layer {{ name: "weights" type: "Parameter" top: "w"
       parameter_param {{ shape {{ {DIMS} }} }} }}
     layer {{ name: "loss" type: "EuclideanLoss" bottom: "{above}" bottom: "w" top: "loss" }}"""
-    net = Net(
-        text_format.Parse(text, NetParameter()),
-        NetState(phase=TRAIN),
-        ops=NumpyOps(np.float64),
-        registry=LAYERS,
-        seed=1,
-    )
+    net = make_net(text, NumpyOps(np.float64), seed=1)
     random = np.random.default_rng(2)
     for name in ("x", "s", "w"):
         net.blobs[name].data.write()[...] = random.standard_normal((2, 3, 4))
@@ -122,12 +114,7 @@ def test_the_usual_chains_cause_no_warning(caplog: pytest.LogCaptureFixture) -> 
       inner_product_param { num_output: 3 } }
     layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "l" }"""
     with caplog.at_level(logging.WARNING, "caffepy"):
-        Net(
-            text_format.Parse(text, NetParameter()),
-            NetState(phase=TRAIN),
-            ops=NumpyOps(),
-            registry=LAYERS,
-        )
+        make_net(text)
     assert not caplog.messages
 
 
@@ -142,12 +129,7 @@ def net_with_a_changed_view(above: str, before: str = "", after: str = "", rest:
     layer {{ name: "changer" type: "ReLU" bottom: "v" top: "{above}" }}
     {after}
     layer {{ name: "sum" type: "Reduction" bottom: "{above}" top: "sum" loss_weight: 1 }}"""
-    return Net(
-        text_format.Parse(text, NetParameter()),
-        NetState(phase=TRAIN),
-        ops=NumpyOps(),
-        registry=LAYERS,
-    )
+    return make_net(text)
 
 
 OTHER = 'layer { name: "other" type: "TanH" bottom: "x" top: "o" loss_weight: 1 }'

@@ -10,14 +10,12 @@ import pytest
 
 from caffepy.engine.core.errors import WeightsError
 from caffepy.engine.core.keys import Keys
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
-from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.solver.solver import Solver
-from caffepy.engine.weights import fit_weights, load_weights, save_weights
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from caffepy.engine.weights import fit_weights, load_weights
+from caffepy.engine.weights_file import save_weights
 from tests.engine.solver.running import make_solver
+from tests.nets import make_net
 
 NET = """
 name: "twins"
@@ -45,11 +43,6 @@ SOLVER = """
 net: "net.prototxt" base_lr: 0.01 momentum: 0.9 lr_policy: "fixed" display: 1 max_iter: 6
 snapshot: 3 snapshot_prefix: "s" random_seed: 2 test_iter: 1 test_interval: 6
 """
-
-
-def make_net(net: str, seed: int = 0) -> Net:
-    param = text.parse(net, NetParameter)
-    return Net(param, NetState(phase=TRAIN), ops=NumpyOps(), registry=LAYERS, seed=seed)
 
 
 def weights_of(net: Net) -> list[np.ndarray]:

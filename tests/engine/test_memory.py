@@ -15,11 +15,11 @@ from caffepy.engine import filler
 from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.memory import Memory, size
-from caffepy.engine.net import Net
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.solver import Solver
-from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState, SolverParameter
+from caffepy.proto.caffe_pb2 import TEST, NetParameter, SolverParameter
+from tests.nets import make_net
 
 # In floats: data (N, 6), labels (N), ip1 (N, 4), relu1 in place, ip2 (N, 3), loss; ip1 learns
 # 4 x 6 + 4, ip2 3 x 4 (no bias).
@@ -40,10 +40,6 @@ def small(batch: int, rate: float = 1) -> NetParameter:
     return text_format.Parse(text, NetParameter())
 
 
-def build(param: NetParameter, memory: Memory, phase: int = TRAIN) -> Net:
-    return Net(param, NetState(phase=phase), ops=NumpyOps(), registry=LAYERS, memory=memory)
-
-
 def floats(memory: Memory) -> dict[str, int]:
     kinds: dict[str, int] = {}
     for net in memory.nets:
@@ -54,7 +50,7 @@ def floats(memory: Memory) -> dict[str, int]:
 
 def test_what_is_one_memory_counts_once() -> None:
     memory = Memory(history=2)
-    build(small(10), memory)
+    make_net(small(10), memory=memory)
     assert floats(memory) == {
         "data": 10 * (6 + 1 + 4 + 3) + 1,
         "gradients": 10 * (4 + 3),
@@ -67,16 +63,16 @@ def test_what_is_one_memory_counts_once() -> None:
 
 def test_what_does_not_learn_has_no_gradient_and_no_history() -> None:
     memory = Memory(history=1)
-    build(small(10, rate=0), memory)
+    make_net(small(10, rate=0), memory=memory)
     assert floats(memory)["parameters"] == 40
     assert floats(memory)["their gradients"] == floats(memory)["history"] == 28
 
 
 def test_a_test_net_adds_its_blobs_and_no_parameters() -> None:
     memory = Memory(history=1)
-    build(small(10), memory)
+    make_net(small(10), memory=memory)
     before = floats(memory)
-    build(small(2), memory, TEST)
+    make_net(small(2), memory=memory, phase=TEST)
     after = floats(memory)
     assert after.pop("data") == before.pop("data") + 2 * 14 + 1
     assert after == before
@@ -89,11 +85,11 @@ def test_shared_parameters_and_splits_count_once() -> None:
           param {{ name: "w" }} inner_product_param {{ num_output: 2 bias_term: false
           weight_filler {{ type: "xavier" }} }} }}"""
     memory = Memory()
-    net = build(text_format.Parse(text, NetParameter()), memory, TEST)
+    net = make_net(text, memory=memory, phase=TEST)
     assert floats(memory) == {"data": 8 * (5 + 2 + 2), "parameters": 10}
     weights = [layer.blobs[0].data for layer in net.layers if layer.blobs]
     assert weights[0].shares_memory_with(weights[1])
-    alone = build(small(1), Memory()).layers[1].blobs[0].data.read()
+    alone = make_net(small(1), memory=Memory()).layers[1].blobs[0].data.read()
     assert alone.any(), "filled although late"
 
 
@@ -101,7 +97,7 @@ def test_shared_parameters_and_splits_count_once() -> None:
 @given(batch=st.integers(1, 500), limit=st.integers(700, 40_000))
 def test_the_batch_size_that_is_named_fits_and_the_next_does_not(batch: int, limit: int) -> None:
     try:
-        build(small(batch), Memory(limit))
+        make_net(small(batch), memory=Memory(limit))
     except NetError as error:
         found = re.search(
             rf"of layer 'in' from {batch} to (\d+) at the most, (\d+) to be", str(error)
@@ -109,9 +105,9 @@ def test_the_batch_size_that_is_named_fits_and_the_next_does_not(batch: int, lim
         assert found is not None
         fitting, safe = map(int, found.groups())
         assert 1 <= safe <= fitting < batch
-        build(small(fitting), Memory(limit))
+        make_net(small(fitting), memory=Memory(limit))
         with pytest.raises(NetError):
-            build(small(fitting + 1), Memory(limit))
+            make_net(small(fitting + 1), memory=Memory(limit))
 
 
 def test_a_net_that_is_refused_was_given_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +118,7 @@ def test_a_net_that_is_refused_was_given_no_memory(monkeypatch: pytest.MonkeyPat
     huge = small(2)
     huge.layer[1].inner_product_param.num_output = 1 << 27
     with pytest.raises(NetError) as caught:
-        build(huge, Memory(1 << 30))
+        make_net(huge, memory=Memory(1 << 30))
     message = str(caught.value)
     assert message.startswith("net 'small' (TRAIN): predicted memory: expected at most 1.0 GiB")
     assert "got 12.0 GiB" in message
@@ -134,7 +130,7 @@ def test_images_of_which_not_one_fits_are_told_apart() -> None:
     net = """layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 3 dim: 9999 } } }
     layer { name: "a" type: "ReLU" bottom: "x" top: "y" }"""
     with pytest.raises(NetError, match="Not even one sample at a time fits: use smaller images"):
-        build(text_format.Parse(net, NetParameter()), Memory(50_000))
+        make_net(net, memory=Memory(50_000))
 
 
 def test_only_the_five_largest_blobs_are_listed() -> None:
@@ -142,7 +138,7 @@ def test_only_the_five_largest_blobs_are_listed() -> None:
     for index in range(8):
         net += f'layer {{ name: "r{index}" type: "ReLU" bottom: "x" top: "y{index}" }}\n'
     with pytest.raises(NetError) as caught:
-        build(text_format.Parse(net, NetParameter()), Memory(1000))
+        make_net(net, memory=Memory(1000))
     assert str(caught.value).count("(8, 9) with 288 bytes") == 5
 
 

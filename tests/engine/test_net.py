@@ -11,20 +11,12 @@ import pytest
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine import filler
 from caffepy.engine.core.errors import CaffepyError, NetError, ShapeError
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState
+from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetState
+from tests.nets import make_net
 
 NETS = Path(__file__).resolve().parents[1] / "golden" / "nets"
-
-
-def make_net(net: str | Path, state: NetState | None = None, ops: Ops | None = None) -> Net:
-    """A net from a file or from text, in phase TRAIN where nothing else is said."""
-    param = text.read(net, NetParameter) if isinstance(net, Path) else text.parse(net, NetParameter)
-    return Net(param, state or NetState(phase=TRAIN), ops=ops or NumpyOps(), registry=LAYERS)
 
 
 # ---- construction, against Caffe
@@ -47,7 +39,7 @@ def test_a_net_is_built_as_caffe_builds_it(
     if expected["level"]:
         state.level = expected["level"]
     state.stage.extend(expected["stages"])
-    net = make_net(folder / "net.prototxt", state)
+    net = make_net(folder / "net.prototxt", state=state)
     needs = [line for line in caplog.messages if line.endswith(" backward computation.")]
     found = [
         {
@@ -252,7 +244,7 @@ def test_multipliers_of_a_shared_parameter_must_agree() -> None:
 
 
 def test_a_test_net_sees_the_parameters_of_the_train_net(ops: Ops) -> None:
-    train, test = make_net(TWO_LAYERS, ops=ops), make_net(TWO_LAYERS, NetState(phase=TEST), ops=ops)
+    train, test = make_net(TWO_LAYERS, ops=ops), make_net(TWO_LAYERS, ops, phase=TEST)
     test.share_parameters(train)
     fill_inputs(test, 4, 0)
     test.forward()

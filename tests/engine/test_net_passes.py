@@ -7,12 +7,9 @@ import pytest
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.errors import NetError
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from tests.nets import make_net
 
 HEAD = """
 force_backward: true
@@ -28,13 +25,8 @@ layer { name: "flat" type: "Flatten" bottom: "ip" top: "flat" loss_weight: 0.5 }
 """
 
 
-def make_net(layers: str, ops: Ops | None = None) -> Net:
-    net = Net(
-        text.parse(HEAD + layers, NetParameter),
-        NetState(phase=TRAIN),
-        ops=ops or NumpyOps(),
-        registry=LAYERS,
-    )
+def filled_net(layers: str, ops: Ops | None = None) -> Net:
+    net = make_net(HEAD + layers, ops)
     net.blobs["data"].data.write()[...] = [[1, 2, 3], [4, 5, 6]]
     return net
 
@@ -47,7 +39,7 @@ def make_net(layers: str, ops: Ops | None = None) -> Net:
     ],
 )
 def test_a_loss_weight_outlives_a_backward_pass_over_its_diff(layers: str, ops: Ops) -> None:
-    net = make_net(layers, ops)
+    net = filled_net(layers, ops)
     for _ in range(3):
         net.parameters.clear_diffs()
         net.forward_backward()
@@ -56,7 +48,7 @@ def test_a_loss_weight_outlives_a_backward_pass_over_its_diff(layers: str, ops: 
 
 
 def test_a_diff_that_python_gave_a_loss_is_kept() -> None:
-    net = make_net(DOUBLED.replace('top: "ip"', 'top: "top"') % "loss_weight: 0.5")
+    net = filled_net(DOUBLED.replace('top: "ip"', 'top: "top"') % "loss_weight: 0.5")
     for given in (3, 5):
         net.parameters.clear_diffs()
         net.forward()
@@ -67,7 +59,7 @@ def test_a_diff_that_python_gave_a_loss_is_kept() -> None:
 
 
 def test_backward_needs_a_forward_pass_through_its_layers() -> None:
-    net = make_net(DOUBLED % "loss_weight: 1")
+    net = filled_net(DOUBLED % "loss_weight: 1")
     with pytest.raises(NetError, match=r"'double' \(Power\): backward: expected a forward pass"):
         net.backward()
     net.forward(end=1)
@@ -80,7 +72,7 @@ def test_backward_needs_a_forward_pass_through_its_layers() -> None:
 
 @pytest.mark.parametrize(("start", "end"), [(0, 3), (-1, 2), (5, 2), (0, -2)])
 def test_a_pass_over_layers_that_do_not_exist_is_refused(start: int, end: int) -> None:
-    net = make_net(DOUBLED % "loss_weight: 1")
+    net = filled_net(DOUBLED % "loss_weight: 1")
     with pytest.raises(NetError, match="forward: expected indices of the net's 3 layers"):
         net.forward(start, end)
     net.forward()

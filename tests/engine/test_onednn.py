@@ -325,12 +325,100 @@ def test_numpy_takes_what_the_library_does_not_compute_alike() -> None:
     ops = OneDnnOps()
     flat = ConvolutionGeometry((2, 3), 4, (), (), (), ())
     assert type(ops.convolution(flat)) is Convolution
-    # Windows at the right edge hold 2 of 3 columns of the padded image: the library would count 3.
-    clipped = PoolingGeometry((1, 1, 6, 6), "AVE", (3, 3), (2, 2), (1, 1))
-    assert clipped.out_size == (4, 4)
-    assert type(ops.pooling(clipped)) is Pooling
-    whole = PoolingGeometry((1, 1, 5, 5), "AVE", (3, 3), (2, 2), (1, 1))
-    assert type(ops.pooling(whole)) is OneDnnPooling
+    outside = PoolingGeometry((1, 1, 5, 5), "MAX", (2, 2), (6, 6), (0, 0))
+    assert outside.out_size == (2, 2)
+    assert type(ops.pooling(outside)) is Pooling
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_means_of_windows_that_reach_beyond_the_padding_are_caffes(blocked: bool) -> None:
+    # Windows at the right edge hold 2 of 3 columns of the padded image: the library counts 3.
+    geometry = PoolingGeometry((2, 20, 6, 6), "AVE", (3, 3), (2, 2), (1, 1))
+    assert geometry.out_size == (4, 4)
+    x = numbers(geometry.shape, 0)
+
+    def run(ops: Ops, values: list[Value]) -> list[Value]:
+        _, dy = values
+        op = ops.pooling(geometry)
+        assert type(op) is (OneDnnPooling if isinstance(ops, OneDnnOps) else Pooling)
+        source = blocked_value(x) if blocked and isinstance(ops, OneDnnOps) else values[0]
+        y, dx = Value(geometry.out_shape), Value(geometry.shape)
+        for _ in range(2):
+            op.forward(source, out=y)
+            op.backward(dy, source, out=dx)
+        return [y, dx]
+
+    compare(run, [x, numbers(geometry.out_shape, 1)])
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE"])
+def test_pooling_of_nan_and_infinity_equals_numpy(method: str) -> None:
+    geometry = PoolingGeometry((1, 17, 5, 5), method, (2, 2), (2, 2), (0, 0))
+    x = numbers(geometry.shape, 0)
+    x[:, :5] = [[[[np.nan]], [[-np.inf]], [[np.inf]], [[-3.4e38]], [[1e-42]]]]
+    x[:, 5:12, ::2, 1] = np.reshape([np.nan, -np.inf, np.inf, 3.4e38, -3.4e38, 0, 1e-42], (7, 1))
+    for source in (value_of(x), blocked_value_of_any(x)):
+        found, expected = Value(geometry.out_shape), Value(geometry.out_shape)
+        OneDnnOps().pooling(geometry).forward(source, out=found)
+        NumpyOps().pooling(geometry).forward(value_of(x), out=expected)
+        np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-6, atol=0)
+
+
+def blocked_value_of_any(array: np.ndarray) -> Value:
+    """Any content in the layout of `blocked_value`; a convolution would spread nan."""
+    value = blocked_value(np.zeros_like(array))
+    layout = value.fresh_layout
+    value.write()[...] = array
+    value.modify(layout)
+    assert value.fresh_layout is layout
+    return value
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        ConvolutionGeometry((2, 3, 9, 9), 16, (3, 3), (2, 2), (1, 1), (1, 1)),
+        ConvolutionGeometry((2, 12, 9, 9), 12, (5, 5), (1, 1), (2, 2), (1, 1), 12),
+        ConvolutionGeometry((2, 8, 9, 9), 16, (3, 3), (1, 1), (1, 1), (1, 1), 8),
+    ],
+    ids=["few channels", "depthwise 5x5", "two outputs a channel"],
+)
+def test_convolutions_of_few_channels_equal_numpy(geometry: ConvolutionGeometry) -> None:
+    shapes = (geometry.shape, geometry.weight_shape, (geometry.num_output,), geometry.out_shape)
+    for bias in (False, True):
+        compare(
+            weighted(lambda ops: ops.convolution(geometry), geometry.weight_shape, bias),
+            [numbers(shape, seed) for seed, shape in enumerate(shapes)],
+        )
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_gradients_of_strided_convolutions_keep_the_layout_of_the_forward_pass(
+    kernel: int,
+) -> None:
+    geometry = ConvolutionGeometry(
+        (2, 32, 8, 8), 48, (kernel,) * 2, (2, 2), (kernel // 2,) * 2, (1, 1)
+    )
+    op, x = OneDnnOps().convolution(geometry), blocked_value(numbers(geometry.shape, 0))
+    w, y = value_of(numbers(geometry.weight_shape, 1)), Value(geometry.out_shape)
+    dx, dw = Value(geometry.shape), Value(geometry.weight_shape)
+    op.forward(x, w, None, out=y)
+    op.backward_data(y, w, out=dx)
+    op.backward_params(y, x, add_w=dw)
+    assert dx.fresh_layout is x.fresh_layout
+    assert len(y._storage.copies) == len(x._storage.copies) == 1  # no reorders
+
+
+def test_weights_are_not_kept_in_plain_memory_too() -> None:
+    geometry = InnerProductGeometry(64, 300, 200)
+    content = numbers(geometry.weight_shape, 0)
+    w, y = value_of(content), Value((64, 200))
+    OneDnnOps().inner_product(geometry).forward(value_of(numbers((64, 300), 1)), w, None, out=y)
+    assert w.home is not PLAIN
+    assert w._storage.plain is None
+    np.testing.assert_array_equal(w.content(), content)
+    assert w._storage.plain is None
+    np.testing.assert_array_equal(w.read(), content)
 
 
 def test_primitives_made_in_one_thread_run_in_another() -> None:

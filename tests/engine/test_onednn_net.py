@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.layout import PLAIN
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.core.value import Value
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from tests.nets import make_net
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 
@@ -38,13 +36,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 
 def train(ops: Ops, steps: int, keep_leased: bool = False) -> tuple[list[float], Net]:
     """Some steps of gradient descent with momentum; each runs forward and backward twice."""
-    net = Net(
-        text_format.Parse(NET, NetParameter()),
-        NetState(phase=TRAIN),
-        ops=ops,
-        registry=LAYERS,
-        seed=3,
-    )
+    net = make_net(NET, ops, seed=3)
     random = np.random.default_rng(0)
     net.blobs["data"].data.write()[...] = random.standard_normal((4, 3, 12, 12))
     net.blobs["label"].data.write()[...] = [0, 1, 2, 3]

@@ -8,18 +8,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.errors import LabelError
-from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import ConcatGeometry
-from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
+from tests.nets import make_net
 
 SCORES = """layer { name: "s" type: "DummyData" top: "s" dummy_data_param { shape { %s } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "s" bottom: "%s" top: "loss" }
@@ -44,10 +41,7 @@ def message_of(
     )
     shape = " ".join(f"dim: {size}" for size in scores)
     text = data + between + SCORES % (shape, bottom)
-    param = text_format.Parse(text, NetParameter())
-    net = Net(
-        param, NetState(phase=TRAIN), ops=ops or NumpyOps(), registry=LAYERS, folders=(folder,)
-    )
+    net = make_net(text, ops, folders=(folder,))
     with pytest.raises(LabelError) as caught:
         run(net, passes=3)
     return str(caught.value)

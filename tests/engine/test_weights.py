@@ -11,32 +11,14 @@ import pytest
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.errors import CaffepyError, SnapshotError, WeightsError
-from caffepy.engine.core.registry import LAYERS
-from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.engine.weights import load_weights, load_weights_list, save_weights
-from caffepy.proto import text, weights
-from caffepy.proto.caffe_pb2 import TEST, NetParameter, NetState
-
-MODELS = Path(__file__).resolve().parents[1] / "golden" / "formats" / "models"
-
-
-def make_net(net: str | Path, ops: Ops | None = None) -> Net:
-    param = text.read(net, NetParameter) if isinstance(net, Path) else text.parse(net, NetParameter)
-    missing = {layer.type for layer in param.layer} - set(LAYERS)
-    if missing:
-        pytest.skip(f"not implemented: {', '.join(sorted(missing))}")
-    return Net(param, NetState(phase=TEST), ops=ops or NumpyOps(), registry=LAYERS)
-
-
-def parameters(net: Net) -> dict[tuple[str, int], np.ndarray]:
-    return {
-        (layer.name, index): blob.data.read().copy()
-        for layer in net.layers
-        for index, blob in enumerate(layer.blobs)
-    }
-
+from caffepy.engine.weights import load_weights, load_weights_list
+from caffepy.engine.weights_file import save_weights
+from caffepy.proto import weights
+from caffepy.proto.caffe_pb2 import TEST
+from tests.engine.weight_cases import INPUT, MODELS, PLAIN, SHARED, ip, parameters
+from tests.nets import make_net
 
 # ---- files of Caffe
 
@@ -53,7 +35,7 @@ def parameters(net: Net) -> dict[tuple[str, int], np.ndarray]:
 def test_weights_of_caffe_are_loaded_and_give_its_outputs(net: str, file: str, ops: Ops) -> None:
     with np.load(MODELS / net.replace(".prototxt", "_expected.npz")) as recorded:
         expected = dict(recorded)
-    model = make_net(MODELS / net, ops)
+    model = make_net(MODELS / net, ops, phase=TEST)
     load_weights(model, MODELS / file)
     prefix = "loaded" if "v1" in net else "param"
     for (layer, index), array in parameters(model).items():
@@ -68,19 +50,6 @@ def test_weights_of_caffe_are_loaded_and_give_its_outputs(net: str, file: str, o
 
 
 # ---- our own files
-
-INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 } } } '
-
-
-def ip(name: str, bottom: str = "x", param: str = "", outputs: int = 4) -> str:
-    return (
-        f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" {param} '
-        f"inner_product_param {{ num_output: {outputs} weight_filler {{ type: 'xavier' }} }} }} "
-    )
-
-
-PLAIN = 'name: "plain" ' + INPUT + ip("a") + ip("b", "a", outputs=3)
-SHARED = INPUT + ip("a", param='param { name: "w" }') + ip("b", "a", 'param { name: "w" }')
 
 
 @pytest.mark.parametrize("hdf5", [False, True])

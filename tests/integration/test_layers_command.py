@@ -10,7 +10,7 @@ from caffepy.engine.core.registry import LAYERS
 from tests.integration.refusals import Run
 
 SIN = '''
-from caffepy.engine.core.layer import NeuronLayer
+from caffepy.engine.core.neuron_layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
 @register_layer("Sin")

@@ -71,7 +71,7 @@ def test_a_killed_and_resumed_training_has_the_records_of_an_unbroken_one(
 
 
 OWN = """
-from caffepy.engine.core.layer import NeuronLayer
+from caffepy.engine.core.neuron_layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
 
 @register_layer("MyTanH")

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
-from caffepy.engine.core.registry import LAYERS
-from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.proto.caffe_pb2 import TRAIN, NetParameter, NetState
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.nets import make_net
 
 
 @pytest.mark.parametrize("case", golden_cases("Filter"), ids=lambda case: case.name)
@@ -67,8 +63,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "high" bottom: "labels" top
 
 
 def test_a_net_follows_each_selection(ops: Ops) -> None:
-    param = text_format.Parse(NET, NetParameter())
-    net = Net(param, NetState(phase=TRAIN), ops=ops, registry=LAYERS)
+    net = make_net(NET, ops)
     assert net.blobs["some"].shape == (3, 3)
     net.blobs["x"].data.write()[...] = np.random.default_rng(0).standard_normal((3, 4))
     net.blobs["label"].data.write()[...] = [0, 1, 0]
@@ -83,8 +78,7 @@ def test_a_net_follows_each_selection(ops: Ops) -> None:
 
 
 def test_a_bad_label_is_traced_through_the_selection() -> None:
-    param = text_format.Parse(NET, NetParameter())
-    net = Net(param, NetState(phase=TRAIN), ops=NumpyOps(), registry=LAYERS)
+    net = make_net(NET)
     net.blobs["label"].data.write()[...] = [0, 1, 5]
     net.blobs["keep"].data.write()[...] = [0, 1, 1]
     with pytest.raises(LabelError, match=r"'labels', sample 1 of the batch.*: expected 0 to 1"):

@@ -185,6 +185,16 @@ def test_images_are_looked_for_in_the_working_directory_first(tmp_path: Path) ->
         (tmp_path / "here" / "a.png").unlink(missing_ok=True)
 
 
+def test_a_layer_that_was_closed_gives_no_more_batches(layer: Any, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", 2, 2, value=1)
+    write_list(tmp_path, ["a.png 1"])
+    run = layer("batch_size: 1")
+    run.forward()
+    run.layer.close()
+    with pytest.raises(NetError, match=r"\(ImageData\): expected a net that is open, got one that"):
+        run.forward()
+
+
 def test_crop_makes_batches_of_images_of_several_sizes(layer: Any, tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", 4, 5, 3)
     write_image(tmp_path / "b.png", 7, 3, 3)

@@ -14,9 +14,9 @@ from caffepy.engine.core.errors import DataError, LabelError, NetError, ShapeErr
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.weights import encode_blob
-from tests.engine.test_net import make_net
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
 from tests.losses import Labelled, backends, check_loss, class_loss, labelled, seeds, weights
+from tests.nets import make_net
 
 
 @pytest.mark.parametrize("case", golden_cases("InfogainLoss"), ids=lambda case: case.name)

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffepy.engine.core.registry import LAYERS
-from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, NetState
+from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter
 from tests.harness import golden_cases, make_layer, run_golden
+from tests.nets import make_net
 
 PARAMETER = 'type: "Parameter" parameter_param { shape { dim: 2 dim: 3 } }'
 
@@ -51,10 +49,7 @@ def test_views_of_a_parameter_follow_when_nets_share_it() -> None:
         layer {{ name: "s" type: "Silence" bottom: "p" }}""",
         NetParameter,
     )
-    train, test = (
-        Net(param, NetState(phase=phase), ops=NumpyOps(), registry=LAYERS)
-        for phase in (TRAIN, TEST)
-    )
+    train, test = (make_net(param, phase=phase) for phase in (TRAIN, TEST))
     test.forward()
     test.share_parameters(train)
     train.layers[0].blobs[0].data.write()[...] = 8

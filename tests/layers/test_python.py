@@ -13,7 +13,8 @@ from caffepy.engine.gradient_check import check_gradient
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.engine.weights import load_weights, save_weights
+from caffepy.engine.weights import load_weights
+from caffepy.engine.weights_file import save_weights
 from caffepy.proto.caffe_pb2 import TEST, TRAIN
 from tests.harness import compare, make_layer
 from tests.python_layers import build, python_layer, write_modules

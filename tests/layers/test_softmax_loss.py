@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from tests.engine.test_net import make_net
 from tests.harness import LayerRun, check_layer_gradient, golden_cases, make_layer, run_golden
 from tests.losses import SMALLEST, Labelled, backends, check_loss, class_loss, labelled, weights
+from tests.nets import make_net
 
 LOSS = 'type: "SoftmaxWithLoss"'
 

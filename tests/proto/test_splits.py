@@ -87,3 +87,17 @@ def test_an_unknown_bottom_is_refused_with_layer_line_and_nearest_blob():
         "net.prototxt:2: layer 'relu' (ReLU): bottom 'dta' is made by no layer before this one."
         " Did you mean 'data'?"
     )
+
+
+def test_a_bottom_whose_layer_is_left_out_by_its_rules_is_refused_with_that_layer():
+    net = parsed(
+        'layer { name: "train" type: "Data" top: "data" include { phase: TRAIN } }\n'
+        'layer { name: "relu" type: "ReLU" bottom: "data" top: "data" }'
+    )
+    with pytest.raises(PrototxtError) as error:
+        insert_splits(filter_net(net, pb.NetState(phase="TEST")), net.layer)
+    assert str(error.value) == (
+        "net.prototxt:2: layer 'relu' (ReLU): bottom 'data' is made by no layer before this one."
+        " Layer 'train' makes it, but its include or exclude rules leave it out in phase TEST."
+        " Correct them, or the phase, level or stages that the net is for."
+    )

@@ -88,3 +88,9 @@ def test_no_images_and_images_without_color_are_refused(classifier: caffe.Classi
         classifier.predict([])
     with pytest.raises(ValueError, match="channels"):
         classifier.predict([np.random.default_rng(0).random((8, 9, 1))])
+
+
+@pytest.mark.parametrize("given", [np.ones((8, 9, 3)), ["cat.jpg"]], ids=["image", "name"])
+def test_what_is_no_list_of_images_is_refused(classifier: caffe.Classifier, given: Any) -> None:
+    with pytest.raises(ValueError, match=r"Write predict\(\[image\]\).*load_image"):
+        classifier.predict(given)

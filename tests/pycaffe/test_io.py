@@ -303,6 +303,7 @@ def test_a_mean_of_another_size_is_resized() -> None:
         ("set_mean", np.ones(2), "Mean channels incompatible with input"),
         ("set_mean", np.ones((1, 3, 4, 6)), "Mean shape invalid"),
         ("set_mean", np.ones((2, 4, 6)), "Mean channels incompatible with input"),
+        ("set_mean", "mean.npy", r"expected an array, got the name 'mean\.npy'\. Load the file"),
         ("preprocess", np.ones((4, 6, 2)), "expected 3 channels first"),
     ],
 )

@@ -62,6 +62,7 @@ def test_what_a_net_says_of_itself_is_what_pycaffe_says(deploy: Path) -> None:
 def test_a_net_prints_as_what_it_is(deploy: Path) -> None:
     net = caffe.Net(deploy / "deploy.prototxt", caffe.TEST)
     assert repr(net) == "Net('cls', TEST, 5 layers, inputs ['data'], outputs ['prob'])"
+    assert repr(net.layers[1:3]) == "[Layer('c', Convolution, 2 blobs), Layer('r', ReLU, 0 blobs)]"
 
 
 def test_split_layers_and_their_blobs_show_as_in_pycaffe(tmp_path: Path) -> None:
@@ -150,6 +151,17 @@ def test_wrong_arguments_say_how_to_call(deploy: Path) -> None:
         caffe.Net(file, "w.caffemodel")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"stages: expected a list of names, got 'ab'.*\['ab'\]"):
         caffe.Net(file, caffe.TEST, stages="ab")
+    with pytest.raises(TypeError, match=r"argument, got 'weigths'\. Did you mean 'weights'\?"):
+        caffe.Net(file, caffe.TEST, weigths="w.caffemodel")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"got \[1\]\. Write them in quotes"):
+        caffe.Net(file, caffe.TEST, stages=[1])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"level: expected a whole number, got 'w\.caffemodel'"):
+        caffe.Net(file, caffe.TEST, "w.caffemodel")  # type: ignore[call-overload]
+    for made in (caffe.NetSpec().to_proto(), RULES, None, b"deploy.prototxt"):
+        with pytest.raises(TypeError, match=r"expected the name of a prototxt file, got .*first"):
+            caffe.Net(made, caffe.TEST)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"got 'x'\. There are phase, level, stages, weights"):
+        caffe.Net(file, "w.caffemodel", caffe.TEST, x=1)  # type: ignore[call-overload]
 
 
 def test_what_cannot_be_built_is_a_python_exception(tmp_path: Path, deploy: Path) -> None:

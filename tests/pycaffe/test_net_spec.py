@@ -209,6 +209,7 @@ def test_a_tuple_of_tops_under_one_name_is_refused() -> None:
         ("LSTM", {"num_output": 3}, "recurrent_param"),
         ("Deconvolution", {"num_output": 3}, "Give it in the block that the layer reads: convol"),
         ("AbsVal", {"nonsense": 3}, "expected a field of LayerParameter, got 'nonsense'. Correct"),
+        ("InnerProdct", {"num_output": 3}, "there is no such type. Did you mean 'InnerProduct'?"),
         ("Sin", {"sin_param": {}}, "expected a field of LayerParameter, got 'sin_param'"),
     ],
 )

@@ -211,6 +211,10 @@ def test_names_must_be_there(tmp_path: Path) -> None:
         net.forward(start="b", end="a")
     with pytest.raises(TypeError, match=r"Write \['a'\]"):
         net.forward("a")
+    for run in (net.forward, net.backward, net.forward_all, net.forward_backward_all):
+        for arrays in (X, [X]):
+            with pytest.raises(TypeError, match=r"Name arrays: forward\(data=array\)"):
+                run(arrays)  # type: ignore[operator]
 
 
 def test_names_of_another_kind_are_refused(tmp_path: Path) -> None:

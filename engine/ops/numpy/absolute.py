@@ -19,5 +19,7 @@ class Absolute(Op):
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
-        """out: gradient of x."""
-        np.multiply(dy.read(), np.sign(x.read()), out=out.write())
+        """out: gradient of x, not dy."""
+        target = out.write()
+        np.sign(x.read(), out=target)
+        target *= dy.read()

@@ -46,15 +46,21 @@ from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, Sof
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
+from caffepy.engine.ops.numpy.workers import Workers
 
 
 class NumpyOps(Ops):
-    """Every op on host memory, through numpy. dtype: float32 or float64."""
+    """Every op on host memory, through numpy.
+
+    dtype: float32 or float64.  threads: that elementwise work on many elements takes; all cores by
+    default. Matrix products have the threads of numpy's own library.
+    """
 
     name: ClassVar[str] = "numpy"
 
-    def __init__(self, dtype: Any = np.float32) -> None:
+    def __init__(self, dtype: Any = np.float32, threads: int | None = None) -> None:
         self.dtype = np.dtype(dtype)
+        self.workers = Workers(threads)
         self.recorder: Recorder | None = None
         self.runtime: Runtime | None = None
         self.scratch = Scratch()

@@ -56,9 +56,8 @@ class Convolution(ScratchOp):
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
         """out: gradient of x."""
-        weights = self._weights(w.read()).transpose(
-            0, 2, 1
-        )  # (group, C / group * kernel, O / group)
+        # (group, C / group * kernel, O / group)
+        weights = self._weights(w.read()).transpose(0, 2, 1)
         gradient, target = dy.read(), out.write()
         if self._windows.pointwise:
             np.matmul(weights, self._grouped(gradient), out=self._grouped(target))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from caffepy.engine.core.record import step
-from caffepy.engine.core.value import Shape, Value
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 

@@ -39,6 +39,6 @@ class Softmax(Op):
             array.reshape(self.geometry.shape) for array in source_and_target(dy, out)
         )
         outputs = y.read().reshape(self.geometry.shape)
-        inner = (gradient * outputs).sum(axis=1, keepdims=True)
-        np.subtract(gradient, inner, out=target)
+        inner = np.einsum("ojl,ojl->ol", gradient, outputs)
+        np.subtract(gradient, inner[:, None], out=target)
         target *= outputs

@@ -1,25 +1,29 @@
 """Updates of parameters on numpy, the reference: what all of them share, and gradient descent.
 
-They run elementwise in the parameter's home layout, in chunks that stay in the cache, and allocate
-nothing. An update op serves all parameters of a net.
+They run elementwise in the parameter's home layout, in chunks that stay in the cache, large ones on
+several threads, and allocate nothing. An update op serves all parameters of a net.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from caffepy.engine.core.aligned import aligned_zeros
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Op, Ops
+from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.numpy.workers import ThreadedOps
 
-CHUNK = 1 << 16  # elements: five arrays of them fit a core's second-level cache
+CHUNK = 1 << 17  # elements: they stay in the cache, and threads seldom wait for each other's Python
+THREADED = 1 << 20  # elements: of fewer, one thread is done before others have begun
 
 # Takes a chunk of g, scratch of its size that may change as g may, and the chunk of the weights and
 # of each history value; gives what is subtracted from the weights.
 Rule = Callable[..., np.ndarray]
+Chunked = Callable[[slice, np.ndarray, np.ndarray], None]
 
 
 class Update(Op):
@@ -28,11 +32,12 @@ class Update(Op):
     g = scale * diff + decay * data (decay * sign(data) with l1)
     """
 
-    def __init__(self, ops: Ops, l1: bool = False) -> None:
+    ops: ThreadedOps
+
+    def __init__(self, ops: ThreadedOps, l1: bool = False) -> None:
         super().__init__(ops)
         self.l1 = l1
-        self._gradient = np.empty(CHUNK, ops.dtype)
-        self._scratch = np.empty(CHUNK, ops.dtype)
+        self._scratch: list[tuple[np.ndarray, np.ndarray]] = []  # two chunks for each worker
 
     def apply(
         self,
@@ -51,25 +56,51 @@ class Update(Op):
         weights = home.elements(data.modify(home))
         slope = home.elements(diff.modify(home) if keep_diff else diff.read(home))
         past = [home.elements(history.modify(home)) for history in histories]
-        for chunk, gradient in self.gradients(weights, slope, scale, decay):
-            scratch = self._scratch[: gradient.size]
-            here = weights[chunk]
+
+        def update(chunk: slice, gradient: np.ndarray, scratch: np.ndarray) -> None:
+            here, slope_here = weights[chunk], slope[chunk]
+            self.gradient(here, slope_here, scale, decay, gradient, scratch)
             taken = rule(gradient, scratch, here, *(one[chunk] for one in past))
             here -= taken
             if keep_diff:
-                slope[chunk] = taken
+                slope_here[...] = taken
 
-    def gradients(
-        self, data: np.ndarray, diff: np.ndarray, scale: float, decay: float
-    ) -> Iterator[tuple[slice, np.ndarray]]:
-        """For each chunk of the flat arrays its place and g, in scratch memory that may change."""
-        for start in range(0, data.size, CHUNK):
-            chunk = slice(start, min(start + CHUNK, data.size))
-            gradient = self._gradient[: chunk.stop - start]
-            np.multiply(diff[chunk], scale, out=gradient)
-            if decay:
-                gradient += self.penalty(data[chunk], decay, self._scratch[: gradient.size])
-            yield chunk, gradient
+        self.in_chunks(weights.size, update)
+
+    def in_chunks(self, count: int, work: Chunked) -> None:
+        """Calls work(chunk, gradient, scratch) with the places of up to CHUNK of `count` elements
+        and two arrays of their size to use."""
+
+        def serve(worker: int, place: int) -> None:
+            chunk = slice(place * CHUNK, min((place + 1) * CHUNK, count))
+            size = chunk.stop - chunk.start
+            gradient, scratch = self._scratch[worker]
+            work(chunk, gradient[:size], scratch[:size])
+
+        chunks = -(-count // CHUNK)
+        workers = self.ops.workers.threads if count >= THREADED else 1
+        while len(self._scratch) < workers:
+            dtype = self.ops.dtype
+            self._scratch.append((aligned_zeros(CHUNK, dtype), aligned_zeros(CHUNK, dtype)))
+        if workers > 1:
+            self.ops.workers.share(chunks, serve)
+        else:
+            for place in range(chunks):
+                serve(0, place)
+
+    def gradient(
+        self,
+        weights: np.ndarray,
+        slope: np.ndarray,
+        scale: float,
+        decay: float,
+        out: np.ndarray,
+        scratch: np.ndarray,
+    ) -> None:
+        """g of some elements in `out`."""
+        np.multiply(slope, scale, out=out)
+        if decay:
+            out += self.penalty(weights, decay, scratch)
 
     def penalty(self, weights: np.ndarray, decay: float, out: np.ndarray) -> np.ndarray:
         """decay * weights (decay * sign(weights) with l1), in `out`."""
@@ -98,19 +129,30 @@ class SgdUpdate(Update):
         keep_diff: bool,
     ) -> None:
         """history = momentum * history + rate * g; data -= history; keep_diff: diff = history."""
-        rule = self._descend(rate, momentum)
-        self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
+        self.descend(data, diff, history, rate, momentum, scale, decay, keep_diff)
 
-    @staticmethod
-    def _descend(rate: float, momentum: float) -> Rule:
-        def descend(
+    def descend(
+        self,
+        data: Value,
+        diff: Value,
+        history: Value,
+        rate: float,
+        momentum: float,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+    ) -> None:
+        """`update`, whose rate goes into the factors of g."""
+
+        def rule(
             gradient: np.ndarray, scratch: np.ndarray, weights: np.ndarray, velocity: np.ndarray
         ) -> np.ndarray:
             velocity *= momentum
-            velocity += np.multiply(gradient, rate, out=gradient)
+            velocity += gradient
             return velocity
 
-        return descend
+        scale, decay = scale * rate, decay * rate
+        self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
 
 
 class NesterovUpdate(Update):
@@ -136,11 +178,12 @@ class NesterovUpdate(Update):
             gradient: np.ndarray, scratch: np.ndarray, weights: np.ndarray, velocity: np.ndarray
         ) -> np.ndarray:
             back = np.multiply(velocity, momentum, out=scratch)
-            np.add(back, np.multiply(gradient, rate, out=gradient), out=velocity)
+            np.add(back, gradient, out=velocity)
             np.multiply(velocity, 1 + momentum, out=gradient)
             gradient -= back
             return gradient
 
+        scale, decay = scale * rate, decay * rate
         self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
 
 
@@ -152,11 +195,12 @@ class LarsUpdate(SgdUpdate):
     """
 
     def __init__(
-        self, ops: Ops, l1: bool = False, norm_decay: bool = False, clip: bool = False
+        self, ops: ThreadedOps, l1: bool = False, norm_decay: bool = False, clip: bool = False
     ) -> None:
         super().__init__(ops, l1)
         self.norm_decay = norm_decay
         self.clip = clip
+        self._squares = np.empty(0)  # of each chunk, so that their sum has one order
 
     @step(reads="data diff history", writes="data diff history")
     def update(  # type: ignore[override] # needs two numbers more
@@ -179,17 +223,23 @@ class LarsUpdate(SgdUpdate):
         weights = home.elements(data.read(home))
         slope = home.elements(diff.read(home))
         length = math.sqrt(np.dot(weights, weights))
-        squares = sum(
-            float(np.dot(gradient, gradient))
-            for _, gradient in self.gradients(
-                weights, slope, scale, decay if self.norm_decay else 0.0
-            )
-        )
+        chunks = -(-weights.size // CHUNK)
+        if self._squares.size < chunks:
+            self._squares = np.empty(chunks)
+        squares = self._squares[:chunks]
+        norm_decay = decay if self.norm_decay else 0.0
+
+        def add(chunk: slice, gradient: np.ndarray, scratch: np.ndarray) -> None:
+            self.gradient(weights[chunk], slope[chunk], scale, norm_decay, gradient, scratch)
+            squares[chunk.start // CHUNK] = np.dot(gradient, gradient)
+
+        self.in_chunks(weights.size, add)
+        total = squares.sum()
         local = 1.0
-        if length > 0 and squares > 0:
-            local = trust * length / (math.sqrt(squares) + denominator_decay * length)
-        rule = self._descend(min(rate, local) if self.clip else rate * local, momentum)
-        self.apply(data, diff, [history], rule, scale=scale, decay=decay, keep_diff=keep_diff)
+        if length > 0 and total > 0:
+            local = trust * length / (math.sqrt(total) + denominator_decay * length)
+        rate = min(rate, local) if self.clip else rate * local
+        self.descend(data, diff, history, rate, momentum, scale, decay, keep_diff)
 
 
 class SumOfSquares(Op):

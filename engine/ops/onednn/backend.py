@@ -10,17 +10,55 @@ import threadpoolctl
 
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import op
-from caffepy.engine.ops.numpy.activation import Relu
+from caffepy.engine.ops.numpy.absolute import Absolute
+from caffepy.engine.ops.numpy.activation import Power, Relu, Sigmoid, TanH
 from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.ops.numpy.batch_norm import BatchNorm
+from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.dropout import Dropout
+from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
+from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
+from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.pooling import Pooling
+from caffepy.engine.ops.numpy.prelu import PRelu
+from caffepy.engine.ops.numpy.scale import Scale
+from caffepy.engine.ops.numpy.sums import Sum
+from caffepy.engine.ops.numpy.threshold import Clip
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
+from caffepy.engine.ops.onednn.batch_norm import OneDnnBatchNorm
+from caffepy.engine.ops.onednn.bias import OneDnnBias
 from caffepy.engine.ops.onednn.binding import Scratchpad
+from caffepy.engine.ops.onednn.concat import OneDnnConcat
 from caffepy.engine.ops.onednn.convolution import OneDnnConvolution
+from caffepy.engine.ops.onednn.dropout import OneDnnDropout
+from caffepy.engine.ops.onednn.elementwise import (
+    FlatBnll,
+    FlatClip,
+    FlatExp,
+    FlatLog,
+    FlatRelu,
+    OneDnnAbsolute,
+    OneDnnElu,
+    OneDnnPower,
+    OneDnnSigmoid,
+    OneDnnSwish,
+    OneDnnTanH,
+)
+from caffepy.engine.ops.onednn.eltwise import (
+    OneDnnEltwiseMax,
+    OneDnnEltwiseProduct,
+    OneDnnEltwiseSum,
+)
 from caffepy.engine.ops.onednn.inner_product import OneDnnInnerProduct
 from caffepy.engine.ops.onednn.library import library
+from caffepy.engine.ops.onednn.lrn import OneDnnLrn
 from caffepy.engine.ops.onednn.pooling import OneDnnPooling
+from caffepy.engine.ops.onednn.prelu import OneDnnPRelu
+from caffepy.engine.ops.onednn.scale import OneDnnScale
+from caffepy.engine.ops.onednn.sums import OneDnnSum
 
 
 class OneDnnOps(NumpyOps):
@@ -36,7 +74,7 @@ class OneDnnOps(NumpyOps):
     name: ClassVar[str] = "onednn"
 
     def __init__(self, dtype: Any = np.float32, threads: int | None = None) -> None:
-        super().__init__(dtype)
+        super().__init__(dtype, threads)
         if self.dtype != np.float32:
             raise DeviceError(
                 f"engine 'onednn': expected dtype float32, got {self.dtype}. "
@@ -53,7 +91,28 @@ class OneDnnOps(NumpyOps):
     convolution = op(OneDnnConvolution, Convolution)  # type: ignore[assignment]
     inner_product = op(OneDnnInnerProduct, InnerProduct)  # type: ignore[assignment]
     pooling = op(OneDnnPooling, Pooling)  # type: ignore[assignment]
-    relu = op(OneDnnRelu, Relu)  # type: ignore[assignment]
+    relu = op(OneDnnRelu, FlatRelu, Relu)  # type: ignore[assignment]
+    prelu = op(OneDnnPRelu, PRelu)  # type: ignore[assignment]
+    tanh = op(OneDnnTanH, TanH)  # type: ignore[assignment]
+    sigmoid = op(OneDnnSigmoid, Sigmoid)  # type: ignore[assignment]
+    swish = op(OneDnnSwish, Swish)
+    elu = op(OneDnnElu, Elu)
+    absolute = op(OneDnnAbsolute, Absolute)
+    power = op(OneDnnPower, Power)
+    bnll = op(FlatBnll, Bnll)
+    exp = op(FlatExp, Exp)
+    log = op(FlatLog, Log)
+    clip = op(FlatClip, Clip)
+    dropout = op(OneDnnDropout, Dropout)  # type: ignore[assignment]
+    sum = op(OneDnnSum, Sum)  # type: ignore[assignment]
+    eltwise_sum = op(OneDnnEltwiseSum, EltwiseSum)  # type: ignore[assignment]
+    eltwise_product = op(OneDnnEltwiseProduct, EltwiseProduct)  # type: ignore[assignment]
+    eltwise_max = op(OneDnnEltwiseMax, EltwiseMax)  # type: ignore[assignment]
+    concat = op(OneDnnConcat, Concat)  # type: ignore[assignment]
+    lrn = op(OneDnnLrn, Lrn)  # type: ignore[assignment]
+    batch_norm = op(OneDnnBatchNorm, BatchNorm)  # type: ignore[assignment]
+    scale = op(OneDnnScale, Scale)  # type: ignore[assignment]
+    bias = op(OneDnnBias, Bias)  # type: ignore[assignment]
 
 
 class _BlasLimit:

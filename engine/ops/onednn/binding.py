@@ -7,18 +7,19 @@ would tie a primitive to the thread that made it).
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from operator import is_
 from typing import Any
 
 import numpy as np
 
+from caffepy.engine.core.aligned import address, aligned_zeros
 from caffepy.engine.core.errors import DeviceError
-from caffepy.engine.ops.onednn.library import failure, library
+from caffepy.engine.ops.onednn.library import UNIMPLEMENTED, failure, library
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _FLOAT32 = 3  # dnnl_f32
 _ANY = 1  # dnnl_format_tag_any
 _IMPLEMENTATION = 8  # dnnl_query_impl_info_str
@@ -31,6 +32,9 @@ class Pass(IntEnum):
     """dnnl_prop_kind_t"""
 
     FORWARD_TRAINING = 64
+    FORWARD_INFERENCE = 96
+    BACKWARD = 128
+    BACKWARD_DATA = 160
 
 
 class Algorithm(IntEnum):
@@ -38,11 +42,34 @@ class Algorithm(IntEnum):
 
     CONVOLUTION_DIRECT = 0x1
     RELU = 0x20
+    ELU = 0x22
+    ABSOLUTE = 0x24
+    LINEAR = 0x26
+    SWISH = 0x2C
+    POWER = 0x30
+    TANH = 0x101  # the gradient is taken from the output
+    LOGISTIC = 0x104  # likewise
     POOLING_MAX = 0x1FF
     POOLING_AVERAGE_WITH_PADDING = 0x2FF
     POOLING_AVERAGE_WITHOUT_PADDING = 0x3FF
+    LRN_ACROSS_CHANNELS = 0xAFF
+    LRN_WITHIN_CHANNEL = 0xBFF
     BINARY_ADD = 0x1FFF0
+    BINARY_MUL = 0x1FFF1
     BINARY_MAX = 0x1FFF2
+    BINARY_DIVIDE = 0x1FFF4
+    BINARY_SUBTRACT = 0x1FFF5
+    BINARY_LESS = 0x1FFF9
+
+
+class NormalisationFlag(IntFlag):
+    """dnnl_normalization_flags_t"""
+
+    NONE = 0
+    GIVEN_STATISTICS = 1
+    SCALE = 2
+    SHIFT = 4
+    RELU = 8
 
 
 class Arg(IntEnum):
@@ -53,12 +80,19 @@ class Arg(IntEnum):
     TARGET = 17
     WEIGHTS = 33
     BIAS = 41
+    MEAN = 49
+    VARIANCE = 50
+    SCALE = 51
+    SHIFT = 52
     WORKSPACE = 64
     SCRATCHPAD = 80
     SOURCE_DIFF = 129
     TARGET_DIFF = 145
     WEIGHTS_DIFF = 161
     BIAS_DIFF = 169
+    SCALE_DIFF = 255
+    SHIFT_DIFF = 256
+    MULTIPLE_SOURCE = 1024  # the first of several
 
 
 class _Argument(ctypes.Structure):
@@ -112,6 +146,19 @@ class Descriptor(Handle):
         )  # fmt: skip
         return Descriptor(pointer, dims)
 
+    def part(self, dims: Sequence[int], start: Sequence[int]) -> Descriptor | None:
+        """A part of this memory: `dims` elements from `start` on; None where it would begin or end
+        inside a block."""
+        pointer = ctypes.c_void_p()
+        status = library().function("dnnl_memory_desc_create_submemory")(
+            ctypes.byref(pointer), self.pointer, _dims(dims), _dims(start)
+        )
+        if status == UNIMPLEMENTED:
+            return None
+        if status:
+            raise DeviceError(failure(f"part {tuple(dims)} of {self.dims}", status))
+        return Descriptor(pointer, dims)
+
     def equals(self, other: Descriptor) -> bool:
         """Whether both describe the same memory."""
         equal = library().function("dnnl_memory_desc_equal")
@@ -128,7 +175,7 @@ class Primitive(Handle):
         super().__init__(pointer, "primitive_desc")
         self.name = name
 
-    def argument(self, place: Arg) -> Descriptor:
+    def argument(self, place: int) -> Descriptor:
         """The layout in which the primitive wants an argument."""
         query = library().function("dnnl_primitive_desc_query_md")
         borrowed = ctypes.c_void_p(query(self.pointer, _ARGUMENT, place))
@@ -154,15 +201,24 @@ class Primitive(Handle):
         )
         return (name.value or b"").decode()
 
+    def turn_to_next(self) -> bool:
+        """Takes the implementation that the library would have chosen next; False, with nothing
+        changed, where there is none."""
+        return not library().function("dnnl_primitive_desc_next_impl")(self.pointer)
+
 
 def describe(kind: str, *arguments: Any, forward: Primitive | None = None) -> Primitive:
     """Makes a primitive of a kind such as "convolution_forward".
 
     arguments: those of dnnl_<kind>_primitive_desc_create after the engine, without hint and
-    attributes; tuples of ints for dnnl_dims_t.  forward: the forward primitive that a backward one
-    belongs to. Raises: DeviceError with kind and shapes where the library has no such primitive.
+    attributes; tuples of ints for dnnl_dims_t, lists of descriptors.  forward: the forward
+    primitive that a backward one belongs to. Raises: DeviceError with kind and shapes where the
+    library has no such primitive.
     """
-    shapes = [argument.dims for argument in arguments if isinstance(argument, Descriptor)]
+    descriptors = itertools.chain.from_iterable(
+        argument if isinstance(argument, list) else [argument] for argument in arguments
+    )
+    shapes = [each.dims for each in descriptors if isinstance(each, Descriptor)]
     name = f"{kind} of {', '.join(map(str, shapes))}"
     hint = () if forward is None else (forward.pointer,)
     pointer = library().make(
@@ -209,7 +265,7 @@ class Execution:
         "_table",
     )
 
-    def __init__(self, primitive: Primitive, scratchpad: Scratchpad, *places: Arg) -> None:
+    def __init__(self, primitive: Primitive, scratchpad: Scratchpad, *places: int) -> None:
         self._library = library()
         self._name = primitive.name
         self._compiled = Handle(
@@ -270,16 +326,7 @@ class Execution:
 
 def aligned(size: int) -> np.ndarray:
     """Zeros, flat float32, `size` bytes rounded up to whole elements, at an aligned address."""
-    count = -(-size // 4)
-    memory = np.zeros(count + ALIGNMENT // 4, np.float32)
-    start = -address(memory) % ALIGNMENT // 4
-    return memory[start : start + count]
-
-
-def address(array: np.ndarray) -> int:
-    """Where the first element lies."""
-    place: int = array.__array_interface__["data"][0]
-    return place
+    return aligned_zeros(-(-size // 4))
 
 
 def _memory(descriptor: Descriptor, array: np.ndarray) -> Handle:
@@ -297,6 +344,8 @@ def _dims(values: Sequence[int]) -> Any:
 def _native(argument: Any) -> Any:
     if isinstance(argument, Handle):
         return argument.pointer
+    if isinstance(argument, list):
+        return (ctypes.c_void_p * len(argument))(*(each.pointer for each in argument))
     return _dims(argument) if isinstance(argument, tuple) else argument
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import ConvolutionGeometry
+from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, Primitive, describe
+from caffepy.engine.ops.onednn.passes import (
+    DataPass,
+    NumpyData,
+    NumpyParameters,
+    ParametersPass,
+)
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.weighted import WeightedOp
 
 SLOW = ("ref", "gemm", "x64:gemm")  # implementations for layouts that have no kernel of their own
+FEW = 4  # channels: of so few, kernels that take 16 at a time leave most of their lanes idle
 
 
 class OneDnnConvolution(WeightedOp):
@@ -39,23 +49,44 @@ class OneDnnConvolution(WeightedOp):
         )  # fmt: skip
 
     def describe_data(self, forward: Primitive) -> Primitive:
+        """In the layouts of the forward pass, unless there is no fast code for them."""
         x, w, _, y = self._tensors(False)
-        return describe(
-            "convolution_backward_data", Algorithm.CONVOLUTION_DIRECT,
-            x, w, y, *self._window, forward=forward,
+        return _first_fast(
+            describe(
+                "convolution_backward_data", Algorithm.CONVOLUTION_DIRECT,
+                source, w, target, *self._window, forward=forward,
+            )
+            for source, target in _choices(forward, x, y)
         )  # fmt: skip
 
     def describe_parameters(self, forward: Primitive, bias: bool) -> Primitive:
-        """Takes x as it lies since the forward pass, unless there is no fast code for that."""
-        x, *rest = self._tensors(bias)
-        for source in (forward.argument(Arg.SOURCE), x):
-            primitive = describe(
+        """Likewise."""
+        x, w, b, y = self._tensors(bias)
+        return _first_fast(
+            describe(
                 "convolution_backward_weights", Algorithm.CONVOLUTION_DIRECT,
-                source, *rest, *self._window, forward=forward,
-            )  # fmt: skip
-            if not primitive.implementation.startswith(SLOW):
-                break
-        return primitive
+                source, w, b, target, *self._window, forward=forward,
+            )
+            for source, target in _choices(forward, x, y)
+        )  # fmt: skip
+
+    def data_pass(self) -> DataPass | NumpyData:
+        """numpy's for an image of few channels: there, matrix products are faster."""
+        if self.geometry.group == 1 and self.geometry.shape[1] <= FEW:
+            return NumpyData(Convolution(self.ops, self.geometry))
+        return super().data_pass()
+
+    def parameters_pass(self, bias: bool) -> ParametersPass | NumpyParameters:
+        """numpy's for groups of few channels that the library has no kernel for."""
+        primitive = self.describe_parameters(self.forward_primitive(bias), bias)
+        outputs, inputs = self.geometry.weight_shape[:2]
+        if (
+            primitive.implementation.startswith(SLOW)
+            and self.geometry.group > 1
+            and (max(inputs, outputs // self.geometry.group) <= FEW)
+        ):
+            return NumpyParameters(Convolution(self.ops, self.geometry))
+        return ParametersPass(primitive, self.ops.scratchpad, self.plain_weights(), bias)
 
     def _tensors(self, bias: bool) -> tuple[Descriptor, Descriptor, Descriptor | None, Descriptor]:
         """x, w, b and y; the primitive chooses their layouts."""
@@ -66,3 +97,19 @@ class OneDnnConvolution(WeightedOp):
             Descriptor.plain((geometry.num_output,)) if bias else None,
             Descriptor.any(geometry.out_shape),
         )
+
+
+def _choices(
+    forward: Primitive, x: Descriptor, y: Descriptor
+) -> Iterator[tuple[Descriptor, Descriptor]]:
+    """Layouts of x and y to try for a backward pass, those that cost no reorder first."""
+    source, target = forward.argument(Arg.SOURCE), forward.argument(Arg.TARGET)
+    return iter(((source, target), (source, y), (x, y)))
+
+
+def _first_fast(primitives: Iterable[Primitive]) -> Primitive:
+    """The first with code of its own for its layouts, else the last."""
+    for primitive in primitives:
+        if not primitive.implementation.startswith(SLOW):
+            break
+    return primitive

@@ -42,10 +42,17 @@ class BlockedLayout:
         """The sizes of the tensor that the primitive sees."""
         return self.descriptor.dims
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> np.ndarray:
         assert math.prod(shape) == math.prod(self.dims), f"{shape} in a layout of {self.dims}"
         assert dtype == np.float32
-        return aligned(self.descriptor.bytes)
+        if memory is None:
+            return aligned(self.descriptor.bytes)
+        return memory[: self.descriptor.bytes].view(np.float32)
+
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        return self.descriptor.bytes
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
         if self._load is None:

@@ -36,6 +36,7 @@ STATUS_NAMES = (
     "runtime error",
     "not required",
 )
+UNIMPLEMENTED = STATUS_NAMES.index("unimplemented")
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int
@@ -43,6 +44,7 @@ _Int64 = ctypes.c_int64
 _Float = ctypes.c_float
 _Size = ctypes.c_size_t
 _Out = ctypes.POINTER(_Pointer)
+_Pointers = ctypes.POINTER(_Pointer)
 _Dims = ctypes.POINTER(_Int64)
 _DESCRIPTION = (_Out, _Pointer)  # a primitive descriptor to be made, the engine
 _WINDOW = (_Dims,) * 4  # strides, dilations, left and right padding; with the kernel, one more
@@ -53,6 +55,7 @@ _STATUS_FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dnnl_memory_desc_create_with_tag": (_Out, _Int, _Dims, _Int, _Int),
     "dnnl_memory_desc_create_with_strides": (_Out, _Int, _Dims, _Int, _Dims),
     "dnnl_memory_desc_clone": (_Out, _Pointer),
+    "dnnl_memory_desc_create_submemory": (_Out, _Pointer, _Dims, _Dims),
     "dnnl_memory_desc_query": (_Pointer, _Int, _Pointer),
     "dnnl_memory_desc_destroy": (_Pointer,),
     "dnnl_memory_create": (_Out, _Pointer, _Pointer, _Pointer),
@@ -61,6 +64,7 @@ _STATUS_FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dnnl_primitive_attr_create": (_Out,),
     "dnnl_primitive_attr_set_scratchpad_mode": (_Pointer, _Int),
     "dnnl_primitive_desc_query": (_Pointer, _Int, _Int, _Pointer),
+    "dnnl_primitive_desc_next_impl": (_Pointer,),
     "dnnl_primitive_desc_destroy": (_Pointer,),
     "dnnl_primitive_create": (_Out, _Pointer),
     "dnnl_primitive_execute": (_Pointer, _Pointer, _Int, _Pointer),
@@ -73,6 +77,11 @@ _STATUS_FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dnnl_eltwise_backward_primitive_desc_create": (
         *_DESCRIPTION, _Int, *(_Pointer,) * 3, _Float, _Float, _Pointer, _Pointer,
     ),
+    "dnnl_concat_primitive_desc_create": (
+        *_DESCRIPTION, _Pointer, _Int, _Int, _Pointers, _Pointer,
+    ),
+    "dnnl_prelu_forward_primitive_desc_create": (*_DESCRIPTION, _Int, *(_Pointer,) * 4),
+    "dnnl_prelu_backward_primitive_desc_create": (*_DESCRIPTION, *(_Pointer,) * 7),
     "dnnl_convolution_forward_primitive_desc_create": (
         *_DESCRIPTION, _Int, _Int, *(_Pointer,) * 4, *_WINDOW, _Pointer,
     ),
@@ -87,6 +96,18 @@ _STATUS_FUNCTIONS: dict[str, tuple[Any, ...]] = {
     ),
     "dnnl_pooling_backward_primitive_desc_create": (
         *_DESCRIPTION, _Int, _Pointer, _Pointer, _Dims, *_WINDOW, _Pointer, _Pointer,
+    ),
+    "dnnl_lrn_forward_primitive_desc_create": (
+        *_DESCRIPTION, _Int, _Int, _Pointer, _Pointer, _Int64, *(_Float,) * 3, _Pointer,
+    ),
+    "dnnl_lrn_backward_primitive_desc_create": (
+        *_DESCRIPTION, _Int, *(_Pointer,) * 3, _Int64, *(_Float,) * 3, _Pointer, _Pointer,
+    ),
+    "dnnl_batch_normalization_forward_primitive_desc_create": (
+        *_DESCRIPTION, _Int, _Pointer, _Pointer, _Float, ctypes.c_uint, _Pointer,
+    ),
+    "dnnl_batch_normalization_backward_primitive_desc_create": (
+        *_DESCRIPTION, _Int, *(_Pointer,) * 3, _Float, ctypes.c_uint, _Pointer, _Pointer,
     ),
     "dnnl_inner_product_forward_primitive_desc_create": (
         *_DESCRIPTION, _Int, *(_Pointer,) * 5,

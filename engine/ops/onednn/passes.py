@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffepy.engine.core.layout import PLAIN
+from caffepy.engine.core.layout import PLAIN, Layout
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
@@ -25,6 +26,14 @@ from caffepy.engine.ops.onednn.binding import (
 from caffepy.engine.ops.onednn.layout import layout_of
 
 
+def settle(w: Value, layout: Layout) -> None:
+    """After weights were read in a layout for the first time: it is their home, unless they have
+    one, and where that is not plain, they are not kept in plain memory too."""
+    w.prefer(layout)
+    if w.home is not PLAIN:
+        w.drop_plain()
+
+
 class ForwardPass:
     """y from x, w and b."""
 
@@ -36,12 +45,15 @@ class ForwardPass:
         self._w = layout_of(primitive.argument(Arg.WEIGHTS), weights)
         self._y = layout_of(primitive.argument(Arg.TARGET))
         self._run = Execution(primitive, scratchpad, *places)
+        self._first = True
 
     def run(self, x: Value, w: Value, b: Value | None, out: Value) -> None:
         """Overwrites out. Updates of w run in this primitive's layout, unless another user was
         first."""
-        w.prefer(self._w)
         arrays = x.read(self._x), w.read(self._w), out.write(self._y)
+        if self._first:
+            self._first = False
+            settle(w, self._w)
         if b is None:
             self._run(*arrays)
         else:
@@ -57,11 +69,15 @@ class DataPass:
         self._dx = layout_of(primitive.argument(Arg.SOURCE_DIFF))
         places = Arg.TARGET_DIFF, Arg.WEIGHTS, Arg.SOURCE_DIFF
         self._run = Execution(primitive, scratchpad, *places)
+        self._first = True
 
     def run(self, dy: Value, w: Value, out: Value) -> None:
         """Overwrites out. As a deconvolution's forward pass it may be the first user of w."""
-        w.prefer(self._w)
-        self._run(dy.read(self._dy), w.read(self._w), out.write(self._dx))
+        weights = w.read(self._w)
+        if self._first:
+            self._first = False
+            settle(w, self._w)
+        self._run(dy.read(self._dy), weights, out.write(self._dx))
 
 
 class ParametersPass:
@@ -116,3 +132,26 @@ class ParametersPass:
             places = Arg.SOURCE, Arg.SOURCE_1, Arg.TARGET
             run = self._sums[index] = Execution(primitive, self._scratchpad, *places)
         run(target, self._result(index), target)
+
+
+class NumpyData:
+    """The gradient of x by numpy's op."""
+
+    def __init__(self, op: Convolution) -> None:
+        self._op = op
+
+    def run(self, dy: Value, w: Value, out: Value) -> None:
+        """Overwrites out."""
+        self._op.backward_data(dy, w, out=out)
+
+
+class NumpyParameters:
+    """The gradients of w and b by numpy's op."""
+
+    def __init__(self, op: Convolution) -> None:
+        self._op = op
+
+    def run(self, dy: Value, x: Value, gradients: Sequence[Value | None]) -> None:
+        """Adds to the gradients: of w, and of b where it is wanted."""
+        add_w, add_b = (*gradients, None)[:2]
+        self._op.backward_params(dy, x, add_w=add_w, add_b=add_b)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import PoolingGeometry
+from caffepy.engine.ops.numpy.planes import PlaneWindows
 from caffepy.engine.ops.numpy.pooling import Pooling
 from caffepy.engine.ops.onednn.binding import (
     Algorithm,
@@ -17,6 +22,7 @@ from caffepy.engine.ops.onednn.binding import (
     Scratchpad,
     aligned,
     describe,
+    reorder,
 )
 from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.port import PrimitiveOps
@@ -42,7 +48,7 @@ class OneDnnPooling(Op):
 
     @classmethod
     def supports(cls, ops: Ops, geometry: PoolingGeometry) -> bool:
-        """MAX, and AVE where the library divides by the same sizes; no window wholly outside."""
+        """MAX and AVE, no window wholly outside."""
         if min(*geometry.shape, *geometry.out_shape) <= 0 or any(
             end - kernel >= size
             for end, kernel, size in zip(
@@ -50,9 +56,7 @@ class OneDnnPooling(Op):
             )
         ):
             return False
-        return geometry.method == "MAX" or (
-            geometry.method == "AVE" and _mean(geometry) is not None
-        )
+        return geometry.method in ("MAX", "AVE")
 
     @step(reads="x", writes="out mask")
     def forward(self, x: Value, *, out: Value, mask: Value | None = None) -> None:
@@ -87,8 +91,9 @@ class _Plan:
 
     def __init__(self, scratchpad: Scratchpad, geometry: PoolingGeometry, layout: Layout) -> None:
         self._x = layout
+        self._factors: _Factors | None = None
         x = describe_layout(layout, geometry.shape)
-        algorithm = Algorithm.POOLING_MAX if geometry.method == "MAX" else _mean(geometry)
+        algorithm, exact = _algorithm(geometry)
         after = tuple(
             end - size for end, size in zip(_ends(geometry), geometry.shape[2:], strict=True)
         )
@@ -100,6 +105,8 @@ class _Plan:
         y = forward.argument(Arg.TARGET)
         backward = describe("pooling_backward", algorithm, x, y, *window, forward=forward)
         self._y = layout_of(y)
+        if not exact:
+            self._factors = _Factors(scratchpad, geometry, y)
         # Where the maxima lie: from the forward to the backward pass.
         self._kept = [aligned(forward.argument(Arg.WORKSPACE).bytes)] * (geometry.method == "MAX")
         kept = [Arg.WORKSPACE] * len(self._kept)
@@ -108,10 +115,42 @@ class _Plan:
         self._backward = Execution(backward, scratchpad, *places)
 
     def forward(self, x: Value, out: Value) -> None:
-        self._forward(x.read(self._x), out.write(self._y), *self._kept)
+        target = out.write(self._y)
+        self._forward(x.read(self._x), target, *self._kept)
+        if self._factors is not None:
+            self._factors.apply(target, target)
 
     def backward(self, dy: Value, out: Value) -> None:
-        self._backward(dy.read(self._y), out.write(self._x), *self._kept)
+        source = dy.read(self._y)
+        if self._factors is not None:
+            source = self._factors.scaled(source)
+        self._backward(source, out.write(self._x), *self._kept)
+
+
+class _Factors:
+    """What the library's means are to be multiplied by where windows reach beyond the padded image:
+    it divides by the size of the kernel, Caffe by the part of the window that lies in there."""
+
+    def __init__(self, scratchpad: Scratchpad, geometry: PoolingGeometry, y: Descriptor) -> None:
+        plain = aligned(4 * math.prod(geometry.out_shape)).reshape(geometry.out_shape)
+        plain[...] = math.prod(geometry.kernel) / PlaneWindows(geometry).areas()
+        self._factors = aligned(y.bytes)
+        Execution(
+            reorder(Descriptor.plain(geometry.out_shape), y), scratchpad, Arg.SOURCE, Arg.TARGET
+        )(plain, self._factors)
+        self._scaled = aligned(y.bytes)
+        flat = Descriptor.plain((y.bytes // 4,))
+        product = describe("binary", Algorithm.BINARY_MUL, flat, flat, flat)
+        self._multiply = Execution(product, scratchpad, Arg.SOURCE, Arg.SOURCE_1, Arg.TARGET)
+
+    def apply(self, source: np.ndarray, target: np.ndarray) -> None:
+        """target = source * factors, in the layout of y; padding stays zero."""
+        self._multiply(source.reshape(-1), self._factors, target.reshape(-1))
+
+    def scaled(self, source: np.ndarray) -> np.ndarray:
+        """source * factors, in memory that the next call overwrites."""
+        self.apply(source, self._scaled)
+        return self._scaled
 
 
 def _ends(geometry: PoolingGeometry) -> list[int]:
@@ -119,12 +158,14 @@ def _ends(geometry: PoolingGeometry) -> list[int]:
     return [extent - pad for extent, pad in zip(geometry.extent, geometry.pad, strict=True)]
 
 
-def _mean(geometry: PoolingGeometry) -> Algorithm | None:
-    """The library's mean that equals Caffe's, which divides by the part of a window that lies in
-    the padded image; None where neither does."""
+def _algorithm(geometry: PoolingGeometry) -> tuple[Algorithm, bool]:
+    """The library's algorithm, and whether that is all: Caffe's mean divides by the part of a
+    window that lies in the padded image."""
+    if geometry.method == "MAX":
+        return Algorithm.POOLING_MAX, True
     sizes = zip(_ends(geometry), geometry.shape[2:], geometry.pad, strict=True)
     if all(end <= size + pad for end, size, pad in sizes):
-        return Algorithm.POOLING_AVERAGE_WITH_PADDING
+        return Algorithm.POOLING_AVERAGE_WITH_PADDING, True
     if not any(geometry.pad):
-        return Algorithm.POOLING_AVERAGE_WITHOUT_PADDING
-    return None
+        return Algorithm.POOLING_AVERAGE_WITHOUT_PADDING, True
+    return Algorithm.POOLING_AVERAGE_WITH_PADDING, False

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from caffepy.engine.core.backend import Ops
+from caffepy.engine.ops.numpy.arrays import HostOps
 from caffepy.engine.ops.onednn.binding import Scratchpad
 
 
-class PrimitiveOps(Ops, Protocol):
+class PrimitiveOps(HostOps, Protocol):
     """A backend whose primitives share one scratchpad."""
 
     scratchpad: Scratchpad

@@ -6,8 +6,18 @@ import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Layout
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.onednn.binding import Descriptor
-from caffepy.engine.ops.onednn.layout import BlockedLayout
+from caffepy.engine.ops.onednn.binding import (
+    Algorithm,
+    Arg,
+    Descriptor,
+    Execution,
+    Pass,
+    Scratchpad,
+    aligned,
+    describe,
+    reorder,
+)
+from caffepy.engine.ops.onednn.layout import BlockedLayout, layout_of
 
 
 def tensor_layout(x: Value) -> Layout:
@@ -30,3 +40,48 @@ def source_and_target(x: Value, out: Value, layout: Layout) -> tuple[np.ndarray,
         target = out.modify(layout)
         return target, target
     return x.read(layout), out.write(layout)
+
+
+def convolution_layout(shape: tuple[int, ...]) -> Layout:
+    """The layout that a convolution would give its output of this shape: what an op works in that
+    the library computes badly in plain memory. PLAIN for other than 1 to 3 spatial axes."""
+    spatial = len(shape) - 2
+    if not 1 <= spatial <= 3:
+        return PLAIN
+    tensor, kernel, ones = Descriptor.any(shape), (shape[1],) * 2 + (3,) * spatial, (1,) * spatial
+    primitive = describe(
+        "convolution_forward", Pass.FORWARD_INFERENCE, Algorithm.CONVOLUTION_DIRECT,
+        tensor, Descriptor.any(kernel), None, tensor, ones, (0,) * spatial, ones, ones,
+    )  # fmt: skip
+    return layout_of(primitive.argument(Arg.TARGET))
+
+
+class Kept:
+    """What an op's backward needs of an input that its forward overwrites: a copy, in one
+    layout."""
+
+    def __init__(self, scratchpad: Scratchpad, tensor: Descriptor) -> None:
+        self._scratchpad = scratchpad
+        self._tensor = tensor
+        self._copy: Execution | None = None
+        self._memory: np.ndarray | None = None
+        self._in_use = False
+
+    def keep(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Before a forward pass between these arrays: the one that it is to read."""
+        self._in_use = source is target
+        if not self._in_use:
+            return source
+        if self._copy is None or self._memory is None:
+            primitive = reorder(self._tensor, self._tensor)
+            self._copy = Execution(primitive, self._scratchpad, Arg.SOURCE, Arg.TARGET)
+            self._memory = aligned(self._tensor.bytes)
+        self._copy(source, self._memory)
+        return self._memory
+
+    def read(self, x: Value, layout: Layout) -> np.ndarray:
+        """The input of the last forward pass, given the value that held it."""
+        if self._in_use and self._memory is not None:
+            return self._memory
+        array: np.ndarray = x.read(layout)
+        return array

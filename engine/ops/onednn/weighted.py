@@ -8,12 +8,19 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.onednn.binding import Descriptor, Primitive
-from caffepy.engine.ops.onednn.passes import DataPass, ForwardPass, ParametersPass
+from caffepy.engine.ops.onednn.passes import (
+    DataPass,
+    ForwardPass,
+    NumpyData,
+    NumpyParameters,
+    ParametersPass,
+)
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 
 
 class WeightedOp(Op):
-    """An op with weights and perhaps a bias, whose passes are one primitive each.
+    """An op with weights and perhaps a bias, whose passes are one primitive each, or numpy's where
+    that is faster.
 
     Primitives are made at the first call of a pass, forward and parameter passes once with and once
     without bias. The order in which products are added up is the library's: it depends on shapes,
@@ -27,8 +34,8 @@ class WeightedOp(Op):
         self.weights = weights
         self._described: dict[bool, Primitive] = {}
         self._forward: dict[bool, ForwardPass] = {}
-        self._data: DataPass | None = None
-        self._parameters: dict[bool, ParametersPass] = {}
+        self._data: DataPass | NumpyData | None = None
+        self._parameters: dict[bool, ParametersPass | NumpyParameters] = {}
 
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
@@ -36,7 +43,7 @@ class WeightedOp(Op):
         bias = b is not None
         if bias not in self._forward:
             self._forward[bias] = ForwardPass(
-                self._forward_primitive(bias), self.ops.scratchpad, self.plain_weights(), bias
+                self.forward_primitive(bias), self.ops.scratchpad, self.plain_weights(), bias
             )
         self._forward[bias].run(x, w, b, out)
 
@@ -44,8 +51,7 @@ class WeightedOp(Op):
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
         """out: gradient of x."""
         if self._data is None:
-            primitive = self.describe_data(self._forward_primitive(False))
-            self._data = DataPass(primitive, self.ops.scratchpad, self.plain_weights())
+            self._data = self.data_pass()
         self._data.run(dy, w, out)
 
     @step(reads="dy x", adds="add_w add_b")
@@ -55,11 +61,18 @@ class WeightedOp(Op):
         """Adds the gradients of the parameters."""
         bias = add_b is not None
         if bias not in self._parameters:
-            primitive = self.describe_parameters(self._forward_primitive(bias), bias)
-            self._parameters[bias] = ParametersPass(
-                primitive, self.ops.scratchpad, self.plain_weights(), bias
-            )
+            self._parameters[bias] = self.parameters_pass(bias)
         self._parameters[bias].run(dy, x, (add_w, add_b) if bias else (add_w,))
+
+    def data_pass(self) -> DataPass | NumpyData:
+        """What `backward_data` runs."""
+        primitive = self.describe_data(self.forward_primitive(False))
+        return DataPass(primitive, self.ops.scratchpad, self.plain_weights())
+
+    def parameters_pass(self, bias: bool) -> ParametersPass | NumpyParameters:
+        """What `backward_params` runs."""
+        primitive = self.describe_parameters(self.forward_primitive(bias), bias)
+        return ParametersPass(primitive, self.ops.scratchpad, self.plain_weights(), bias)
 
     def plain_weights(self) -> Descriptor:
         """The weights' plain memory along the axes that the primitives see."""
@@ -77,7 +90,7 @@ class WeightedOp(Op):
     def describe_parameters(self, forward: Primitive, bias: bool) -> Primitive:
         """The primitive of `backward_params`."""
 
-    def _forward_primitive(self, bias: bool) -> Primitive:
+    def forward_primitive(self, bias: bool) -> Primitive:
         """Made once: backward primitives are derived from it."""
         if bias not in self._described:
             self._described[bias] = self.describe_forward(bias)

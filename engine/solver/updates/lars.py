@@ -31,6 +31,7 @@ class Lars(UpdateRule):
     """
 
     rate_in_history = True
+    elementwise = False
 
     fields = ("momentum",)
 

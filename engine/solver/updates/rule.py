@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -22,6 +24,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameter
 from caffepy.engine.solver.settings import Settings
+from caffepy.engine.stretch import Stretch
 
 
 class UpdateRule:
@@ -32,6 +35,7 @@ class UpdateRule:
     slots: history values per parameter.
     fields: SolverParameter fields that are arguments of the op's update.
     rate_in_history: whether the learning rate is a factor of all that goes into the history.
+    elementwise: whether an element's update needs no other elements of its parameter.
     history: slot by slot, in each the parameters in order; this is the order in a solverstate.
     l1: whether the decay is that of regularization_type "L1".
 
@@ -44,6 +48,7 @@ class UpdateRule:
     slots: ClassVar[int] = 1
     fields: ClassVar[tuple[str, ...]] = ()
     rate_in_history: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = True
 
     def __init__(self, settings: Settings, learnable: Sequence[Parameter], ops: Ops) -> None:
         self.param = settings.param
@@ -55,8 +60,8 @@ class UpdateRule:
             for _ in range(self.slots)
             for parameter in learnable
         ]
-        self._gather()
         self._op = self.make_op()
+        self._groups: list[_Group] | None = None
         self._idle = {
             index
             for index, one in enumerate(learnable)
@@ -75,21 +80,17 @@ class UpdateRule:
         Python holds get it anyway.
         """
         self.prepare(iteration)
-        for index, parameter in enumerate(self.learnable):
-            blob = parameter.blob
-            keep_diff = keep_diffs or blob.diff.leased
-            if index in self._idle and (self.rate_in_history or not blob.diff.allocated):
-                if keep_diff:
-                    blob.diff.clear()  # the update is 0, whatever the gradient
-                continue
-            self._op.update(
-                blob.data,
-                blob.diff,
-                *(self.past(slot, index) for slot in range(self.slots)),
-                scale=scale,
-                keep_diff=keep_diff,
-                **self.numbers(parameter, rate * parameter.rate, self._decay(parameter)),
-            )
+        for index in self._idle:
+            self._update_idle(index, rate, scale, keep_diffs)
+        for group in self._opened_groups(keep_diffs):
+            self._update(group.first, group.values, rate, scale, group.keeps(keep_diffs))
+            group.close()
+
+    def diffs(self) -> list[Value]:
+        """The gradients, at home in the layouts in which their parameters are updated."""
+        for one in self.learnable:
+            one.blob.diff.prefer(one.blob.data.home)
+        return [one.blob.diff for one in self.learnable]
 
     def prepare(self, iteration: int) -> None:
         """An update of all parameters begins; iteration: how many are done."""
@@ -135,17 +136,106 @@ class UpdateRule:
             value.write()[...] = array.reshape(value.shape)
             if array.any():
                 self._idle.discard(place % len(self.learnable))
+        self._groups = None
 
     def _decay(self, parameter: Parameter) -> float:
         return self.param.weight_decay * parameter.decay
 
-    def _gather(self) -> None:
-        """Moves the history into one stretch of memory."""
-        arena = np.zeros(sum(value.count for value in self.history), self.ops.dtype)
-        start = 0
-        for value in self.history:
-            value.move_to(arena[start : start + value.count])
-            start += value.count
+    def _update(
+        self,
+        parameter: Parameter,
+        values: Sequence[Value],
+        rate: float,
+        scale: float,
+        keep_diff: bool,
+    ) -> None:
+        """Updates data by diff and histories, which are `values`, as those of `parameter`."""
+        numbers = self.numbers(parameter, rate * parameter.rate, self._decay(parameter))
+        self._op.update(*values, scale=scale, keep_diff=keep_diff, **numbers)
+
+    def _update_idle(self, index: int, rate: float, scale: float, keep_diffs: bool) -> None:
+        parameter = self.learnable[index]
+        diff = parameter.blob.diff
+        keep_diff = keep_diffs or diff.leased
+        if diff.allocated and not self.rate_in_history:
+            self._update(parameter, self._values(index), rate, scale, keep_diff)
+        elif keep_diff:
+            diff.clear()  # the update is 0, whatever the gradient
+
+    def _values(self, index: int) -> list[Value]:
+        """Data, diff and history of a parameter."""
+        blob = self.learnable[index].blob
+        return [blob.data, blob.diff, *(self.past(slot, index) for slot in range(self.slots))]
+
+    def _opened_groups(self, keep_diffs: bool) -> list[_Group]:
+        """All groups, opened; made anew where memory of a parameter is no longer what it was."""
+        groups = self._groups
+        if groups is None or not all(group.open(group.keeps(keep_diffs)) for group in groups):
+            groups = self._groups = self._grouped()
+            for group in groups:
+                group.open(group.keeps(keep_diffs))
+        return groups
+
+    def _grouped(self) -> list[_Group]:
+        """The parameters that are not idle, those of equal rate and decay together. One that Python
+        code holds an array of, or that shares its memory with another, stays alone and in place."""
+        members: dict[tuple[float, ...], list[int]] = {}
+        users = Counter(one.blob.data.storage_id for one in self.learnable)
+        alone = []
+        for index, one in enumerate(self.learnable):
+            if index in self._idle:
+                continue
+            values = self._values(index)
+            for value in values:
+                value.prefer(one.blob.data.home)
+            homes = {value.home for value in values}
+            shared = users[one.blob.data.storage_id] > 1
+            if shared or len(homes) > 1 or any(value.leased for value in values):
+                alone.append(_Group([one], values, []))
+            else:
+                key = one.rate, self._decay(one)
+                members.setdefault(key if self.elementwise else (*key, index), []).append(index)
+        return alone + [self._gathered(indices) for indices in members.values()]
+
+    def _gathered(self, indices: Sequence[int]) -> _Group:
+        """Moves parameters into one stretch of memory for their data, diffs, and each history."""
+        values = [self._values(index) for index in indices]
+        stretches = [Stretch(kind) for kind in zip(*values, strict=True)]
+        wholes = [stretch.whole for stretch in stretches]
+        return _Group([self.learnable[index] for index in indices], wholes, stretches)
+
+
+@dataclass
+class _Group:
+    """Parameters that are updated at once: they have the same rate and decay.
+
+    values: data, diff, histories.  stretches: that these are the whole of; empty where they are the
+    values of the one member.
+    """
+
+    members: list[Parameter]
+    values: list[Value]
+    stretches: list[Stretch]
+
+    @property
+    def first(self) -> Parameter:
+        return self.members[0]
+
+    def keeps(self, keep_diffs: bool) -> bool:
+        """Whether the diffs get the update; Python code that holds one expects it."""
+        return keep_diffs or any(one.blob.diff.leased for one in self.members)
+
+    def open(self, keep_diff: bool) -> bool:
+        """Before an update; False where the stretches are not the members' memory any more."""
+        return all(
+            stretch.open(change=place != 1 or keep_diff)
+            for place, stretch in enumerate(self.stretches)
+        )
+
+    def close(self) -> None:
+        """After an update."""
+        for stretch in self.stretches:
+            stretch.close()
 
 
 R = TypeVar("R", bound=type[UpdateRule])

@@ -102,6 +102,30 @@ def test_close_ends_a_thread_that_waits_for_room_or_has_failed() -> None:
             prefetcher.next()
 
 
+def test_a_batch_that_is_being_made_when_it_is_closed_comes_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "JOIN_SECONDS", 0.01)
+    being_made, release = threading.Event(), threading.Event()
+
+    def hook(first: int) -> None:
+        if first == 2:
+            being_made.set()
+            release.wait(WAIT)
+
+    source = Numbers(hook)
+    prefetcher = Prefetcher(source, 2, 1)
+    prefetcher.next()
+    assert being_made.wait(WAIT)
+    assert not prefetcher.closed
+    prefetcher.close()
+    assert prefetcher.closed
+    release.set()
+    assert source.closed.wait(WAIT)
+    with pytest.raises(RuntimeError, match="closed"):
+        prefetcher.next()
+
+
 def test_close_does_not_wait_for_a_source_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "JOIN_SECONDS", 0.01)
     hangs, release = threading.Event(), threading.Event()

@@ -10,6 +10,7 @@ import pytest
 
 from caffepy.engine.core.layout import PLAIN
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.numpy import update as update_module
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.numpy.update import CHUNK
 
@@ -17,7 +18,12 @@ from caffepy.engine.ops.numpy.update import CHUNK
 class Reversed:
     """Elements in reverse order with a zero before and after: elementwise work must not mind."""
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
+        return 0
+
+    def allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
+    ) -> np.ndarray:
         return np.zeros(int(np.prod(shape)) + 2, dtype)
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
@@ -151,3 +157,21 @@ def test_the_norm_counts_all_values_together(layout: object) -> None:
     NumpyOps().sum_of_squares().forward(found, out=total)
     expected = sum(float((value.read() ** 2).sum()) for value in found)
     assert float(total.read()) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", *OTHERS])
+@pytest.mark.parametrize("l1", [False, True])
+def test_threads_change_no_bit(name: str, l1: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots, numbers, _ = OTHERS.get(name, (1, {"momentum": 0.9}, None))
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(update_module, "THREADED", 1 if threads > 1 else 1 << 62)
+        members = values((5, CHUNK // 2), np.float32, PLAIN, 2 + slots)
+        for history in members[2:]:
+            np.square(history.read(), out=history.modify())
+        op = getattr(NumpyOps(threads=threads), f"{name}_update")(l1=l1)
+        for _ in range(2):
+            op.update(*members, rate=0.1, scale=0.5, decay=0.01, keep_diff=True, **numbers)
+        found.append([value.read() for value in members])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,56 @@
+"""Stretch: values of several parameters side by side in one piece of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffepy.engine.core.aligned import ALIGNMENT, aligned_zeros
+from caffepy.engine.core.value import Value
+
+
+class Stretch:
+    """Values, each in its home layout, in one flat array that elementwise ops see as one value.
+
+    Between them, and where their layouts have padding, lie zeros. Making it moves the values there,
+    contents kept; their other memory is given back. Nobody may hold a lease of one then.
+
+    values: of one dtype, no two of the same memory.  whole: all of it, from `open` to `close`.
+    """
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        self.values = list(values)
+        dtype = self.values[0].dtype
+        unit = ALIGNMENT // dtype.itemsize
+        starts, sizes, end = [], [], 0
+        for value in self.values:
+            buffer = value.home.allocate(value.shape, dtype)  # zeros of no memory, if it is large
+            starts.append(end)
+            sizes.append(value.home.elements(buffer).size)
+            end += -(-sizes[-1] // unit) * unit
+        memory = aligned_zeros(end, dtype)
+        self.whole = Value((end,), dtype)
+        self.whole.move_to(memory)
+        for value, start, size in zip(self.values, starts, sizes, strict=True):
+            value.move_to(memory[start : start + size], value.home)
+        self._homes = [value.home for value in self.values]
+        self._buffers = [value.read(value.home) for value in self.values]
+
+    def open(self, *, change: bool) -> bool:
+        """Brings every value's content into `whole`; False where one of them lies elsewhere now, as
+        after it was shared with another net.
+
+        change: `whole` is going to be changed, and the values with it.
+        """
+        for value, home, buffer in zip(self.values, self._homes, self._buffers, strict=True):
+            found = value.modify(home) if change else value.read(home)
+            if found is not buffer:
+                return False
+        self.whole.write()
+        return True
+
+    def close(self) -> None:
+        """Ends a change: what Python code holds of the values shows it."""
+        self.whole.read()  # into its memory, wherever an op wrote it
+        for value in self.values:
+            if value.leased:
+                value.settle()

@@ -1,0 +1,71 @@
+"""Fusing: steps that ops run as one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffepy.engine.core.record import Step, recorded, step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Op, Ops
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.passes.fuse import fuse
+
+
+class Add(Op):
+    """out = x + amount; takes over a following Add of what it wrote."""
+
+    def __init__(self, ops: Ops, amount: float) -> None:
+        super().__init__(ops)
+        self.amount = amount
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        out.write()[...] = x.read() + self.amount
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        if not isinstance(after.op, Add) or after.arguments["x"] is not step.arguments["out"]:
+            return None
+        both = Add(self.ops, self.amount + after.op.amount)
+        return recorded_step(both, step.arguments["x"], after.arguments["out"])
+
+
+def recorded_step(op: Add, x: Value, out: Value) -> Step:
+    (found,) = recorded(op.ops, lambda: op.forward(x, out=out))
+    return found
+
+
+def test_a_step_takes_over_those_that_follow_as_long_as_its_op_can() -> None:
+    ops = NumpyOps()
+    x, y, z, other = (Value((2,)) for _ in range(4))
+    x.write()[...] = 1
+    steps = [
+        recorded_step(Add(ops, 1), x, y),
+        recorded_step(Add(ops, 2), y, y),
+        recorded_step(Add(ops, 4), y, z),
+        recorded_step(Add(ops, 8), x, other),
+    ]
+    fused = fuse(list(enumerate(steps)))
+    assert [place for place, _ in fused] == [2, 3]
+    for value in (z, other):
+        value.clear()
+    for _, one in fused:
+        one()
+    assert (z.read() == 8).all()
+    assert (other.read() == 9).all()
+
+
+def test_a_step_that_is_no_op_call_stays() -> None:
+    calls: list[str] = []
+    first = Step(lambda: calls.append("first"), (), ())
+    second = recorded_step(Add(NumpyOps(), 1), Value((2,)), Value((2,)))
+    assert fuse([(0, first), (1, second), (2, first)]) == [(0, first), (1, second), (2, first)]
+
+
+def test_a_recorded_step_names_its_op_method_and_arguments() -> None:
+    op, x, y = Add(NumpyOps(), 1), Value((2,)), Value((2,))
+    found = recorded_step(op, x, y)
+    assert (found.op, found.method) == (op, "forward")
+    assert found.arguments == {"x": x, "out": y}
+    x.write()[...] = 2
+    found()
+    np.testing.assert_array_equal(y.read(), [3, 3])
