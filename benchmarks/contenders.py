@@ -5,6 +5,7 @@ All get the same weights, the same batch, and the same rates of SGD with momentu
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +44,12 @@ class OurStep:
             solver_param = SolverParameter(
                 net_param=param, lr_policy="fixed", max_iter=1 << 30, random_seed=1, **RATES
             )
-            self.solver = Solver(Settings(solver_param), ops=ops, registry=LAYERS)
+            self.solver = Solver(
+                Settings(solver_param),
+                ops=ops,
+                registry=LAYERS,
+                make_net=functools.partial(Net, keep=False),  # as `caffepy train` does
+            )
             self.net = self.solver.net
         else:
             state = NetState(phase=TEST)

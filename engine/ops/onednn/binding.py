@@ -26,6 +26,7 @@ _IMPLEMENTATION = 8  # dnnl_query_impl_info_str
 _ARGUMENT = 255  # dnnl_query_exec_arg_md
 _NUM_AXES, _DIMS = 256, 257  # dnnl_query_ndims_s32, dnnl_query_dims
 _USER_SCRATCHPAD = 1  # dnnl_scratchpad_mode_user
+_ONE_FOR_ALL = 0  # the mask of a slope that is the same along all axes
 
 
 class Pass(IntEnum):
@@ -93,6 +94,7 @@ class Arg(IntEnum):
     SCALE_DIFF = 255
     SHIFT_DIFF = 256
     MULTIPLE_SOURCE = 1024  # the first of several
+    SLOPE = 32768 | 33  # one number: of `describe(rectified=True)`
 
 
 class _Argument(ctypes.Structure):
@@ -190,6 +192,8 @@ class Primitive(Handle):
                 "dnnl_memory_desc_query", borrowed, _DIMS, ctypes.byref(pointer), what=self.name
             )
             dims = pointer[: num_axes.value]
+        elif place == Arg.SLOPE:  # the library does not tell
+            return Descriptor.plain((1,) * len(self.argument(Arg.TARGET).dims))
         return Descriptor(library().make("dnnl_memory_desc_clone", borrowed), dims)
 
     @property
@@ -207,13 +211,16 @@ class Primitive(Handle):
         return not library().function("dnnl_primitive_desc_next_impl")(self.pointer)
 
 
-def describe(kind: str, *arguments: Any, forward: Primitive | None = None) -> Primitive:
+def describe(
+    kind: str, *arguments: Any, forward: Primitive | None = None, rectified: bool = False
+) -> Primitive:
     """Makes a primitive of a kind such as "convolution_forward".
 
     arguments: those of dnnl_<kind>_primitive_desc_create after the engine, without hint and
     attributes; tuples of ints for dnnl_dims_t, lists of descriptors.  forward: the forward
-    primitive that a backward one belongs to. Raises: DeviceError with kind and shapes where the
-    library has no such primitive.
+    primitive that a backward one belongs to.  rectified: negative results are multiplied by the
+    argument SLOPE. Raises: DeviceError with kind and shapes where the library has no such
+    primitive.
     """
     descriptors = itertools.chain.from_iterable(
         argument if isinstance(argument, list) else [argument] for argument in arguments
@@ -223,7 +230,7 @@ def describe(kind: str, *arguments: Any, forward: Primitive | None = None) -> Pr
     hint = () if forward is None else (forward.pointer,)
     pointer = library().make(
         f"dnnl_{kind}_primitive_desc_create",
-        library().engine, *map(_native, arguments), *hint, _attributes(), what=name,
+        library().engine, *map(_native, arguments), *hint, _attributes(rectified), what=name,
     )  # fmt: skip
     return Primitive(pointer, name)
 
@@ -349,17 +356,23 @@ def _native(argument: Any) -> Any:
     return _dims(argument) if isinstance(argument, tuple) else argument
 
 
-_attributes_handle: ctypes.c_void_p | None = None
+_known_attributes: dict[bool, ctypes.c_void_p] = {}  # live as long as the library
 
 
-def _attributes() -> ctypes.c_void_p:
-    """The attributes of every primitive: scratch memory comes from the caller. Made once."""
-    global _attributes_handle  # noqa: PLW0603 - lives as long as the library
-    if _attributes_handle is None:
+def _attributes(rectified: bool = False) -> ctypes.c_void_p:
+    """The attributes of primitives: scratch memory comes from the caller. Made once.
+
+    rectified: a PReLU of one slope follows. Unlike the library's ReLU it hands nan on.
+    """
+    if rectified not in _known_attributes:
         made = library().make("dnnl_primitive_attr_create")
         library().call("dnnl_primitive_attr_set_scratchpad_mode", made, _USER_SCRATCHPAD)
-        _attributes_handle = made
-    return _attributes_handle
+        if rectified:
+            after = Handle(library().make("dnnl_post_ops_create"), "post_ops")
+            library().call("dnnl_post_ops_append_prelu", after.pointer, _ONE_FOR_ALL)
+            library().call("dnnl_primitive_attr_set_post_ops", made, after.pointer)
+        _known_attributes[rectified] = made
+    return _known_attributes[rectified]
 
 
 def reorder(source: Descriptor, target: Descriptor) -> Primitive:

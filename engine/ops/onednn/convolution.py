@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 
+from caffepy.engine.core.record import Step
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.onednn.activation import OneDnnRelu
 from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, Primitive, describe
 from caffepy.engine.ops.onednn.passes import (
     DataPass,
+    ForwardPass,
     NumpyData,
     NumpyParameters,
     ParametersPass,
@@ -42,10 +46,37 @@ class OneDnnConvolution(WeightedOp):
         sizes = (*geometry.shape, *geometry.weight_shape, *geometry.out_shape)
         return 1 <= len(geometry.kernel) <= 3 and min(sizes) > 0 and geometry.fits
 
-    def describe_forward(self, bias: bool) -> Primitive:
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """A ReLU in place of y goes into the primitive, where that keeps its implementation.
+
+        nan stays nan; only -inf, which a convolution has when its sums overflow, becomes nan where
+        the slope is 0.
+        """
+        if (
+            step.method != "forward"
+            or not isinstance(after.op, OneDnnRelu)
+            or after.method != "forward"
+            or not after.arguments["x"] is after.arguments["out"] is step.arguments["out"]
+        ):
+            return None
+        bias = step.arguments["b"] is not None
+        primitive = self.describe_forward(bias, rectified=True)
+        if primitive.implementation != self.forward_primitive(bias).implementation:
+            return None
+        slope = after.op.slope or -0.0  # negative numbers times -0 are 0, as maxima are
+        rectified = ForwardPass(primitive, self.ops.scratchpad, self.plain_weights(), bias, slope)
+        return Step(
+            functools.partial(_run_rectified, rectified, step, after),
+            step.reads,
+            step.writes,
+            layer=step.layer,
+            name=f"{step.name} and ReLU",
+        )
+
+    def describe_forward(self, bias: bool, rectified: bool = False) -> Primitive:
         return describe(
             "convolution_forward", Pass.FORWARD_TRAINING, Algorithm.CONVOLUTION_DIRECT,
-            *self._tensors(bias), *self._window,
+            *self._tensors(bias), *self._window, rectified=rectified,
         )  # fmt: skip
 
     def describe_data(self, forward: Primitive) -> Primitive:
@@ -97,6 +128,17 @@ class OneDnnConvolution(WeightedOp):
             Descriptor.plain((geometry.num_output,)) if bias else None,
             Descriptor.any(geometry.out_shape),
         )
+
+
+def _run_rectified(rectified: ForwardPass, step: Step, after: Step) -> None:
+    """Both steps in one; one by one where Python code holds an array of y, which gets no -0, as the
+    library may make of 0."""
+    out = step.arguments["out"]
+    if out.leased:
+        step()
+        after()
+    else:
+        rectified.run(*(step.arguments[name] for name in ("x", "w", "b")), out)
 
 
 def _choices(

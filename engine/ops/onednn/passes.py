@@ -35,12 +35,19 @@ def settle(w: Value, layout: Layout) -> None:
 
 
 class ForwardPass:
-    """y from x, w and b."""
+    """y from x, w and b. slope: what negative y are multiplied by, for a rectified primitive."""
 
     def __init__(
-        self, primitive: Primitive, scratchpad: Scratchpad, weights: Descriptor, bias: bool
+        self,
+        primitive: Primitive,
+        scratchpad: Scratchpad,
+        weights: Descriptor,
+        bias: bool,
+        slope: float | None = None,
     ) -> None:
-        places = [Arg.SOURCE, Arg.WEIGHTS, Arg.TARGET] + [Arg.BIAS] * bias
+        self._slope = [] if slope is None else [np.full(1, slope, np.float32)]
+        places = [Arg.SOURCE, Arg.WEIGHTS, Arg.TARGET]
+        places += [Arg.SLOPE] * len(self._slope) + [Arg.BIAS] * bias
         self._x = layout_of(primitive.argument(Arg.SOURCE))
         self._w = layout_of(primitive.argument(Arg.WEIGHTS), weights)
         self._y = layout_of(primitive.argument(Arg.TARGET))
@@ -50,7 +57,7 @@ class ForwardPass:
     def run(self, x: Value, w: Value, b: Value | None, out: Value) -> None:
         """Overwrites out. Updates of w run in this primitive's layout, unless another user was
         first."""
-        arrays = x.read(self._x), w.read(self._w), out.write(self._y)
+        arrays = x.read(self._x), w.read(self._w), out.write(self._y), *self._slope
         if self._first:
             self._first = False
             settle(w, self._w)
