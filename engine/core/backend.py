@@ -42,6 +42,9 @@ class Ops(Protocol):
     recorder: Recorder | None
     runtime: Runtime | None
 
+    def let_go(self) -> None:
+        """Forgets the arrays that ops hold on to since their last call, before values move."""
+
     def __getattr__(self, constructor: str) -> Callable[..., Any]:
         """The op constructors, as layers call them: `ops.convolution(geometry)`."""
         raise AttributeError(f"backend '{self.name}' has no op '{constructor}'")

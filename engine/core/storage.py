@@ -31,7 +31,8 @@ class Owner:
 class Storage:
     """The memory of a value and of its aliases: plain elements and copies in other layouts.
 
-    plain is flat and may be longer than needed (values shrink without giving memory back).
+    plain is flat and may be longer than needed (values shrink without giving memory back); it
+    changes by `take_plain` only.
     A copy is known by its layout and the shape it was made for, since aliases differ in shape.
     written is the key of the last write, None where that was to plain memory.
     pool: where memory is taken from, block by block in `blocks`, and given back by `release`.
@@ -48,12 +49,14 @@ class Storage:
         "pool",
         "root",
         "version",
+        "views",
         "written",
     )
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
         self.plain: np.ndarray | None = None
+        self.views: dict[Shape, np.ndarray] = {}  # of plain, by shape
         self.plain_is_fresh = False
         self.copies: dict[tuple[Layout, Shape], Buffer] = {}
         self.fresh: set[tuple[Layout, Shape]] = set()
@@ -74,6 +77,19 @@ class Storage:
             return False
         return True
 
+    def take_plain(self, memory: np.ndarray | None) -> None:
+        """Makes a flat array the plain memory; the content is not looked at."""
+        self.plain = memory
+        self.views.clear()
+
+    def view(self, shape: Shape) -> np.ndarray:
+        """Plain memory, which there must be, in a shape: the same array each time."""
+        found = self.views.get(shape)
+        if found is None:
+            assert self.plain is not None, "callers reserve it"
+            found = self.views[shape] = self.plain[: math.prod(shape)].reshape(shape)
+        return found
+
     def reserve_plain(self, count: int) -> np.ndarray:
         """Plain memory for at least `count` elements; what was in it stays where it was, zeros
         follow."""
@@ -81,7 +97,7 @@ class Storage:
         if old is not None and old.size >= count:
             return old
         plain: np.ndarray = self.allocate(PLAIN, (count,))
-        self.plain = plain
+        self.take_plain(plain)
         if old is not None:
             plain[: old.size] = old
             plain[old.size :] = 0
@@ -100,7 +116,7 @@ class Storage:
     def release(self) -> None:
         """Gives all memory back to the pool; the content is lost, and reads as zeros."""
         self.version += 1
-        self.plain = None
+        self.take_plain(None)
         self.plain_is_fresh = False
         self.copies.clear()
         self.fresh.clear()

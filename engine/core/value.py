@@ -30,7 +30,7 @@ class Value:
     converts at most once per write and keeps the result.
     """
 
-    __slots__ = ("_epoch", "_storage", "_view", "_viewed", "shape")
+    __slots__ = ("_epoch", "_storage", "shape")
 
     def __init__(
         self, shape: Shape = (), dtype: Any = np.float32, epoch: Epoch | None = None
@@ -38,8 +38,6 @@ class Value:
         self.shape: Shape = tuple(shape)
         self._epoch = epoch or Epoch()
         self._storage = Storage(np.dtype(dtype))
-        self._view: np.ndarray | None = None  # plain memory in this shape ...
-        self._viewed: np.ndarray | None = None  # ... and the memory that it shows
 
     @property
     def dtype(self) -> np.dtype:
@@ -119,7 +117,6 @@ class Value:
         assert math.prod(shape) == other.count, f"{shape} does not alias {other.shape}"
         if self._storage is not other._storage:
             self._storage = other._storage
-            self._view = None
         if shape != self.shape:
             self._take_shape(shape)
 
@@ -139,7 +136,7 @@ class Value:
         if layout is PLAIN:
             if not storage.plain_is_fresh:
                 storage.bring_plain(self.count)
-            return self._plain_view()
+            return storage.view(self.shape)
         key = (layout, self.shape)
         leased = storage.leased
         if key in storage.fresh and not leased:
@@ -162,7 +159,7 @@ class Value:
             storage.written = None
             storage.reserve_plain(self.count)
             storage.plain_is_fresh = True
-            return self._plain_view()
+            return storage.view(self.shape)
         storage.plain_is_fresh = False
         key = (layout, self.shape)
         storage.written = key
@@ -223,7 +220,7 @@ class Value:
         """Gives plain memory back where another layout holds the content too."""
         storage = self._storage
         if storage.fresh and not storage.leased:
-            storage.plain = self._view = None
+            storage.take_plain(None)
             storage.plain_is_fresh = False
 
     def move_to(self, memory: np.ndarray, layout: Layout = PLAIN) -> None:
@@ -238,10 +235,10 @@ class Value:
             memory[:] = layout.elements(self.read(layout))
         storage.copies.clear()
         storage.fresh.clear()
-        storage.plain = storage.root = storage.written = self._view = None
+        storage.take_plain(memory if layout is PLAIN else None)
+        storage.root = storage.written = None
         storage.plain_is_fresh = allocated and layout is PLAIN
         if layout is PLAIN:
-            storage.plain = memory
             return
         key = (layout, self.shape)
         storage.copies[key] = memory.reshape(layout.allocate(self.shape, self.dtype).shape)
@@ -263,17 +260,7 @@ class Value:
 
     def _take_shape(self, shape: Shape) -> None:
         self.shape = shape
-        self._view = None
         self._epoch.count += 1
-
-    def _plain_view(self) -> np.ndarray:
-        """Plain memory in this value's shape; made once per memory and shape."""
-        memory = self._storage.plain
-        assert memory is not None, "callers reserve it"
-        if self._view is None or self._viewed is not memory:
-            self._view = memory[: self.count].reshape(self.shape)
-            self._viewed = memory
-        return self._view
 
     def _copy(self, key: tuple[Layout, Shape]) -> Buffer:
         copies = self._storage.copies

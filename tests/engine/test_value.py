@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -363,3 +364,15 @@ def test_in_place_step_on_a_leased_value(ops: NumpyOps) -> None:
     array[...] = NUMBERS - 10
     ops.relu().forward(value, out=value)
     np.testing.assert_array_equal(array, np.maximum(NUMBERS - 10, 0))
+
+
+@pytest.mark.parametrize("aliased", [False, True])
+def test_memory_that_a_value_gave_back_is_free(aliased: bool) -> None:
+    value = Value((3, 4))
+    value.write()[...] = 5
+    other = value.viewed((12,)) if aliased else value
+    other.read()
+    old = weakref.ref(value._storage.plain)
+    value.move_to(np.zeros(12, np.float32))
+    assert old() is None
+    assert (other.read() == 5).all()

@@ -65,6 +65,9 @@ class NumpyOps(Ops):
         self.runtime: Runtime | None = None
         self.scratch = Scratch()
 
+    def let_go(self) -> None:
+        """Forgets the arrays that ops hold on to since their last call, before values move."""
+
     convolution = op(Convolution)
     pooling = op(Pooling)
     stochastic_pooling = op(StochasticPooling)

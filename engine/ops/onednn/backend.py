@@ -87,6 +87,10 @@ class OneDnnOps(NumpyOps):
         _BlasLimit.take()
         weakref.finalize(self, _BlasLimit.give_back)
 
+    def let_go(self) -> None:
+        for execution in self.scratchpad.users:
+            execution.release()
+
     # Classes of another family than those of NumpyOps, with the same methods.
     convolution = op(OneDnnConvolution, Convolution)  # type: ignore[assignment]
     inner_product = op(OneDnnInnerProduct, InnerProduct)  # type: ignore[assignment]

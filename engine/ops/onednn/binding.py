@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import weakref
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from operator import is_
@@ -238,10 +239,11 @@ def describe(
 class Scratchpad:
     """Memory that primitives use while they run, one for all primitives of one thread."""
 
-    __slots__ = ("array",)
+    __slots__ = ("array", "users")
 
     def __init__(self) -> None:
         self.array = aligned(0)
+        self.users: weakref.WeakSet[Execution] = weakref.WeakSet()
 
     def reserve(self, size: int) -> None:
         """Makes `array` at least `size` bytes long."""
@@ -258,6 +260,7 @@ class Execution:
     """
 
     __slots__ = (
+        "__weakref__",
         "_arguments",
         "_arrays",
         "_bound_scratchpad",
@@ -282,6 +285,7 @@ class Execution:
         self._places = (*places, Arg.SCRATCHPAD)
         self._descriptors = [primitive.argument(place) for place in self._places]
         scratchpad.reserve(self._descriptors[-1].bytes)
+        scratchpad.users.add(self)
         self._scratchpad = scratchpad
         self._bound_scratchpad: np.ndarray | None = None
         self._arrays: Sequence[np.ndarray | None] = (None,) * len(places)

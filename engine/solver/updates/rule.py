@@ -199,6 +199,7 @@ class UpdateRule:
 
     def _gathered(self, indices: Sequence[int]) -> _Group:
         """Moves parameters into one stretch of memory for their data, diffs, and each history."""
+        self.ops.let_go()
         values = [self._values(index) for index in indices]
         stretches = [Stretch(kind) for kind in zip(*values, strict=True)]
         wholes = [stretch.whole for stretch in stretches]
