@@ -133,12 +133,12 @@ class OneDnnConvolution(WeightedOp):
 def _run_rectified(rectified: ForwardPass, step: Step, after: Step) -> None:
     """Both steps in one; one by one where Python code holds an array of y, which gets no -0, as the
     library may make of 0."""
-    out = step.arguments["out"]
-    if out.leased:
+    given = step.arguments
+    if given["out"].leased:
         step()
         after()
     else:
-        rectified.run(*(step.arguments[name] for name in ("x", "w", "b")), out)
+        rectified.run(given["x"], given["w"], given["b"], given["out"])
 
 
 def _choices(
