@@ -16,6 +16,7 @@ from caffepy.engine import extensions, pymodule
 from caffepy.engine.core import registry
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
@@ -65,6 +66,16 @@ def onednn_ops() -> Ops:
     if reason is not None:
         pytest.skip(reason)
     return OneDnnOps(np.float32)
+
+
+@pytest.fixture
+def wide_vectors() -> None:
+    """Skips the test where oneDNN has no code for AVX-512: on other processors it has other
+    layouts, and numpy more of the work, with the same numbers."""
+    geometry = ConvolutionGeometry((1, 16, 8, 8), 16, (3, 3), (1, 1), (1, 1), (1, 1), 1)
+    op = onednn_ops().convolution(geometry)
+    if "avx512" not in op.forward_primitive(False).implementation:
+        pytest.skip("needs a processor with AVX-512")
 
 
 @pytest.fixture(scope="session")

@@ -393,6 +393,7 @@ def test_convolutions_of_few_channels_equal_numpy(geometry: ConvolutionGeometry)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.usefixtures("wide_vectors")
 def test_gradients_of_strided_convolutions_keep_the_layout_of_the_forward_pass(
     kernel: int,
 ) -> None:

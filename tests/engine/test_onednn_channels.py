@@ -147,6 +147,7 @@ def test_batch_norm_without_eps_is_numpys() -> None:
 
 
 @pytest.mark.parametrize("layout", ["plain", "convolution"])
+@pytest.mark.usefixtures("wide_vectors")
 def test_batch_norm_of_images_is_computed_by_the_library(layout: str) -> None:
     ops, shape = OneDnnOps(), (2, 17, 5, 3)
     out = Value(shape)
@@ -283,6 +284,7 @@ def test_normalisation_with_factor_bias_and_relu_equals_the_ops_one_after_anothe
     np.testing.assert_allclose(found_db, db.read(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("wide_vectors")
 def test_nothing_large_is_allocated_in_the_steady_state() -> None:
     ops, shape = OneDnnOps(), (2, 1040, 5, 3)
     geometry, channels = AxisGeometry.around(shape, 1), shape[1]

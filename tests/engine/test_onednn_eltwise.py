@@ -125,6 +125,7 @@ def test_the_second_of_two_equal_maxima_takes_the_gradient(layout: str) -> None:
     np.testing.assert_array_equal(outs[1].read(), numbers(SHAPE))
 
 
+@pytest.mark.usefixtures("wide_vectors")
 def test_the_sum_takes_the_layout_of_a_blocked_input_and_leaves_gradients_there() -> None:
     ops: Ops = OneDnnOps()
     plain, blocked = value_of(numbers(SHAPE), ops), value_of(numbers(SHAPE, 1), ops, "convolution")

@@ -64,6 +64,7 @@ def test_the_layouts_of_primitives_keep_padding_zero() -> None:
     np.testing.assert_array_equal(value.read(), 2 * w)
 
 
+@pytest.mark.usefixtures("wide_vectors")
 def test_equal_descriptors_have_one_layout() -> None:
     first, second = convolution(), convolution()
     assert layout_of(first.argument(Arg.WEIGHTS)) is layout_of(second.argument(Arg.WEIGHTS))

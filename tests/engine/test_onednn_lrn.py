@@ -61,6 +61,7 @@ def test_lrn_equals_numpy(
 
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("layout", ["plain", "convolution", "channels last"])
+@pytest.mark.usefixtures("wide_vectors")
 def test_lrn_is_computed_by_the_library_in_shapes_of_real_nets(layout: str, within: bool) -> None:
     geometry = LrnGeometry((4, 32, 13, 13), 3 if within else 5, 1e-4, 0.75, 1.0, within)
     ops = OneDnnOps()

@@ -69,6 +69,7 @@ def test_training_equals_numpy(leased: bool) -> None:
         )
 
 
+@pytest.mark.usefixtures("wide_vectors")
 def test_weights_and_activations_stay_in_the_layouts_of_the_library() -> None:
     _, net = train(OneDnnOps(), 2)
     assert net.blobs["conv1"].data.fresh_layout is not PLAIN

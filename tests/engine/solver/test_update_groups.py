@@ -106,6 +106,7 @@ def test_an_update_is_one_call_for_all_of_equal_rate_and_decay(backend: type[Num
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("type_name", TYPES)
+@pytest.mark.usefixtures("wide_vectors")
 def test_parameters_are_kept_once(backend: type[NumpyOps], type_name: str) -> None:
     solver = solver_of(type_name, backend())
     solver.step(2)
@@ -122,6 +123,7 @@ def test_parameters_are_kept_once(backend: type[NumpyOps], type_name: str) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.usefixtures("wide_vectors")
 def test_a_snapshot_leaves_no_plain_copies_and_resumes_to_the_same(
     backend: type[NumpyOps],
 ) -> None:
