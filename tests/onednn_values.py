@@ -12,9 +12,8 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
-from caffepy.engine.ops.onednn.binding import Descriptor
 from caffepy.engine.ops.onednn.layout import BlockedLayout, layout_of
-from caffepy.engine.ops.onednn.tensors import convolution_layout
+from caffepy.engine.ops.onednn.tensors import channels_last, convolution_layout
 
 TOLERANCE = 2e-5  # of float32 sums, relative to the largest element
 Numbers = list[np.ndarray]
@@ -38,9 +37,7 @@ def layout_named(name: str, shape: tuple[int, ...]) -> Layout:
     if name == "convolution":
         return convolution_layout(shape)
     if name == "channels last" and len(shape) > 2:
-        sizes = (*shape[2:], shape[1])
-        strides = [int(np.prod(sizes[axis + 1 :])) for axis in range(len(sizes) - 1)]
-        return layout_of(Descriptor.plain(shape, (int(np.prod(shape[1:])), 1, *strides)))
+        return layout_of(channels_last(shape))
     return PLAIN
 
 

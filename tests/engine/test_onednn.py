@@ -25,8 +25,10 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.pooling import Pooling
 from caffepy.engine.ops.onednn.activation import CHUNK
 from caffepy.engine.ops.onednn.backend import OneDnnOps
+from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.library import available
 from caffepy.engine.ops.onednn.pooling import OneDnnPooling
+from caffepy.engine.ops.onednn.tensors import channels_last
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 
@@ -408,6 +410,20 @@ def test_gradients_of_strided_convolutions_keep_the_layout_of_the_forward_pass(
     op.backward_params(y, x, add_w=dw)
     assert dx.fresh_layout is x.fresh_layout
     assert len(y._storage.copies) == len(x._storage.copies) == 1  # no reorders
+
+
+@pytest.mark.usefixtures("wide_vectors")
+def test_channels_that_fill_no_blocks_are_convolved_without_padding() -> None:
+    ops = OneDnnOps()
+    geometry = ConvolutionGeometry((2, 20, 6, 6), 50, (3, 3), (1, 1), (0, 0), (1, 1))
+    x = value_of(numbers(geometry.shape, 0))
+    w = value_of(numbers(geometry.weight_shape, 1))
+    y, dx = Value(geometry.out_shape), Value(geometry.shape)
+    op = ops.convolution(geometry)
+    op.forward(x, w, None, out=y)
+    op.backward_data(y, w, out=dx)
+    for value in (y, dx):
+        assert value.fresh_layout == layout_of(channels_last(value.shape))
 
 
 def test_weights_are_not_kept_in_plain_memory_too() -> None:

@@ -206,10 +206,17 @@ class Primitive(Handle):
         )
         return (name.value or b"").decode()
 
-    def turn_to_next(self) -> bool:
-        """Takes the implementation that the library would have chosen next; False, with nothing
-        changed, where there is none."""
-        return not library().function("dnnl_primitive_desc_next_impl")(self.pointer)
+    def preferring(self, name: str) -> Primitive:
+        """The same with an implementation in whose name `name` stands; this one where it has
+        none."""
+        found = Primitive(
+            library().make("dnnl_primitive_desc_clone", self.pointer, what=self.name), self.name
+        )
+        turn_to_next = library().function("dnnl_primitive_desc_next_impl")
+        while name not in found.implementation:
+            if turn_to_next(found.pointer):
+                return self
+        return found
 
 
 def describe(

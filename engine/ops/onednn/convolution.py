@@ -19,10 +19,15 @@ from caffepy.engine.ops.onednn.passes import (
     ParametersPass,
 )
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.tensors import channels_last
 from caffepy.engine.ops.onednn.weighted import WeightedOp
 
 SLOW = ("ref", "gemm", "x64:gemm")  # implementations for layouts that have no kernel of their own
 FEW = 4  # channels: of so few, kernels that take 16 at a time leave most of their lanes idle
+TILES = "brg"  # in implementations made of matrix products of small tiles
+FULL = 16  # channels from which on the others are faster, in layouts with the channels last
+POINTWISE, GENERAL = "jit_1x1:avx512", "jit:avx512"
+FEW_FOR_POINTWISE = 256  # channels of x up to which GENERAL has the quicker gradient of the weights
 
 
 class OneDnnConvolution(WeightedOp):
@@ -74,32 +79,71 @@ class OneDnnConvolution(WeightedOp):
         )
 
     def describe_forward(self, bias: bool, rectified: bool = False) -> Primitive:
-        return describe(
-            "convolution_forward", Pass.FORWARD_TRAINING, Algorithm.CONVOLUTION_DIRECT,
-            *self._tensors(bias), *self._window, rectified=rectified,
-        )  # fmt: skip
+        def made(x: Descriptor, y: Descriptor) -> Primitive:
+            primitive = describe(
+                "convolution_forward", Pass.FORWARD_TRAINING, Algorithm.CONVOLUTION_DIRECT,
+                x, w, b, y, *self._window, rectified=rectified,
+            )  # fmt: skip
+            return self._without_tiles(primitive)
+
+        x, w, b, y = self._tensors(bias)
+        blocked = made(x, y)
+        dense = self._dense_layouts(blocked)
+        if dense is None:
+            return blocked
+        primitive = made(*dense)
+        return blocked if primitive.implementation.startswith(SLOW) else primitive
 
     def describe_data(self, forward: Primitive) -> Primitive:
         """In the layouts of the forward pass, unless there is no fast code for them."""
         x, w, _, y = self._tensors(False)
-        return _first_fast(
+        primitive = _first_fast(
             describe(
                 "convolution_backward_data", Algorithm.CONVOLUTION_DIRECT,
                 source, w, target, *self._window, forward=forward,
             )
             for source, target in _choices(forward, x, y)
         )  # fmt: skip
+        return self._without_tiles(primitive)
 
     def describe_parameters(self, forward: Primitive, bias: bool) -> Primitive:
         """Likewise."""
         x, w, b, y = self._tensors(bias)
-        return _first_fast(
+        primitive = _first_fast(
             describe(
                 "convolution_backward_weights", Algorithm.CONVOLUTION_DIRECT,
                 source, w, b, target, *self._window, forward=forward,
             )
             for source, target in _choices(forward, x, y)
         )  # fmt: skip
+        if POINTWISE in primitive.implementation and self.geometry.shape[1] <= FEW_FOR_POINTWISE:
+            return primitive.preferring(GENERAL)
+        return primitive
+
+    def _without_tiles(self, primitive: Primitive) -> Primitive:
+        """The primitive with code that does without matrix products of small tiles, where there is
+        some and it is faster."""
+        plenty = min(self.geometry.shape[1], self.geometry.num_output) >= FULL
+        if not plenty or TILES not in primitive.implementation:
+            return primitive
+        if max(self.geometry.kernel) > 1:
+            return primitive.preferring(GENERAL)
+        return primitive if max(self.geometry.stride) == 1 else primitive.preferring(POINTWISE)
+
+    def _dense_layouts(self, blocked: Primitive) -> tuple[Descriptor, Descriptor] | None:
+        """Layouts of x and y with the channels last, where those that the library would choose have
+        more padding than it takes to fill up the channels of an image; else None."""
+        tensors = self.geometry.shape, self.geometry.out_shape
+        places = Arg.SOURCE, Arg.TARGET
+        chosen = [blocked.argument(place) for place in places]
+        padded = [
+            each.bytes > Descriptor.plain(dims).bytes
+            for each, dims in zip(chosen, tensors, strict=True)
+        ]
+        if self.geometry.group > 1 or not any(padded):
+            return None
+        x = Descriptor.any(tensors[0]) if tensors[0][1] <= FEW else channels_last(tensors[0])
+        return x, channels_last(tensors[1])
 
     def data_pass(self) -> DataPass | NumpyData:
         """numpy's for an image of few channels: there, matrix products are faster."""

@@ -68,6 +68,7 @@ _STATUS_FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "dnnl_post_ops_append_prelu": (_Pointer, _Int),
     "dnnl_post_ops_destroy": (_Pointer,),
     "dnnl_primitive_desc_query": (_Pointer, _Int, _Int, _Pointer),
+    "dnnl_primitive_desc_clone": (_Out, _Pointer),
     "dnnl_primitive_desc_next_impl": (_Pointer,),
     "dnnl_primitive_desc_destroy": (_Pointer,),
     "dnnl_primitive_create": (_Out, _Pointer),

@@ -15,7 +15,6 @@ from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
-    Descriptor,
     Execution,
     Pass,
     Primitive,
@@ -25,7 +24,12 @@ from caffepy.engine.ops.onednn.binding import (
 )
 from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.port import PrimitiveOps
-from caffepy.engine.ops.onednn.tensors import convolution_layout, describe_layout, tensor_layout
+from caffepy.engine.ops.onednn.tensors import (
+    channels_last,
+    convolution_layout,
+    describe_layout,
+    tensor_layout,
+)
 
 SLOW = "ref"  # the implementation for what has no kernel of its own
 SIZES = 3, 5  # version 3.2 may crash for 1, and computes the last of odd channels wrong from 7 on
@@ -108,9 +112,7 @@ class OneDnnLrn(Op):
         """Those to try, best first."""
         yield first
         yield convolution_layout(self.geometry.shape)
-        _, channels, height, width = shape = self.geometry.shape
-        channels_last = height * width * channels, 1, width * channels, channels
-        yield layout_of(Descriptor.plain(shape, channels_last))
+        yield layout_of(channels_last(self.geometry.shape))
 
     def _reference(self) -> Lrn:
         if self._numpy is None:

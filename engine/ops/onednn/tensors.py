@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Layout
@@ -32,6 +34,13 @@ def tensor_layout(x: Value) -> Layout:
 def describe_layout(layout: Layout, shape: tuple[int, ...]) -> Descriptor:
     """The descriptor of values of a shape that lie in a layout given by `tensor_layout`."""
     return layout.descriptor if isinstance(layout, BlockedLayout) else Descriptor.plain(shape)
+
+
+def channels_last(shape: tuple[int, ...]) -> Descriptor:
+    """Dense memory of a tensor (samples, channels, spatial axes) with the channels innermost."""
+    _, channels, *sizes = shape
+    strides = [channels * math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    return Descriptor.plain(shape, (channels * math.prod(sizes), 1, *strides))
 
 
 def source_and_target(x: Value, out: Value, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
