@@ -12,6 +12,12 @@ from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import op
 from caffepy.engine.ops.numpy.absolute import Absolute
 from caffepy.engine.ops.numpy.activation import Power, Relu, Sigmoid, TanH
+from caffepy.engine.ops.numpy.adaptive_update import (
+    AdaDeltaUpdate,
+    AdaGradUpdate,
+    AdamUpdate,
+    RmsPropUpdate,
+)
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
@@ -27,7 +33,14 @@ from caffepy.engine.ops.numpy.prelu import PRelu
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sums import Sum
 from caffepy.engine.ops.numpy.threshold import Clip
+from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
+from caffepy.engine.ops.onednn.adaptive_update import (
+    OneDnnAdaDelta,
+    OneDnnAdaGrad,
+    OneDnnAdam,
+    OneDnnRmsProp,
+)
 from caffepy.engine.ops.onednn.batch_norm import OneDnnBatchNorm
 from caffepy.engine.ops.onednn.bias import OneDnnBias
 from caffepy.engine.ops.onednn.binding import Scratchpad
@@ -59,6 +72,7 @@ from caffepy.engine.ops.onednn.pooling import OneDnnPooling
 from caffepy.engine.ops.onednn.prelu import OneDnnPRelu
 from caffepy.engine.ops.onednn.scale import OneDnnScale
 from caffepy.engine.ops.onednn.sums import OneDnnSum
+from caffepy.engine.ops.onednn.update import OneDnnLars, OneDnnNesterov, OneDnnSgd
 
 
 class OneDnnOps(NumpyOps):
@@ -117,6 +131,13 @@ class OneDnnOps(NumpyOps):
     batch_norm = op(OneDnnBatchNorm, BatchNorm)  # type: ignore[assignment]
     scale = op(OneDnnScale, Scale)  # type: ignore[assignment]
     bias = op(OneDnnBias, Bias)  # type: ignore[assignment]
+    sgd_update = op(OneDnnSgd, SgdUpdate)
+    nesterov_update = op(OneDnnNesterov, NesterovUpdate)
+    adagrad_update = op(OneDnnAdaGrad, AdaGradUpdate)
+    rmsprop_update = op(OneDnnRmsProp, RmsPropUpdate)
+    adadelta_update = op(OneDnnAdaDelta, AdaDeltaUpdate)
+    adam_update = op(OneDnnAdam, AdamUpdate)
+    lars_update = op(OneDnnLars, LarsUpdate)
 
 
 class _BlasLimit:

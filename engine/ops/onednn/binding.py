@@ -46,6 +46,7 @@ class Algorithm(IntEnum):
     RELU = 0x20
     ELU = 0x22
     ABSOLUTE = 0x24
+    SQUARE_ROOT = 0x25
     LINEAR = 0x26
     SWISH = 0x2C
     POWER = 0x30
@@ -96,6 +97,7 @@ class Arg(IntEnum):
     SHIFT_DIFF = 256
     MULTIPLE_SOURCE = 1024  # the first of several
     SLOPE = 32768 | 33  # one number: of `describe(rectified=True)`
+    POST_OP = 32768  # times its place, from 1; with SOURCE_1, what a binary one reads
 
 
 class _Argument(ctypes.Structure):
@@ -220,15 +222,19 @@ class Primitive(Handle):
 
 
 def describe(
-    kind: str, *arguments: Any, forward: Primitive | None = None, rectified: bool = False
+    kind: str,
+    *arguments: Any,
+    forward: Primitive | None = None,
+    rectified: bool = False,
+    attributes: Handle | None = None,
 ) -> Primitive:
     """Makes a primitive of a kind such as "convolution_forward".
 
     arguments: those of dnnl_<kind>_primitive_desc_create after the engine, without hint and
     attributes; tuples of ints for dnnl_dims_t, lists of descriptors.  forward: the forward
     primitive that a backward one belongs to.  rectified: negative results are multiplied by the
-    argument SLOPE. Raises: DeviceError with kind and shapes where the library has no such
-    primitive.
+    argument SLOPE.  attributes: in place of these.  Raises: DeviceError with kind and shapes where
+    the library has no such primitive.
     """
     descriptors = itertools.chain.from_iterable(
         argument if isinstance(argument, list) else [argument] for argument in arguments
@@ -236,9 +242,10 @@ def describe(
     shapes = [each.dims for each in descriptors if isinstance(each, Descriptor)]
     name = f"{kind} of {', '.join(map(str, shapes))}"
     hint = () if forward is None else (forward.pointer,)
+    chosen = _attributes(rectified) if attributes is None else attributes.pointer
     pointer = library().make(
         f"dnnl_{kind}_primitive_desc_create",
-        library().engine, *map(_native, arguments), *hint, _attributes(rectified), what=name,
+        library().engine, *map(_native, arguments), *hint, chosen, what=name,
     )  # fmt: skip
     return Primitive(pointer, name)
 
@@ -250,7 +257,7 @@ class Scratchpad:
 
     def __init__(self) -> None:
         self.array = aligned(0)
-        self.users: weakref.WeakSet[Execution] = weakref.WeakSet()
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()  # executions, and what keeps some
 
     def reserve(self, size: int) -> None:
         """Makes `array` at least `size` bytes long."""
@@ -306,7 +313,11 @@ class Execution:
         if self._scratchpad.array is not self._bound_scratchpad or not all(
             map(is_, arrays, self._arrays)
         ):
-            self._bind(arrays)
+            self.bind(arrays)
+        self.repeat()
+
+    def repeat(self) -> None:
+        """Runs on what was bound last, which must be there still if it was released."""
         status = self._library.execute(
             self._compiled.pointer, self._library.stream, self._count, self._arguments
         )
@@ -317,7 +328,8 @@ class Execution:
         """Lets go of the arrays it last ran on."""
         self._arrays = (None,) * (len(self._places) - 1)
 
-    def _bind(self, arrays: Sequence[np.ndarray]) -> None:
+    def bind(self, arrays: Sequence[np.ndarray]) -> None:
+        """Makes `repeat` run on these arrays."""
         assert len(arrays) == len(self._places) - 1
         scratchpad = self._scratchpad.array
         pairs = list(zip(self._descriptors, (*arrays, scratchpad), strict=True))
@@ -349,9 +361,8 @@ def aligned(size: int) -> np.ndarray:
 
 def _memory(descriptor: Descriptor, array: np.ndarray) -> Handle:
     """A memory object over an array, which must live as long."""
-    pointer = library().make(
-        "dnnl_memory_create", descriptor.pointer, library().engine, address(array)
-    )
+    known = library()
+    pointer = known.make("dnnl_memory_create", descriptor.pointer, known.engine, address(array))
     return Handle(pointer, "memory")
 
 

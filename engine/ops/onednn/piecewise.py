@@ -1,0 +1,161 @@
+"""Chains of elementwise primitives over large arrays, piece by piece, so that what one of them
+leaves is still in the caches when the next one reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffepy.engine.core.aligned import address, aligned_zeros
+from caffepy.engine.ops.onednn.binding import (
+    Algorithm,
+    Arg,
+    Descriptor,
+    Execution,
+    Handle,
+    Primitive,
+    describe,
+)
+from caffepy.engine.ops.onednn.library import library
+from caffepy.engine.ops.onednn.port import PrimitiveOps
+
+PIECE = 1 << 20  # bytes of each array; the larger, the fewer calls
+_TYPE_OF_TARGET = 0  # dnnl_data_type_undef
+
+
+@dataclass(frozen=True)
+class Then:
+    """Combines the result so far, as the first of two, with the array or number of a name."""
+
+    algorithm: Algorithm
+    name: str
+
+
+@dataclass(frozen=True)
+class Root:
+    """The square root of the result so far."""
+
+
+@dataclass(frozen=True)
+class Plus:
+    """Adds `factor` times what the target held."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """target = first (algorithm) second, and on it what comes `after`, in order.
+
+    All but the algorithm are names: of arrays, of numbers (not `first`), or of scratch, which is
+    whatever is neither.
+    """
+
+    target: str
+    first: str
+    algorithm: Algorithm
+    second: str
+    after: tuple[Then | Root | Plus, ...] = ()
+
+    @property
+    def operands(self) -> list[str]:
+        """What an execution is given, in this order."""
+        others = [step.name for step in self.after if isinstance(step, Then)]
+        return [self.first, self.second, self.target, *others]
+
+    @property
+    def places(self) -> list[int]:
+        """As what."""
+        others = [
+            Arg.POST_OP * place | Arg.SOURCE_1
+            for place, step in enumerate(self.after, start=1)
+            if isinstance(step, Then)
+        ]
+        return [Arg.SOURCE, Arg.SOURCE_1, Arg.TARGET, *others]
+
+    def primitive(self, count: int, numbers: Mapping[str, np.ndarray]) -> Primitive:
+        """For arrays of `count` elements."""
+        flat, one = Descriptor.plain((count,)), Descriptor.plain((1,))
+        tensor = {name: one if name in numbers else flat for name in self.operands}
+        operands = tensor[self.first], tensor[self.second], tensor[self.target]
+        attributes = _attributes(self.after, tensor)
+        return describe("binary", self.algorithm, *operands, attributes=attributes)
+
+
+class Piecewise:
+    """Stages that are run on arrays of equal size, all of them on one piece after the other.
+
+    Primitives, and what they are bound to, are kept for the arrays of earlier calls, without the
+    arrays.
+
+    numbers: the names of what is of one element.
+    """
+
+    def __init__(self, ops: PrimitiveOps, stages: Sequence[Stage], numbers: Sequence[str]) -> None:
+        self._ops = ops
+        self._stages = stages
+        self._numbers = {name: np.zeros(1, np.float32) for name in numbers}
+        self._scratch: dict[str, np.ndarray] = {}
+        self._bound: dict[tuple[int, ...], list[Execution]] = {}
+        ops.scratchpad.users.add(self)
+
+    def __call__(self, arrays: Mapping[str, np.ndarray], numbers: Mapping[str, float]) -> None:
+        """Runs all stages. arrays: by name, flat; the same names in each call."""
+        for name, number in numbers.items():
+            self._numbers[name][0] = number
+        size = next(iter(arrays.values())).size
+        places = (size, *map(address, arrays.values()))
+        runs = self._bound.get(places)
+        if runs is None:
+            runs = self._bound[places] = self._bind(arrays, size)
+        for run in runs:
+            run.repeat()
+
+    def release(self) -> None:
+        """Forgets the arrays of earlier calls."""
+        self._bound.clear()
+
+    def _bind(self, arrays: Mapping[str, np.ndarray], size: int) -> list[Execution]:
+        runs, primitives = [], dict[tuple[Stage, int], Primitive]()
+        step = PIECE // 4
+        for start in range(0, size, step):
+            count = min(step, size - start)
+            for stage in self._stages:
+                key = stage, count
+                if key not in primitives:
+                    primitives[key] = stage.primitive(count, self._numbers)
+                run = Execution(primitives[key], self._ops.scratchpad, *stage.places)
+                run.bind([self._piece(name, arrays, start, count) for name in stage.operands])
+                run.release()
+                runs.append(run)
+        return runs
+
+    def _piece(
+        self, name: str, arrays: Mapping[str, np.ndarray], start: int, count: int
+    ) -> np.ndarray:
+        if name in self._numbers:
+            return self._numbers[name]
+        if name in arrays:
+            return arrays[name][start : start + count]
+        if name not in self._scratch:
+            self._scratch[name] = aligned_zeros(PIECE // 4)
+        return self._scratch[name][:count]
+
+
+def _attributes(after: Sequence[Then | Root | Plus], tensor: Mapping[str, Descriptor]) -> Handle:
+    """The attributes of a primitive that is followed by these; such ones need no scratchpad."""
+    made, call = library().make, library().call
+    attributes = Handle(made("dnnl_primitive_attr_create"), "primitive_attr")
+    chain = Handle(made("dnnl_post_ops_create"), "post_ops")
+    for step in after:
+        if isinstance(step, Then):
+            operand = tensor[step.name].pointer
+            call("dnnl_post_ops_append_binary", chain.pointer, step.algorithm, operand)
+        elif isinstance(step, Root):
+            call("dnnl_post_ops_append_eltwise", chain.pointer, Algorithm.SQUARE_ROOT, 0.0, 0.0)
+        else:
+            call("dnnl_post_ops_append_sum", chain.pointer, step.factor, 0, _TYPE_OF_TARGET)
+    call("dnnl_primitive_attr_set_post_ops", attributes.pointer, chain.pointer)
+    return attributes
