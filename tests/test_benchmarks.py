@@ -53,6 +53,10 @@ RECORDED = {  # of the nets that Caffe's own definitions are recorded of
             "--account --no-memory",
             ("Training step", "LeNet (64)", "Forward in phase TEST", "floor, layer by layer"),
         ),
+        (
+            "updates --rules sgd,lars --counts 1000 --rounds 1 --seconds 0.0001 --threads 1",
+            ("1000 sgd       numpy", "1000 lars      numpy"),
+        ),
         ("golden_deviations --engines numpy --sets means", ("means",)),
         (
             "layers --engine numpy --batch 2 --rounds 1 --seconds 0.0001 --threads 1",

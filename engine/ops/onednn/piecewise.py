@@ -21,7 +21,7 @@ from caffepy.engine.ops.onednn.binding import (
 from caffepy.engine.ops.onednn.library import library
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 
-PIECE = 1 << 20  # bytes of each array; the larger, the fewer calls
+PIECE = 1 << 21  # bytes of each array; the larger, the fewer calls
 _TYPE_OF_TARGET = 0  # dnnl_data_type_undef
 
 
