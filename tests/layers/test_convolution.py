@@ -85,6 +85,15 @@ def test_gradient_of_rectangular_and_depthwise_kernels_and_several_bottoms() -> 
     )
 
 
+@pytest.mark.parametrize(
+    "window",
+    ["kernel_size: 3", "kernel_size: 3 pad: 2", "kernel_size: 3 pad: 3", "kernel_h: 1 kernel_w: 2",
+     "kernel_size: 2 pad: 1 dilation: 2", "kernel_size: 3 pad: 1 stride: 2", "kernel_size: 1"],
+)  # fmt: skip
+def test_gradient_of_depthwise_kernels(window: str) -> None:
+    check_layer_gradient(layer(f"num_output: 3 group: 3 {window}"), [images(2, 3, 4, 5)])
+
+
 @pytest.mark.parametrize("axis", [2, -3])
 def test_gradient_with_channels_in_another_axis(axis: int) -> None:
     check_layer_gradient(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.arrays import HostOps, ScratchOp
+from caffepy.engine.ops.numpy.depthwise import DepthwiseGradient
 from caffepy.engine.ops.numpy.im2col import Windows
 from caffepy.engine.ops.numpy.totals import channel_sums, column_sums
 
@@ -26,6 +26,9 @@ class Convolution(ScratchOp):
         super().__init__(ops)
         self.geometry = geometry
         self._windows = Windows(geometry, ops.dtype.itemsize)
+        self._turned = (
+            DepthwiseGradient(ops, geometry) if DepthwiseGradient.fits(geometry) else None
+        )
         channels = geometry.shape[1] + geometry.num_output
         self._per_sample = (  # products for the weights, without columns: where they are smaller
             self._windows.pointwise
@@ -44,7 +47,7 @@ class Convolution(ScratchOp):
                 y = target.reshape(*target.shape[:2], self._windows.places)
                 y += bias
             return
-        for chunk in self._chunks():
+        for chunk in self._windows.chunks():
             padded, columns, outputs = self._scratch(chunk)
             self._windows.gather(source[chunk], padded=padded, columns=columns)
             np.matmul(weights, columns, out=outputs)
@@ -59,10 +62,13 @@ class Convolution(ScratchOp):
         # (group, C / group * kernel, O / group)
         weights = self._weights(w.read()).transpose(0, 2, 1)
         gradient, target = dy.read(), out.write()
+        if self._turned is not None:
+            self._turned.run(gradient, w.read(), target)
+            return
         if self._windows.pointwise:
             np.matmul(weights, self._grouped(gradient), out=self._grouped(target))
             return
-        for chunk in self._chunks():
+        for chunk in self._windows.chunks():
             padded, columns, outputs = self._scratch(chunk)
             self._from_samples(gradient[chunk], outputs)
             product = np.multiply if weights.shape[2] == 1 else np.matmul  # depthwise: no sum
@@ -82,7 +88,7 @@ class Convolution(ScratchOp):
             return
         weights = self._weights(add_w.modify())
         source = x.read()
-        for chunk in self._chunks():
+        for chunk in self._windows.chunks():
             if self._per_sample:
                 weights += self._sum_of_products(gradient[chunk], source[chunk])
                 continue
@@ -100,12 +106,6 @@ class Convolution(ScratchOp):
         np.matmul(self._grouped(gradient), images, out=products)
         total = column_sums(products.reshape(len(x), group * outputs * inputs))
         return total.reshape(group, outputs, inputs)
-
-    def _chunks(self) -> Iterator[slice]:
-        """The samples, as many at a time as fit into scratch."""
-        count = self.geometry.shape[0]
-        for start in range(0, count, self._windows.samples):
-            yield slice(start, min(start + self._windows.samples, count))
 
     def _scratch(self, chunk: slice) -> list[np.ndarray]:
         """Padded images, columns, and outputs (group, O / group, out * samples)."""

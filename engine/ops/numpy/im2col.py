@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -43,6 +44,12 @@ class Windows:
         many = max(RUN, COLUMN_BYTES // one)
         self.samples = max(1, min(count, many)) if RUN * one <= MOST_COLUMN_BYTES else 1
 
+    def chunks(self) -> Iterator[slice]:
+        """All samples, so many at a time."""
+        count = self.geometry.shape[0]
+        for start in range(0, count, self.samples):
+            yield slice(start, min(start + self.samples, count))
+
     def padded_shape(self, samples: int) -> Shape:
         """(C, *padded, samples): the scratch that `gather` and `scatter` take as `padded`."""
         return (0,) if self.pointwise else (self.channels, *self.padded, samples)
@@ -62,6 +69,10 @@ class Windows:
         if self.padded != self.geometry.shape[2:]:
             padded.fill(0)
         padded[self._interior] = image
+        self.collect(padded, columns=columns)
+
+    def collect(self, padded: np.ndarray, *, columns: np.ndarray) -> None:
+        """Fills `columns` with the windows of padded images."""
         windows = self._windows(padded)
         columns.reshape(windows.shape)[...] = windows
 
