@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.onednn.binding import Algorithm
 from caffepy.engine.ops.onednn.flat import Elementwise, Pairwise, common_layout
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+
+FEW = 1 << 10  # elements: threads take longer to agree than numpy to add them
 
 
 class OneDnnSum(Op):
@@ -29,9 +33,14 @@ class OneDnnSum(Op):
         layout = common_layout(xs)
         arrays = [x.read(layout) for x in xs]
         target = out.write(layout)
-        if len(arrays) == 1:
-            self._copy(arrays[0], target)
-        total = arrays[0]
+        total, few = arrays[0], target.size <= FEW
+        if len(arrays) == 1 and few:
+            np.copyto(target, total)
+        elif len(arrays) == 1:
+            self._copy(total, target)
         for call, array in enumerate(arrays[1:]):
-            self._add(total, array, target, call)
+            if few:
+                np.add(total, array, out=target)
+            else:
+                self._add(total, array, target, call)
             total = target
