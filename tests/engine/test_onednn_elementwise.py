@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caffepy.engine.core.random import PAGE, Counter, Stream
@@ -204,6 +204,7 @@ def test_nothing_has_no_elements() -> None:
 
 @EXAMPLES
 @given(shape=shapes, layout=layout_names, in_place=st.booleans(), negative=st.booleans())
+@example(shape=(1, 17, 1), layout="plain", in_place=True, negative=False)  # of one sample
 def test_learnt_slopes_equal_numpy_in_any_layout(
     shape: tuple[int, ...], layout: str, in_place: bool, negative: bool
 ) -> None:

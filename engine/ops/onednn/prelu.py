@@ -29,7 +29,9 @@ class OneDnnPRelu(Op):
     """max(x, 0) + a min(x, 0), with x seen as (outer, size, inner) and a of `size` elements, in
     whatever layout x lies.
 
-    The gradient of a is numpy's, on plain memory: to the library's nan is nothing.
+    The gradient of a is numpy's, on plain memory: to the library's nan is nothing. On one
+    sample no primitive works in place: each of the library's threads does the last elements again
+    (3.2 to 3.6, and perhaps later ones).
     """
 
     ops: PrimitiveOps
@@ -40,6 +42,7 @@ class OneDnnPRelu(Op):
         self._plans: dict[Layout, _Plan] = {}
         self._plan: _Plan | None = None  # of the last forward pass
         self._original: Value | None = None  # a copy of an x that was overwritten
+        self._gradient: Value | None = None  # likewise of a dy
         self._copy = Elementwise(ops, Algorithm.LINEAR, 1.0)
         self._parameters = PRelu(ops, geometry)
 
@@ -59,18 +62,17 @@ class OneDnnPRelu(Op):
             plan = self._plans[layout] = _Plan(self.ops.scratchpad, self.geometry, layout)
         self._plan = plan
         if in_place(x, out):
-            if self._original is None:
-                self._original = Value(x.shape, x.dtype)
-            self._original.reshape(x.shape)
-            self._copy(x.read(layout), self._original.write(layout))
+            self._original = self._copied(x, layout, self._original)
         else:
             self._original = None
-        plan.forward(x, a, out)
+        plan.forward(self._original or x, a, out)
 
     @step(reads="dy x a", writes="out")
     def backward_data(self, dy: Value, x: Value, a: Value, *, out: Value) -> None:
         """out: gradient of x, after `forward`; may be dy. x may be what forward wrote over it."""
         assert self._plan is not None, "forward comes first"
+        if self.geometry.outer == 1 and in_place(dy, out):
+            dy = self._gradient = self._copied(dy, self._plan.layout, self._gradient)
         self._plan.backward(dy, self._original or x, a, out)
 
     @step(reads="dy x", adds="add_a")
@@ -78,12 +80,20 @@ class OneDnnPRelu(Op):
         """Adds the gradient of a: the sum of dy min(x, 0)."""
         self._parameters.backward_params(dy, self._original or x, add_a=add_a)
 
+    def _copied(self, x: Value, layout: Layout, copy: Value | None) -> Value:
+        """The content of x in `copy`, or in a new value."""
+        if copy is None:
+            copy = Value(x.shape, x.dtype)
+        copy.reshape(x.shape)
+        self._copy(x.read(layout), copy.write(layout))
+        return copy
+
 
 class _Plan:
     """The passes for one layout of x."""
 
     def __init__(self, scratchpad: Scratchpad, geometry: AxisGeometry, layout: Layout) -> None:
-        self._layout = layout
+        self.layout = layout
         shape = layout.dims if isinstance(layout, BlockedLayout) else geometry.shape
         x = describe_layout(layout, shape)
         a = Descriptor.plain((1, geometry.size, *[1] * len(shape[2:])))
@@ -95,10 +105,10 @@ class _Plan:
         self._backward = Execution(backward, scratchpad, *places)
 
     def forward(self, x: Value, a: Value, out: Value) -> None:
-        source, target = source_and_target(x, out, self._layout)
+        source, target = source_and_target(x, out, self.layout)
         self._forward(source, a.read(), target)
 
     def backward(self, dy: Value, x: Value, a: Value, out: Value) -> None:
-        data = x.read(self._layout)
-        source, target = source_and_target(dy, out, self._layout)
+        data = x.read(self.layout)
+        source, target = source_and_target(dy, out, self.layout)
         self._backward(data, a.read(), source, target, self._unwanted)
