@@ -95,6 +95,44 @@ class Measured:
         )
 
 
+class Rounds:
+    """Rounds as they are taken, until enough of them were quiet. load: what tells."""
+
+    def __init__(self, wanted: int, load: Load | None = None) -> None:
+        self._wanted = wanted
+        self._load = load or MachineLoad()
+        self._taken: list[_Round] = []
+        self._started = 0.0
+
+    @property
+    def taken(self) -> int:
+        return len(self._taken)
+
+    @property
+    def enough(self) -> bool:
+        quiet = sum(one.quiet for one in self._taken)
+        return quiet >= self._wanted or len(self._taken) >= PATIENCE * self._wanted
+
+    def start(self) -> None:
+        """A round begins."""
+        self._load.foreign()
+        self._started = time.perf_counter()
+
+    def end(self, ms: dict[str, float]) -> None:
+        """It is over. ms: of each thing."""
+        foreign = self._load.foreign() / (time.perf_counter() - self._started)
+        self._taken.append(_Round(ms, foreign))
+
+    def result(self) -> Measured:
+        kept = sorted(self._taken, key=lambda one: one.foreign)[: self._wanted]
+        return Measured(
+            {name: [one.ms[name] for one in kept] for name in kept[0].ms},
+            len(self._taken),
+            sum(not one.quiet for one in self._taken),
+            sum(not one.quiet for one in kept),
+        )
+
+
 def measure(
     steps: Mapping[str, Step],
     rounds: int,
@@ -109,33 +147,24 @@ def measure(
     around: context managers for the time in which a step of that name runs.
     """
     around = around or {}
-    load = load or MachineLoad()
     repeats = {}
     for name, step in steps.items():
         with around.get(name, contextlib.nullcontext)():
             for _ in range(WARM_UP):
                 step()
             repeats[name] = max(1, round(seconds / (_seconds(step, 1) or seconds)))
-    taken: list[_Round] = []
-    while sum(one.quiet for one in taken) < rounds and len(taken) < PATIENCE * rounds:
+    all_rounds = Rounds(rounds, load)
+    while not all_rounds.enough:
         order = list(steps)
-        if len(taken) % 2:
+        if all_rounds.taken % 2:
             order.reverse()
-        load.foreign()
-        started = time.perf_counter()
+        all_rounds.start()
         ms = {}
         for name in order:
             with around.get(name, contextlib.nullcontext)():
                 ms[name] = _seconds(steps[name], repeats[name]) * 1e3 / repeats[name]
-        foreign = load.foreign() / (time.perf_counter() - started)
-        taken.append(_Round(ms, foreign))
-    kept = sorted(taken, key=lambda one: one.foreign)[:rounds]
-    return Measured(
-        {name: [one.ms[name] for one in kept] for name in steps},
-        len(taken),
-        sum(not one.quiet for one in taken),
-        sum(not one.quiet for one in kept),
-    )
+        all_rounds.end(ms)
+    return all_rounds.result()
 
 
 def _seconds(step: Step, times: int) -> float:
