@@ -25,7 +25,7 @@ from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes import lifetimes
 from caffepy.engine.passes.checks import check_ran, check_range
 from caffepy.engine.passes.fuse import fuse
-from caffepy.engine.passes.program import Program, host_step
+from caffepy.engine.passes.program import Observer, Program, host_step
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
 from caffepy.proto.filter import filter_net
@@ -46,9 +46,9 @@ class Net:
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
     parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value), definition
-    (param upgraded and filtered, without Splits), hooks, ran (the layers that have run forward),
-    passing_diffs (per layer, the diffs of tops that are given up once it has run backward; empty
-    where all are kept).
+    (param upgraded and filtered, without Splits), hooks, observer (runs the steps of a recorded
+    pass where it is set), ran (the layers that have run forward), passing_diffs (per layer, the
+    diffs of tops that are given up once it has run backward; empty where all are kept).
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Net:
         self.debug_info: bool = self.param.debug_info
         self.ran: set[int] = set()
         self.hooks = Hooks()
+        self.observer: Observer | None = None
         self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
 
         made = Assembly(self.context, registry)
@@ -156,7 +157,7 @@ class Net:
         if program is None or program.shape_count != self.epoch.count:
             self._programs["forward"] = self._record(range(last + 1), self._forward_layer, True)
             return
-        resume = program.run(self.epoch)
+        resume = program.run(self.epoch, self.observer)
         if resume is not None:
             for index in range(resume, last + 1):
                 self._forward_layer(index)
@@ -191,7 +192,7 @@ class Net:
         if program is None or program.shape_count != self.epoch.count:
             self._programs["backward"] = self._record(order, self._backward_layer, False)
         else:
-            program.run(self.epoch)
+            program.run(self.epoch, self.observer)
 
     def repeat_backward(self) -> None:
         """Runs all layers back once more, and keeps the gradients of all blobs. Those of parameters

@@ -22,10 +22,12 @@ def open_net(
     registry: Mapping[str, type[Layer]],
     seed: int = 0,
     change: Callable[[NetParameter], NetParameter] | None = None,
+    keep: bool = True,
 ) -> Net:
     """Builds the net of a prototxt file, and logs how much memory it is predicted to take.
 
     state: phase, level and stages.  change: what is done to the file's message first.
+    keep: as for Net.
     Relative files are looked for in the working directory, then in the prototxt's folder.
 
     Raises: CaffepyError where it cannot be built, or has no layers.
@@ -40,6 +42,7 @@ def open_net(
         seed=seed,
         folders=(Path(), Path(model).resolve().parent),
         memory=memory,
+        keep=keep,
     )
     net.check_layers()
     memory.log()

@@ -149,10 +149,12 @@ def open_net(
     ops: Ops,
     registry: Mapping[str, type[Layer]] | None = None,
     overrides: Sequence[Override] = (),
+    keep: bool = True,
 ) -> Net:
     """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST.
 
     registry: the layer classes by type, all by default.  overrides: of the net's fields.
+    keep: whether the gradients of all blobs can be read, as for Net.
     """
     from caffepy.engine import opening
     from caffepy.engine.weights import load_weights
@@ -172,7 +174,7 @@ def open_net(
         return changed
 
     types = registry or layer_types()
-    net = opening.open_net(model, state, ops=ops, registry=types, change=change)
+    net = opening.open_net(model, state, ops=ops, registry=types, change=change, keep=keep)
     for path in split_list(weights):
         load_weights(net, path)
     return net

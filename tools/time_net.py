@@ -1,4 +1,4 @@
-"""caffepy time: how long each layer takes, forward and backward."""
+"""caffepy time: how long each layer takes, forward and backward, or what runs in its place."""
 
 from __future__ import annotations
 
@@ -45,22 +45,34 @@ if TYPE_CHECKING:
     default="TRAIN",
     help="Phase of the net. [default: TRAIN]",
 )
+@click.option(
+    "--fused",
+    is_flag=True,
+    help="Time whole steps and the groups in which they run, not each layer on its own.",
+)
 @set_option("net's field: fc6.inner_product_param.num_output=10, data.data_param.batch_size=4")
 @state_options
 @engine_options
 @layer_options
 @ignored_signal_options
 def command(
-    model: str, weights: str, iterations: int, phase: str, level: int, stage: str, engine: str,
-    threads: int | None, gpu: str | None, layers: tuple[str, ...],
+    model: str, weights: str, iterations: int, phase: str, fused: bool, level: int, stage: str,
+    engine: str, threads: int | None, gpu: str | None, layers: tuple[str, ...],
     python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
-    """Times every layer of a net on its own, and whole passes, in milliseconds."""
+    """Times every layer of a net on its own, forward and backward, in milliseconds.
+
+    Each layer is shaped and called anew, as Caffe does it; a net that runs as a whole is quicker:
+    neighbours run as one, and nothing is shaped again. --fused shows that: in phase TRAIN the time
+    of a training step (forward, backward, update by SGD with momentum and weight decay, which
+    change no weight here), in phase TEST that of a forward pass, group by group.
+    """
     from caffepy.engine.core import log
+    from caffepy.tools.fused_times import FusedTimes
 
     ops = choose_ops(engine, threads, gpu)
     registry = layer_types(layers, python_layers)
-    net = open_net(model, phase, level, stage, weights, ops, registry, overrides)
+    net = open_net(model, phase, level, stage, weights, ops, registry, overrides, keep=not fused)
     try:
         log.info("Performing Forward")
         net.forward()
@@ -69,7 +81,11 @@ def command(
         net.backward()
         log.info("*** Benchmark begins ***")
         log.info(f"Testing for {iterations} iterations.")
-        _time_layers(net, iterations)
+        if fused:
+            for line in FusedTimes(net).table(iterations):
+                log.info(line)
+        else:
+            _time_layers(net, iterations)
         log.info("*** Benchmark ends ***")
     finally:
         net.close()

@@ -15,7 +15,7 @@ def fuse(steps: Sequence[Placed]) -> list[Placed]:
 
     Ops decide (`Op.merged`), and see to it that nobody can tell the difference: what a merged step
     leaves in its values is what the steps leave one by one. A merged step may take over the next
-    one in turn.
+    one in turn; it bears the names of all its layers: `conv1 + relu1`.
     """
     fused: list[Placed] = []
     for place, step in steps:
@@ -25,5 +25,7 @@ def fuse(steps: Sequence[Placed]) -> list[Placed]:
         if merged is None:
             fused.append((place, step))
         else:
+            if step.layer not in merged.layer.split(" + "):
+                merged.layer += f" + {step.layer}"
             fused[-1] = place, merged
     return fused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import numpy as np
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.record import Step
 from caffepy.engine.core.value import Epoch
+
+Observer = Callable[[Step], None]  # runs the step it is given
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,18 @@ class Program:
     steps: Sequence[tuple[int, Step]]
     shape_count: int
 
-    def run(self, epoch: Epoch) -> int | None:
+    def run(self, epoch: Epoch, observer: Observer | None = None) -> int | None:
         """Runs all steps. Where one of them changes a shape (a data layer may), stops after it and
-        returns the place of the first layer that has not run."""
+        returns the place of the first layer that has not run.
+
+        observer: called with each step, which it runs.
+        """
         shape_count = self.shape_count
+        steps: Sequence[tuple[int, Callable[[], None]]] = self.steps
+        if observer is not None:
+            steps = [(place, functools.partial(observer, one)) for place, one in self.steps]
         with np.errstate(all="ignore"):  # nan and inf are numbers like others to an op
-            for place, run_step in self.steps:
+            for place, run_step in steps:
                 run_step()
                 if epoch.count != shape_count:
                     return place + 1

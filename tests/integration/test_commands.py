@@ -84,6 +84,16 @@ def test_time_lists_every_layer(case: Path) -> None:
     assert found == [line.split(":")[0] for line in recorded]
 
 
+def test_time_fused_lists_groups_and_whole_steps(case: Path) -> None:
+    run = caffepy(case, "time", "-model=net.prototxt", "-iterations=2", "-fused")
+    assert run.returncode == 0, run.stderr
+    found = messages(run.stderr, "pass ")
+    assert found[1].startswith("forward   data")
+    assert [line[10:26] for line in found[-5:-1]] == [
+        "sum of the group", "between them    ", "whole step, watc", "whole step, not ",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "wanted"),
     [
