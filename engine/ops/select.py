@@ -48,9 +48,9 @@ def _why_not_onednn(dtype: np.dtype) -> str | None:
     """None where oneDNN can be used."""
     if dtype != np.float32:
         return f"oneDNN computes in float32, not {dtype}"
-    from caffepy.engine.ops.onednn.library import available
+    from caffepy.engine.ops.onednn.self_test import usable
 
-    return available()
+    return usable()
 
 
 def _numpy_ops(threads: int | None, dtype: np.dtype) -> Ops:

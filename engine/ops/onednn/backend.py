@@ -71,6 +71,7 @@ from caffepy.engine.ops.onednn.lrn import OneDnnLrn
 from caffepy.engine.ops.onednn.pooling import OneDnnPooling
 from caffepy.engine.ops.onednn.prelu import OneDnnPRelu
 from caffepy.engine.ops.onednn.scale import OneDnnScale
+from caffepy.engine.ops.onednn.self_test import usable
 from caffepy.engine.ops.onednn.sums import OneDnnSum
 from caffepy.engine.ops.onednn.update import OneDnnLars, OneDnnNesterov, OneDnnSgd
 
@@ -82,7 +83,7 @@ class OneDnnOps(NumpyOps):
     default. numpy's matrix products run on one thread while such an object lives, since the waiting
     threads of two pools would take each other's cores.
 
-    Raises: DeviceError where the library is missing, or for another dtype.
+    Raises: DeviceError where the library is missing or fails its test, or for another dtype.
     """
 
     name: ClassVar[str] = "onednn"
@@ -94,6 +95,9 @@ class OneDnnOps(NumpyOps):
                 f"engine 'onednn': expected dtype float32, got {self.dtype}. "
                 "Use the numpy engine for other types."
             )
+        reason = usable()
+        if reason is not None:
+            raise DeviceError(reason)
         self.library = library()
         if threads is not None:
             self.library.set_threads(threads)

@@ -163,15 +163,14 @@ class Library:
             ) from None
         self.version, self.cpu_runtime = check_version(path, self._read_version())
         for name, argument_types in _STATUS_FUNCTIONS.items():
-            function = getattr(self._file, name)
-            function.argtypes, function.restype = argument_types, _Int
+            self._declare(name, argument_types, _Int)
         for name, argument_types, result in (
             ("dnnl_memory_desc_get_size", (_Pointer,), _Size),
             ("dnnl_memory_desc_equal", (_Pointer, _Pointer), _Int),
             ("dnnl_primitive_desc_query_md", (_Pointer, _Int, _Int), _Pointer),
+            ("dnnl_get_effective_cpu_isa", (), _Int),
         ):
-            function = getattr(self._file, name)
-            function.argtypes, function.restype = argument_types, result
+            self._declare(name, argument_types, result)
         self.execute: Any = self._file.dnnl_primitive_execute
         cpu, default_stream = 1, 1
         self.engine = self.make("dnnl_engine_create", cpu, 0)
@@ -219,6 +218,13 @@ class Library:
                 f"{WHEELS[0]}."
             )
         setter(threads)
+
+    def _declare(self, name: str, argument_types: tuple[Any, ...], result: Any) -> None:
+        """Gives a function its types. Raises: DeviceError where the file has none of this name."""
+        function = getattr(self._file, name, None)
+        if function is None:
+            raise DeviceError(refused(self.path, f"the function {name}", "none of this name"))
+        function.argtypes, function.restype = argument_types, result
 
     def _read_version(self) -> _Version | None:
         function = getattr(self._file, "dnnl_version", None)
@@ -278,17 +284,19 @@ def check_version(path: str, found: _Version | None) -> tuple[str, int]:
     """
     name = f"{found.major}.{found.minor}.{found.patch}" if found else "an older one"
     if found is None or found.major != MAJOR_VERSION:
-        raise DeviceError(
-            f"oneDNN: {path}: expected version {MAJOR_VERSION}.x, got {name}. "
-            f"Install {WHEELS[0]}, or name another file in {ENVIRONMENT_VARIABLE}."
-        )
+        raise DeviceError(refused(path, f"version {MAJOR_VERSION}.x", name))
     if found.cpu_runtime not in (SEQUENTIAL, OPENMP, TBB):
-        raise DeviceError(
-            f"oneDNN: {path}: expected a build for OpenMP, TBB or one thread, got runtime number "
-            f"{found.cpu_runtime} (SYCL or a custom thread pool). Install {WHEELS[0]}, or name "
-            f"another file in {ENVIRONMENT_VARIABLE}."
-        )
+        got = f"runtime number {found.cpu_runtime} (SYCL or a custom thread pool)"
+        raise DeviceError(refused(path, "a build for OpenMP, TBB or one thread", got))
     return name, found.cpu_runtime
+
+
+def refused(path: str, expected: str, got: str) -> str:
+    """The message for a library that cannot be used."""
+    return (
+        f"oneDNN: {path}: expected {expected}, got {got}. Install {WHEELS[0]}, or name another "
+        f"file in {ENVIRONMENT_VARIABLE}."
+    )
 
 
 def failure(what: str, status: int) -> str:
