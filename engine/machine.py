@@ -1,4 +1,5 @@
-"""How much memory the machine, or the container that this process is confined to, has."""
+"""How much memory and how many CPUs the machine, or the container that this process is confined to,
+has."""
 
 from __future__ import annotations
 
@@ -46,8 +47,40 @@ def _windows() -> Iterator[int]:
             yield status.total
 
 
+def cpu_limit(root: Path = Path("/")) -> float | None:
+    """The least limit of CPU time, in CPUs, that the control groups of this process set; None where
+    there is none. root: as for `memory_bytes`."""
+    found = []
+    for folder, version in _groups(root, "cpu"):
+        with contextlib.suppress(OSError, ValueError):  # no file, or "max"
+            if version == 2:
+                quota, period = map(int, (folder / "cpu.max").read_text().split())
+            else:
+                quota = int((folder / "cpu.cfs_quota_us").read_text())
+                period = int((folder / "cpu.cfs_period_us").read_text())
+            if quota > 0 and period > 0:  # -1: none
+                found.append(quota / period)
+    return min(found, default=None)
+
+
+def allowed_cpus() -> int:
+    """The CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _limits(root: Path) -> Iterator[int]:
-    """The memory limits of the control groups that this process is in, their parents' included.
+    """The memory limits of the control groups that this process is in."""
+    for folder, version in _groups(root, "memory"):
+        name = "memory.max" if version == 2 else "memory.limit_in_bytes"
+        with contextlib.suppress(OSError, ValueError):  # no file, or "max"
+            yield int((folder / name).read_text())
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """The folders of the control groups that this process is in, with those above them, and of
+    which version they are.
 
     A container often sees its own group as the top one, whatever /proc says of its path.
     """
@@ -57,13 +90,11 @@ def _limits(root: Path) -> Iterator[int]:
         return
     for line in lines:  # number:controllers:path, without controllers in version 2
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers and "memory" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        top = root / ("sys/fs/cgroup/memory" if controllers else "sys/fs/cgroup")
-        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
-            with contextlib.suppress(OSError, ValueError):  # no file, or "max"
-                yield int((folder / name).read_text())
+            yield folder, 1 if controllers else 2
             if folder == top:
                 break

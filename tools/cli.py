@@ -24,6 +24,7 @@ COMMANDS = {
     "convert_imageset": ("convert_imageset", "Images and labels into a database."),
     "convert_mnist": ("convert_mnist", "MNIST's IDX files into a database."),
     "plot_log": ("plot_log", "Curves of a training log as a picture."),
+    "doctor": ("doctor", "What is installed, what works, and what to do about the rest."),
     "layers": ("list_layers", "The layer types, or what one of them computes and takes."),
 }
 

@@ -78,3 +78,45 @@ def test_it_is_unknown_where_the_system_does_not_say(
 
 def test_this_machine_has_some() -> None:
     assert (machine.memory_bytes() or 0) > GIB // 8
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"proc/self/cgroup": "0::/job\n", "sys/fs/cgroup/job/cpu.max": "max 100000\n"}, None),
+        (
+            {
+                "proc/self/cgroup": "0::/user/job\n",
+                "sys/fs/cgroup/user/job/cpu.max": "400000 100000\n",
+                "sys/fs/cgroup/user/cpu.max": "150000 100000\n",
+            },
+            1.5,
+        ),
+        (
+            {
+                "proc/self/cgroup": "3:cpuacct,cpu:/docker\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            0.5,
+        ),
+        (
+            {
+                "proc/self/cgroup": "3:cpu:/\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            None,
+        ),
+    ],
+)
+def test_the_least_limit_of_cpu_time_counts(
+    root: Path, files: dict[str, str], expected: float | None
+) -> None:
+    write(root, files)
+    assert machine.cpu_limit(root) == expected
+
+
+def test_a_process_may_run_on_some_of_the_cpus() -> None:
+    assert 1 <= machine.allowed_cpus() <= (os.cpu_count() or 1)

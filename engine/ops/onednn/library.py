@@ -168,7 +168,6 @@ class Library:
             ("dnnl_memory_desc_get_size", (_Pointer,), _Size),
             ("dnnl_memory_desc_equal", (_Pointer, _Pointer), _Int),
             ("dnnl_primitive_desc_query_md", (_Pointer, _Int, _Int), _Pointer),
-            ("dnnl_get_effective_cpu_isa", (), _Int),
         ):
             self._declare(name, argument_types, result)
         self.execute: Any = self._file.dnnl_primitive_execute
@@ -218,6 +217,15 @@ class Library:
                 f"{WHEELS[0]}."
             )
         setter(threads)
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads primitives use that the calling thread executes; None where this build
+        does not tell."""
+        if self.cpu_runtime == SEQUENTIAL:
+            return 1
+        asked = getattr(self._file, "omp_get_max_threads", None)
+        return None if self.cpu_runtime != OPENMP or asked is None else int(asked())
 
     def _declare(self, name: str, argument_types: tuple[Any, ...], result: Any) -> None:
         """Gives a function its types. Raises: DeviceError where the file has none of this name."""

@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from caffepy.engine.ops.onednn.binding import (
 from caffepy.engine.ops.onednn.library import available, library, refused
 
 TOLERANCE = 1e-4  # of functions that the library approximates; other functions differ by far more
-Arrays = Mapping[int, np.ndarray]
+Arrays = Mapping[Any, np.ndarray]  # by place
 Case = tuple[str, Primitive, Arrays, Arrays]  # name, primitive, what it reads, what it shall write
 
 X = np.array([-1.5, -0.5, 0.5, 2], np.float32)
