@@ -235,7 +235,9 @@ def _lrns() -> Iterator[Case]:
 def _neighbours(values: np.ndarray) -> np.ndarray:
     """The sum over each element's 3 x 3 window."""
     padded = np.pad(values, 1)
-    return np.sum([padded[i : i + 4, j : j + 4] for i in range(3) for j in range(3)], axis=0)
+    windows = [padded[i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
+    total: np.ndarray = np.sum(windows, axis=0)
+    return total
 
 
 def _normalisations() -> Iterator[Case]:
