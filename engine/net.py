@@ -24,7 +24,7 @@ from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes import lifetimes
 from caffepy.engine.passes.checks import check_ran, check_range
-from caffepy.engine.passes.fuse import fuse
+from caffepy.engine.passes.fuse import run_fused
 from caffepy.engine.passes.program import Observer, Program, host_step
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
@@ -159,9 +159,7 @@ class Net:
             return
         resume = program.run(self.epoch, self.observer)
         if resume is not None:
-            for index in range(resume, last + 1):
-                self._forward_layer(index)
-            self._add_losses(0, last)
+            self._record(range(resume, last + 1), self._forward_layer, True)
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
@@ -315,26 +313,33 @@ class Net:
     def _record(
         self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
     ) -> Program:
-        """Runs the layers in `order` and returns what they did as a Program."""
+        """Runs the layers in `order` and returns what they did as a Program.
+
+        Steps run as they do in the Program, fused, so that all runs give the same numbers and need
+        the same memory; layers with Python-side behaviour find all that comes before them done.
+        """
+        ran: list[tuple[int, Step]] = []
         steps: list[tuple[int, Step]] = []
         for position, index in enumerate(order):
             if self.layers[index].records:
                 run = functools.partial(run_layer, index)
-                layer_steps = recorded(self.ops, run, self.layers[index].name)
+                layer_steps = recorded(self.ops, run, self.layers[index].name, deferred=True)
                 steps += [(position, step) for step in layer_steps]
             elif forward or self.layer_needs_backward[index]:
+                ran += run_fused(steps)
+                steps.clear()
                 blobs = self.layers[index], self.bottoms[index], self.tops[index]
                 call = host_step(*blobs, functools.partial(run_layer, index), forward)
                 call()
-                steps.append((position, call))
+                ran.append((position, call))
             if not forward and self.passing_diffs and self.passing_diffs[index]:
                 release = lifetimes.releasing(self.passing_diffs[index], self.layers[index].name)
-                release()
                 steps.append((position, release))
         if forward:
             run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
-            steps += [(len(order), step) for step in recorded(self.ops, run, "(loss)")]
-        return Program(fuse(steps), self.epoch.count)
+            losses = recorded(self.ops, run, "(loss)", deferred=True)
+            steps += [(len(order), step) for step in losses]
+        return Program(ran + run_fused(steps), self.epoch.count)
 
 
 def _shapes(blobs: Sequence[Blob]) -> tuple[Shape, ...]:

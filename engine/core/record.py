@@ -45,10 +45,12 @@ class Step:
 
 @dataclass(slots=True)
 class Recorder:
-    """Collects the steps of one run; `layer` names the layer whose calls are coming in."""
+    """Collects the steps of one run; `layer` names the layer whose calls are coming in. deferred:
+    the steps are not run as they come."""
 
     steps: list[Step] = field(default_factory=list)
     layer: str = ""
+    deferred: bool = False
 
 
 class Recording(Protocol):
@@ -57,9 +59,14 @@ class Recording(Protocol):
     recorder: Recorder | None
 
 
-def recorded(ops: Recording, run: Callable[[], Any], layer: str = "") -> list[Step]:
-    """Calls `run`, and returns its calls of ops as steps of the layer of that name."""
-    recorder = ops.recorder = Recorder(layer=layer)
+def recorded(
+    ops: Recording, run: Callable[[], Any], layer: str = "", deferred: bool = False
+) -> list[Step]:
+    """Calls `run`, and returns its calls of ops as steps of the layer of that name.
+
+    deferred: none of them has run then; the caller is to run them, in order.
+    """
+    recorder = ops.recorder = Recorder(layer=layer, deferred=deferred)
     try:
         run()
     finally:
@@ -110,6 +117,8 @@ def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], 
                 bound.op, bound.method = self, method.__name__
                 bound.arguments = dict(zip(parameters, args, strict=False)) | kwargs
                 recorder.steps.append(bound)
+                if recorder.deferred:
+                    return
             self.ops.recorder = None  # calls of other ops inside this one belong to this step
             try:
                 with np.errstate(all="ignore"):  # nan and inf are numbers like others to an op

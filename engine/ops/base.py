@@ -9,7 +9,7 @@ another backend has the same methods with the same argument names.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from caffepy.engine.core.backend import Ops
@@ -34,6 +34,14 @@ class Op:
 
         None where that is not possible. It leaves in all values what the two would; where Python
         code holds an array of a value between them, it runs the two.
+        """
+        return None
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """How many of the last steps `before`, and the steps to take their place and that of
+        `step`, a call of this op.
+
+        None where all is to stay. It holds what is said of `merged`.
         """
         return None
 

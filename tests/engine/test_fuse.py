@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from caffepy.engine.core.record import Step, recorded, step
@@ -29,7 +31,23 @@ class Add(Op):
         return recorded_step(both, step.arguments["x"], after.arguments["out"])
 
 
-def recorded_step(op: Add, x: Value, out: Value) -> Step:
+class Double(Op):
+    """out = 2 x, in place; an Add before it may write twice as much."""
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        out.write()[...] = 2 * x.read()
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        adding = before[-1].op if before else None
+        if not isinstance(adding, Add):
+            return None
+        x, out = before[-1].arguments["x"], step.arguments["out"]
+        more = Add(self.ops, 2 * adding.amount)
+        return 1, (recorded_step(self, x, out), recorded_step(more, out, out))
+
+
+def recorded_step(op: Add | Double, x: Value, out: Value) -> Step:
     (found,) = recorded(op.ops, lambda: op.forward(x, out=out))
     return found
 
@@ -52,6 +70,26 @@ def test_a_step_takes_over_those_that_follow_as_long_as_its_op_can() -> None:
         one()
     assert (z.read() == 8).all()
     assert (other.read() == 9).all()
+
+
+def test_a_step_takes_the_place_of_those_before_it_where_its_op_can() -> None:
+    ops = NumpyOps()
+    x, y = Value((2,)), Value((2,))
+    x.write()[...] = 1
+    steps = [
+        recorded_step(Add(ops, 2), x, y),
+        recorded_step(Double(ops), y, y),
+    ]
+    fused = fuse(list(zip((3, 5), steps, strict=True)))
+    assert [(place, one.name) for place, one in fused] == [
+        (3, "Double.forward"),
+        (5, "Add.forward"),
+    ]
+    for _, one in fused:
+        one()
+    assert (y.read() == 6).all()
+    alone = [(0, recorded_step(Double(ops), x, y))]
+    assert fuse(alone) == alone
 
 
 def test_a_step_that_is_no_op_call_stays() -> None:

@@ -68,6 +68,16 @@ def test_call_runs_at_once_and_is_recorded_while_a_recorder_is_set() -> None:
     assert (out.read() == 6).all()
 
 
+def test_calls_can_be_recorded_to_run_later() -> None:
+    ops, a, out = NumpyOps(), full(3), full(0)
+    op = Weigh(ops)
+    steps = recorded(ops, lambda: op.forward(a, out=out), deferred=True)
+    assert not out.read().any()
+    for made in steps:
+        made()
+    assert (out.read() == 6).all()
+
+
 def test_step_names_the_values_it_reads_writes_and_adds_to() -> None:
     ops, a, b, out, add = NumpyOps(), full(1), full(2), full(0), full(0)
     (made,) = recorded(ops, lambda: Weigh(ops).forward(a, [b, None], out=out, add=add))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Layout
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
+from caffepy.engine.ops.onednn import normalised
 from caffepy.engine.ops.onednn.binding import NormalisationFlag, Scratchpad, aligned
 from caffepy.engine.ops.onednn.normalisation import Normalisation
 from caffepy.engine.ops.onednn.port import PrimitiveOps
@@ -30,6 +34,9 @@ class OneDnnBatchNorm(Op):
 
     In whatever layout x lies, and in that of a convolution where it is plain, which is slower. For
     shapes without such a layout, numpy does all passes.
+
+    kept: holds x where y overwrites it.  batch_mean, batch_variance: of the last forward pass.
+    merged_forward: what did its work, if that was not this op.
     """
 
     ops: PrimitiveOps
@@ -42,10 +49,12 @@ class OneDnnBatchNorm(Op):
         count = geometry.outer * geometry.inner
         self._unbiased = np.float32(count / (count - 1) if count > 1 else 1)
         size = 4 * geometry.size
-        self._mean, self._variance = aligned(size), aligned(size)  # of the last forward pass
+        self.batch_mean, self.batch_variance = aligned(size), aligned(size)
         self._zeros, self._scratch = aligned(size), aligned(size)
-        self._plans: dict[Layout, _Plan] = {}
-        self._plan: _Plan | None = None  # of the last forward pass; None where it was numpy's
+        self.kept = Kept(ops.scratchpad)
+        self.merged_forward: Any = None
+        self._plans: dict[Layout, Plan] = {}
+        self._plan: Plan | None = None  # of the last forward pass; None where it was numpy's
         self._numpy: BatchNorm | None = None
 
     @classmethod
@@ -59,46 +68,36 @@ class OneDnnBatchNorm(Op):
     ) -> None:
         """out: like x, normalised by its own statistics; may be x. These are added to the sums: the
         variance times m / (m - 1), for m elements per channel."""
-        plan = self._plan = self._plan_for(x)
-        if plan is None:
-            self._reference().forward_train(x, mean, variance, factor, out=out)
-            return
-        source, target = source_and_target(x, out, plan.layout)
-        plan.own.forward(plan.kept.keep(source, target), target, self._mean, self._variance)
-        np.multiply(self._variance, self._unbiased, out=self._scratch)
-        for value, new in ((mean, self._mean), (variance, self._scratch), (factor, 1)):
-            total = value.modify().reshape(-1)
-            total *= self.fraction
-            total += new
+        self.train(self.keep(x, out), mean, variance, factor, out)
 
     @step(reads="x mean variance factor", writes="out")
     def forward_test(
         self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
     ) -> None:
         """out: like x, normalised by the stored statistics (0 where factor is 0); may be x."""
-        plan = self._plan = self._plan_for(x)
+        plan = self.plan_for(x)
         if plan is None:
             self._reference().forward_test(x, mean, variance, factor, out=out)
             return
         weight = factor.read().reshape(-1)[0]
         share = np.float32(0) if weight == 0 else 1 / weight
-        np.multiply(mean.read().reshape(-1), share, out=self._mean)
-        np.multiply(variance.read().reshape(-1), share, out=self._variance)
+        np.multiply(mean.read().reshape(-1), share, out=self.batch_mean)
+        np.multiply(variance.read().reshape(-1), share, out=self.batch_variance)
         source, target = source_and_target(x, out, plan.layout)
-        plan.given.forward(source, target, self._mean, self._variance)
+        plan.given.forward(source, target, self.batch_mean, self.batch_variance)
 
     @step(reads="dy x", writes="out")
     def backward_train(self, dy: Value, x: Value, *, out: Value) -> None:
         """out: gradient of x after forward_train,
         (dy - mean(dy) - mean(dy y) y) / sqrt(variance + eps); may be dy. x may be what forward
         wrote over it."""
-        plan = self._plan
+        plan, original = self._plan, self.kept.original(x)
         if plan is None:
-            self._reference().backward_train(dy, x, out=out)
+            self._reference().backward_train(dy, original, out=out)
             return
-        original = plan.kept.read(x, plan.layout)
         source, target = source_and_target(dy, out, plan.layout)
-        plan.own.backward(source, original, target, self._mean, self._variance)
+        content = original.read(plan.layout)
+        plan.own.backward(source, content, target, self.batch_mean, self.batch_variance)
 
     @step(reads="dy", writes="out")
     def backward_test(self, dy: Value, *, out: Value) -> None:
@@ -108,20 +107,60 @@ class OneDnnBatchNorm(Op):
             self._reference().backward_test(dy, out=out)
             return
         source, target = source_and_target(dy, out, plan.layout)
-        plan.given.forward(source, target, self._zeros, self._variance)
+        plan.given.forward(source, target, self._zeros, self.batch_variance)
 
-    def _plan_for(self, x: Value) -> _Plan | None:
-        """None where x has to be plain."""
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """Forward, what is before it writes x to where it is kept; backward, the gradients of Scale
+        and ReLU come from the same primitive."""
+        if step.method == "forward_train":
+            return normalised.forward(self, before, step)
+        if step.method == "backward_train":
+            return normalised.backward(self, before, step)
+        return None
+
+    def keep(self, x: Value, out: Value) -> Value:
+        """What a forward pass from x to out is to read: never out."""
+        plan = self.plan_for(x)
+        return self.kept.keep(x, out, PLAIN if plan is None else plan.layout)
+
+    def train(self, x: Value, mean: Value, variance: Value, factor: Value, out: Value) -> None:
+        """`forward_train` for an x that stays as it is until `backward_train`."""
+        plan = self.plan_for(x)
+        if plan is None:
+            self._reference().forward_train(x, mean, variance, factor, out=out)
+            return
+        source, target = x.read(plan.layout), out.write(plan.layout)
+        plan.own.forward(source, target, self.batch_mean, self.batch_variance)
+        self.add_statistics(mean, variance, factor)
+
+    def add_statistics(self, mean: Value, variance: Value, factor: Value) -> None:
+        """Adds those of the batch to the sums."""
+        np.multiply(self.batch_variance, self._unbiased, out=self._scratch)
+        for value, new in ((mean, self.batch_mean), (variance, self._scratch), (factor, 1)):
+            total = value.modify().reshape(-1)
+            total *= self.fraction
+            total += new
+
+    def repeat(self, x: Value, out: Value) -> None:
+        """Writes the result of the last `forward_train`, of x, once more."""
+        plan = self._plan
+        assert plan is not None, "numpy's passes are not merged"
+        source, target = x.read(plan.layout), out.write(plan.layout)
+        plan.given.forward(source, target, self.batch_mean, self.batch_variance)
+
+    def plan_for(self, x: Value) -> Plan | None:
+        """At the beginning of a forward pass; None where x has to be plain, for numpy."""
+        self.merged_forward = None
         layout = tensor_layout(x)
         plan = self._plans.get(layout)
         if plan is None:
             wanted = convolution_layout(x.shape) if layout is PLAIN else layout
-            if wanted is PLAIN:
-                return None
-            plan = self._plans.get(wanted)
-            if plan is None:
-                plan = _Plan(self.ops.scratchpad, wanted, x.shape, self.eps)
-            self._plans[layout] = self._plans[wanted] = plan
+            if wanted is not PLAIN:
+                plan = self._plans.get(wanted)
+                if plan is None:
+                    plan = Plan(self.ops.scratchpad, wanted, x.shape, self.eps)
+                self._plans[layout] = self._plans[wanted] = plan
+        self._plan = plan
         return plan
 
     def _reference(self) -> BatchNorm:
@@ -130,14 +169,22 @@ class OneDnnBatchNorm(Op):
         return self._numpy
 
 
-class _Plan:
-    """All passes for one layout of x: with the statistics of x itself, and with given ones."""
+class Plan:
+    """All passes for one layout of x: with the statistics of x itself, with given ones, and with
+    the work of the layers that follow."""
 
     def __init__(
         self, scratchpad: Scratchpad, layout: Layout, shape: tuple[int, ...], eps: float
     ) -> None:
         self.layout = layout
-        tensor = describe_layout(layout, shape)
-        self.kept = Kept(scratchpad, tensor)
-        self.own = Normalisation(scratchpad, tensor, eps)
-        self.given = Normalisation(scratchpad, tensor, eps, NormalisationFlag.GIVEN_STATISTICS)
+        self._made = scratchpad, describe_layout(layout, shape), eps
+        self._merged: dict[NormalisationFlag, Normalisation] = {}
+        self.own = Normalisation(*self._made)
+        self.given = Normalisation(*self._made, NormalisationFlag.GIVEN_STATISTICS)
+
+    def merged(self, flags: NormalisationFlag) -> Normalisation:
+        """With the statistics of x itself, and more."""
+        found = self._merged.get(flags)
+        if found is None:
+            found = self._merged[flags] = Normalisation(*self._made, flags)
+        return found

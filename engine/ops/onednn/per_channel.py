@@ -21,7 +21,7 @@ from caffepy.engine.ops.onednn.binding import (
 )
 from caffepy.engine.ops.onednn.layout import BlockedLayout
 from caffepy.engine.ops.onednn.normalisation import Normalisation
-from caffepy.engine.ops.onednn.tensors import Kept, tensor_layout
+from caffepy.engine.ops.onednn.tensors import tensor_layout
 
 EPS, VARIANCE = 0.5, 0.5  # their sum is exactly 1
 DEPTHWISE = "jit_dw"  # the implementation for depthwise convolutions, whose weights lie in a row
@@ -37,7 +37,6 @@ class PerChannel:
 
     def __init__(self, scratchpad: Scratchpad, layout: BlockedLayout, gradient: Primitive) -> None:
         self.layout = layout
-        self.kept = Kept(scratchpad, layout.descriptor)
         size = 4 * layout.dims[1]
         self._scratchpad = scratchpad
         self._mean, self._variance = aligned(size), aligned(size)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from caffepy.engine.core.layout import PLAIN
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
@@ -9,7 +12,7 @@ from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.onednn.per_channel import PerChannel, PerChannelPlans
 from caffepy.engine.ops.onednn.port import PrimitiveOps
-from caffepy.engine.ops.onednn.tensors import source_and_target
+from caffepy.engine.ops.onednn.tensors import Kept, source_and_target
 
 
 class OneDnnScale(Op):
@@ -23,8 +26,11 @@ class OneDnnScale(Op):
 
     def __init__(self, ops: PrimitiveOps, geometry: AxisGeometry) -> None:
         super().__init__(ops)
+        self.geometry = geometry
         self._plans = PerChannelPlans(ops.scratchpad, geometry)
         self._plan: PerChannel | None = None  # of the last forward pass; None where it was numpy's
+        self._kept = Kept(ops.scratchpad)
+        self._missed: tuple[Value, Callable[[Value], None]] | None = None
         self._reference = Scale(ops, geometry)
 
     @classmethod
@@ -35,17 +41,19 @@ class OneDnnScale(Op):
     @step(reads="x s b", writes="out")
     def forward(self, x: Value, s: Value, b: Value | None, *, out: Value) -> None:
         """out: like x; may be x."""
+        self._missed = None
         plan = self._plan = self._plans.plan_for(x)
+        source = self._kept.keep(x, out, PLAIN if plan is None else plan.layout)
         if plan is None:
-            self._reference.forward(x, s, b, out=out)
+            self._reference.forward(source, s, b, out=out)
             return
-        source, target = source_and_target(x, out, plan.layout)
         bias = None if b is None else b.read()
-        plan.forward(plan.kept.keep(source, target), target, s.read(), bias)
+        plan.forward(source.read(plan.layout), out.write(plan.layout), s.read(), bias)
 
     @step(reads="dy s", writes="out")
     def backward_data(self, dy: Value, s: Value, *, out: Value) -> None:
         """out: gradient of x; may be dy."""
+        self._catch_up()
         plan = self._plan
         if plan is None:
             self._reference.backward_data(dy, s, out=out)
@@ -65,14 +73,33 @@ class OneDnnScale(Op):
     ) -> None:
         """out_s: gradient of s.  add_s, add_b: the gradients of s and b are added to them. x may be
         what forward wrote over it."""
-        plan = self._plan
+        self._catch_up()
+        plan, original = self._plan, self._kept.original(x)
         if plan is None:
-            self._reference.backward_params(dy, x, out_s=out_s, add_s=add_s, add_b=add_b)
+            self._reference.backward_params(dy, original, out_s=out_s, add_s=add_s, add_b=add_b)
             return
-        ds, db = plan.gradients(dy.read(plan.layout), plan.kept.read(x, plan.layout))
+        ds, db = plan.gradients(dy.read(plan.layout), original.read(plan.layout))
         if out_s is not None:
             out_s.write().reshape(-1)[:] = ds
         for value, gradient in ((add_s, ds), (add_b, db)):
             if value is not None:
                 total = value.modify().reshape(-1)
                 total += gradient
+
+    def missed(self, y: Value, make_input: Callable[[Value], None]) -> None:
+        """After another op did the work of a forward pass in place on y.
+
+        make_input: writes what was its input into a value, for a backward pass of this op.
+        """
+        self._missed = y, make_input
+        if self._kept.drop():
+            self.ops.let_go()
+
+    def _catch_up(self) -> None:
+        """Finds what a forward pass of its own would have left."""
+        if self._missed is not None:
+            y, make_input = self._missed
+            self._missed = None
+            x = self._kept.take(y)
+            make_input(x)
+            self._plan = self._plans.plan_for(x)

@@ -15,7 +15,6 @@ from caffepy.engine.ops.onednn.binding import (
     Execution,
     Pass,
     Scratchpad,
-    aligned,
     describe,
     reorder,
 )
@@ -66,31 +65,51 @@ def convolution_layout(shape: tuple[int, ...]) -> Layout:
 
 
 class Kept:
-    """What an op's backward needs of an input that its forward overwrites: a copy, in one
-    layout."""
+    """What an op's backward needs of an input that its forward overwrites: a value of its own."""
 
-    def __init__(self, scratchpad: Scratchpad, tensor: Descriptor) -> None:
+    def __init__(self, scratchpad: Scratchpad) -> None:
         self._scratchpad = scratchpad
-        self._tensor = tensor
-        self._copy: Execution | None = None
-        self._memory: np.ndarray | None = None
+        self._copies: dict[Layout, Execution] = {}
+        self._value: Value | None = None
         self._in_use = False
 
-    def keep(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Before a forward pass between these arrays: the one that it is to read."""
-        self._in_use = source is target
-        if not self._in_use:
-            return source
-        if self._copy is None or self._memory is None:
-            primitive = reorder(self._tensor, self._tensor)
-            self._copy = Execution(primitive, self._scratchpad, Arg.SOURCE, Arg.TARGET)
-            self._memory = aligned(self._tensor.bytes)
-        self._copy(source, self._memory)
-        return self._memory
+    def keep(self, x: Value, out: Value, layout: Layout) -> Value:
+        """Before a forward pass from x to out in a layout: the value that it is to read. That is
+        never out."""
+        if out is not x and not out.shares_memory_with(x):
+            self._in_use = False
+            return x
+        kept = self.take(x)
+        source, target = x.read(layout), kept.write(layout)
+        if layout is PLAIN:
+            np.copyto(target, source)
+            return kept
+        copy = self._copies.get(layout)
+        if copy is None:
+            tensor = describe_layout(layout, x.shape)
+            copy = Execution(reorder(tensor, tensor), self._scratchpad, Arg.SOURCE, Arg.TARGET)
+            self._copies[layout] = copy
+        copy(source, target)
+        return kept
 
-    def read(self, x: Value, layout: Layout) -> np.ndarray:
+    def value(self, x: Value) -> Value:
+        """The value itself, for somebody else to write a content of x to."""
+        if self._value is None:
+            self._value = Value(x.shape, x.dtype)
+        return self._value
+
+    def take(self, x: Value) -> Value:
+        """The value, which is now the input of the last forward pass in place of x."""
+        self._in_use = True
+        return self.value(x)
+
+    def original(self, x: Value) -> Value:
         """The input of the last forward pass, given the value that held it."""
-        if self._in_use and self._memory is not None:
-            return self._memory
-        array: np.ndarray = x.read(layout)
-        return array
+        return self._value if self._in_use and self._value is not None else x
+
+    def drop(self) -> bool:
+        """Gives the memory back; False where there is none."""
+        had_one = self._value is not None
+        self._value, self._in_use = None, False
+        self._copies.clear()  # they hold on to it
+        return had_one
