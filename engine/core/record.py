@@ -74,6 +74,19 @@ def recorded(
     return recorder.steps
 
 
+def joined(steps: Sequence[Step], run: Callable[[], None], op: Any = None) -> Step:
+    """One step in place of several. op: what may take over the next one."""
+    reads, writes, adds = (
+        tuple({id(value): value for one in steps for value in getattr(one, name)}.values())
+        for name in ("reads", "writes", "adds")
+    )
+    kinds = dict.fromkeys(
+        type(one.op).__name__.removeprefix("OneDnn") for one in steps[1:] if one.op
+    )
+    name = " and ".join((steps[0].name, *kinds))
+    return Step(run, reads, writes, adds, steps[-1].layer, name, op)
+
+
 def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], F]:
     """Decorates an op's method: its calls run as Steps, and are recorded while a recorder is set.
 

@@ -43,7 +43,8 @@ def borrow(values: Sequence[Sequence[Value]], pool: Pool) -> None:
 
 def releasing(values: Sequence[Value], layer: str) -> Step:
     """The step that gives the memory of values back."""
-    return Step(functools.partial(_release, values), (), (), layer=layer, name="release")
+    run, given = functools.partial(_release, values), {"values": values}
+    return Step(run, (), (), layer=layer, name="release", method="release", arguments=given)
 
 
 def _release(values: Sequence[Value]) -> None:

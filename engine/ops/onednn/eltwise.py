@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from caffepy.engine.core.layout import PLAIN, Layout
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.numpy.arrays import ScratchOp
@@ -14,6 +14,7 @@ from caffepy.engine.ops.numpy.eltwise import EltwiseMax
 from caffepy.engine.ops.onednn.binding import Algorithm
 from caffepy.engine.ops.onednn.flat import Elementwise, Pairwise, common_layout, has_padding
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.residual import RectifiedGradient
 
 
 class OneDnnEltwiseSum(ScratchOp):
@@ -29,7 +30,7 @@ class OneDnnEltwiseSum(ScratchOp):
         self._copies = [Elementwise(ops, Algorithm.LINEAR, each) for each in coefficients]
         self._add = Pairwise(ops, Algorithm.BINARY_ADD)
         self._subtract = Pairwise(ops, Algorithm.BINARY_SUBTRACT)
-        self._layout: Layout = PLAIN
+        self.layout: Layout = PLAIN  # of the last forward pass
 
     @classmethod
     def supports(cls, ops: Ops, coefficients: Sequence[float]) -> bool:
@@ -39,7 +40,7 @@ class OneDnnEltwiseSum(ScratchOp):
     @step(reads="xs", writes="out")
     def forward(self, xs: Sequence[Value], *, out: Value) -> None:
         """xs, out: of one shape; out is none of xs."""
-        layout = self._layout = common_layout(xs)
+        layout = self.layout = common_layout(xs)
         total, *others = (x.read(layout) for x in xs)
         target = out.write(layout)
         first, *coefficients = self.coefficients
@@ -58,10 +59,17 @@ class OneDnnEltwiseSum(ScratchOp):
     @step(reads="dy", writes="outs")
     def backward(self, dy: Value, *, outs: Sequence[Value | None]) -> None:
         """outs: gradients of xs; None where one is not wanted."""
-        gradient = dy.read(self._layout)
+        gradient = dy.read(self.layout)
         for out, copy in zip(outs, self._copies, strict=True):
             if out is not None:
-                copy(gradient, out.write(self._layout))
+                copy(gradient, out.write(self.layout))
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """The gradient of ReLU in place comes with that of the sum."""
+        if step.method != "backward" or set(self.coefficients) != {1} or not before:
+            return None
+        both = RectifiedGradient.of(self.ops, before[-1], step)
+        return None if both is None else (1, (both,))
 
 
 class OneDnnEltwiseProduct(Op):

@@ -8,13 +8,13 @@ holds an array that the steps change, they run one by one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffepy.engine.core.layout import Layout
-from caffepy.engine.core.record import Step
+from caffepy.engine.core.record import Step, joined
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
@@ -93,7 +93,7 @@ class MergedForward(Op):
             (NormalisationFlag.RELU, self.relu is not None),
         ):
             self._flags |= flag * wanted
-        self.step = _joined(self.steps, self._run, self)
+        self.step = joined(self.steps, self._run, self)
 
     def merged(self, step: Step, after: Step) -> Step | None:
         """Scale in place along the channels, then ReLU in place."""
@@ -187,7 +187,7 @@ class MergedBackward:
         added = {} if of_parameters is None else of_parameters.arguments
         self._sums: list[Value | None] = [added.get("add_s"), added.get("add_b")]
         self._own = [aligned(4 * norm.geometry.size) for _ in self._sums]
-        self.step = _joined(self._steps, self._run, None)
+        self.step = joined(self._steps, self._run)
 
     def _run(self) -> None:
         forward = self._norm.merged_forward
@@ -210,19 +210,6 @@ class MergedBackward:
             if value is not None and gradient is own:
                 total = value.modify().reshape(-1)
                 total += own
-
-
-def _joined(steps: Sequence[Step], run: Callable[[], None], op: MergedForward | None) -> Step:
-    """One step in place of several. op: what may take over the next one."""
-    reads, writes = (
-        tuple({id(value): value for one in steps for value in getattr(one, name)}.values())
-        for name in ("reads", "writes")
-    )
-    adds = tuple(value for one in steps for value in one.adds)
-    kinds = dict.fromkeys(type(one.op).__name__.removeprefix("OneDnn") for one in steps[1:])
-    name = " and ".join((steps[0].name, *kinds))
-    method = "" if op is None else "forward"
-    return Step(run, reads, writes, adds, steps[-1].layer, name, op, method)
 
 
 def _bounded(array: np.ndarray) -> bool:
