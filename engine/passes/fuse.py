@@ -26,7 +26,7 @@ def fuse(steps: Sequence[Placed]) -> list[Placed]:
         op = before.op if before else None
         merged = op.merged(before, step) if before and isinstance(op, Op) else None
         if merged is not None:
-            merged.layer = layer_names([before, step])
+            merged.layer = layer_names([fused[-1][1], step])
             fused[-1] = place, merged
             continue
         new = None
