@@ -27,7 +27,7 @@ class PrefetchingDataLayer(Layer, Generic[B]):
 
     def make_transformer(self) -> Transformer:
         """What transform_param asks for. Its choices are a function of the samples' numbers."""
-        return Transformer(
+        self._transformer = Transformer(
             self.param.transform_param,
             testing=self.testing,
             stream=self.sample_stream("transform"),
@@ -35,6 +35,7 @@ class PrefetchingDataLayer(Layer, Generic[B]):
             where=self.where,
             find_file=self.find_file,
         )
+        return self._transformer
 
     def sample_stream(self, purpose: str) -> Stream:
         """Random numbers without the rank: samples are numbered over all ranks."""
@@ -73,6 +74,7 @@ class PrefetchingDataLayer(Layer, Generic[B]):
         self.note(batch)
         top[0].reshape(batch.data.shape)
         top[0].data.write()[...] = batch.data
+        self._transformer.reuse(batch.data)
         if len(top) > 1:
             top[1].data.write()[...] = batch.labels
 

@@ -20,6 +20,7 @@ _KNOWN = {
 }  # fmt: skip
 
 Shape = tuple[int, ...]
+Window = tuple[slice, ...]  # of an image (C, H, W)
 
 
 class Transformer:
@@ -57,6 +58,7 @@ class Transformer:
         self.where = where
         self._check()
         self.crop = (param.crop_h, param.crop_w) if param.crop_h else (param.crop_size,) * 2
+        self._unused: list[np.ndarray] = []  # batches whose memory the next one may take
         self._mean: np.ndarray | None = None
         if param.HasField("mean_file"):
             path = find_file(param.mean_file, "transform_param.mean_file")
@@ -112,39 +114,46 @@ class Transformer:
                     f"same batch, got {shape}. Make all images one size, set crop_size, or use "
                     "batch_size 1."
                 )
-        out = np.empty((len(images), *shapes[0]), self.dtype)
-        tops, lefts, mirrored = self._choices(images, first, shapes[0])
+        out = self._memory((len(images), *shapes[0]))
+        windows = self._choices(images, first, shapes[0])
         step = max(1, CHUNK // max(1, out[0].size))
         for start in range(0, len(images), step):
             here = slice(start, start + step)
-            self._fill(out[here], images[here], tops[here], lefts[here])
-            if mirrored is not None:
-                flips = np.flatnonzero(mirrored[here]) + start
-                out[flips] = out[flips, ..., ::-1]
+            self._fill(out[here], images[here], windows[here])
         return out
 
+    def reuse(self, batch: np.ndarray) -> None:
+        """A later batch may take the memory of this one, which nobody looks at any more. Any thread
+        may say so."""
+        self._unused.append(batch)
+
+    def _memory(self, shape: Shape) -> np.ndarray:
+        """For a batch; content undefined."""
+        while self._unused:
+            batch = self._unused.pop()
+            if batch.shape == shape:
+                return batch
+        return np.empty(shape, self.dtype)
+
     def _fill(
-        self, out: np.ndarray, images: Sequence[np.ndarray], tops: np.ndarray, lefts: np.ndarray
+        self, out: np.ndarray, images: Sequence[np.ndarray], windows: Sequence[Window]
     ) -> None:
-        """Crops, subtracts the mean and scales; out: (n, C, H, W)."""
-        height, width = out.shape[2:]
-        mean, windows = self._mean, list(zip(tops.tolist(), lefts.tolist(), strict=True))
-        for index, (image, (top, left)) in enumerate(zip(images, windows, strict=True)):
-            out[index] = image[:, top : top + height, left : left + width]
+        """Crops, mirrors, subtracts the mean and scales; out: (n, C, H, W)."""
+        mean = self._mean
+        for image, window, target in zip(images, windows, out, strict=True):
+            target[...] = image[window]
         if mean is not None and mean.shape[1:] == (1, 1):
             out -= mean
         elif mean is not None:
-            for index, (top, left) in enumerate(windows):
-                out[index] -= mean[:, top : top + height, left : left + width]
+            for window, target in zip(windows, out, strict=True):
+                np.subtract(target, mean[window], out=target)
         if self.param.scale != 1:
             out *= self.dtype.type(self.param.scale)
 
-    def _choices(
-        self, images: Sequence[np.ndarray], first: int, shape: Shape
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Per image: the first row and column of the crop, and whether it is mirrored."""
+    def _choices(self, images: Sequence[np.ndarray], first: int, shape: Shape) -> list[Window]:
+        """Per image: what is taken of it, and in which order."""
         free = np.array([image.shape[1:] for image in images]) - shape[1:]  # (N, 2)
-        corners, mirrored = free // 2, None
+        corners, mirrored = free // 2, np.zeros(len(images), bool)
         random_crop = any(self.crop) and not self.testing
         if random_crop or self.param.mirror:
             words = self.stream.blocks(first, len(images))
@@ -153,7 +162,11 @@ class Transformer:
                 mirrored = uniform[:, 0] >= 0.5
             if random_crop:
                 corners = (uniform[:, 1:3] * (free + 1)).astype(np.int64)
-        return corners[:, 0], corners[:, 1], mirrored
+        height, width = shape[1:]
+        return [
+            _window(top, left, height, width, flipped)
+            for (top, left), flipped in zip(corners.tolist(), mirrored.tolist(), strict=True)
+        ]
 
     def _check(self) -> None:
         """Refuses what contradicts itself, and what only forks do."""
@@ -180,6 +193,13 @@ class Transformer:
                 f"crop_size {param.crop_size}, crop_h {param.crop_h}, crop_w {param.crop_w}. Give "
                 "one or the other."
             )
+
+
+def _window(top: int, left: int, height: int, width: int, mirrored: bool) -> Window:
+    columns = slice(left, left + width)
+    if mirrored:
+        columns = slice(left + width - 1, left - 1 if left else None, -1)
+    return slice(None), slice(top, top + height), columns
 
 
 def load_mean(path: Path) -> np.ndarray:

@@ -206,3 +206,16 @@ def test_parameters_that_make_no_sense_are_refused(layer: Any, tmp_path: Path) -
     with pytest.raises(DataError, match=r"record '00000000' of .* expected at least 9 x 9 pixels"):
         layer(transform="crop_size: 9")
     layer("batch_size: 1 cache: true threads: 3")
+
+
+def test_batches_take_turns_in_the_memory_of_a_few(layer: Any, tmp_path: Path) -> None:
+    write(tmp_path, numbered(7))
+    run = layer("batch_size: 3 prefetch: 2")
+    run.forward()
+    seen: set[int] = set()
+    batches = run.layer._batches
+    for _ in range(20):
+        batch = batches.next()
+        seen.add(batch.data.ctypes.data)
+        run.layer._transformer.reuse(batch.data)
+    assert len(seen) <= 4  # in use, made ahead, being made

@@ -7,8 +7,8 @@ import numpy as np
 from caffepy.engine.core.loss import LossNormalization
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.arrays import HostOps, ScratchOp
 from caffepy.engine.ops.numpy.class_loss import LEAST_PROBABILITY
 from caffepy.engine.ops.numpy.labels import LabelReader
 from caffepy.engine.ops.numpy.softmax import softmax
@@ -16,13 +16,13 @@ from caffepy.engine.ops.numpy.softmax import softmax
 SMALLEST = np.finfo(np.float32).tiny  # Caffe's FLT_MIN: keeps the logarithm of 0 finite
 
 
-class LabelledSoftmax(Op):
+class LabelledSoftmax(ScratchOp):
     """Base of the losses of p, the softmax of scores, against class numbers: a sum over the
     positions that are not ignored, divided by what the normalisation says."""
 
     def __init__(
         self,
-        ops: Ops,
+        ops: HostOps,
         geometry: AxisGeometry,
         normalization: LossNormalization,
         ignore_label: int | None,
@@ -60,7 +60,7 @@ class SoftmaxLoss(LabelledSoftmax):
         Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
-        p = _probabilities(x, prob, self.geometry)
+        p = _probabilities(x, prob, self.geometry, self)
         chosen = np.take_along_axis(p, classes[:, None], axis=1)[:, 0]  # (outer, inner)
         out.write()[...] = self._loss(-np.log(np.maximum(chosen, SMALLEST)), counted)
 
@@ -88,7 +88,7 @@ class InfogainLoss(LabelledSoftmax):
         Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
-        p = _probabilities(x, prob, self.geometry)
+        p = _probabilities(x, prob, self.geometry, self)
         logs = np.log(np.maximum(p, self.ops.dtype.type(LEAST_PROBABILITY)))
         losses = -np.einsum("ojl,olj->oj", self._rows(h, classes), logs)
         out.write()[...] = self._loss(losses, counted)
@@ -113,11 +113,11 @@ class InfogainLoss(LabelledSoftmax):
         return rows
 
 
-class SoftTargetLoss(Op):
+class SoftTargetLoss(ScratchOp):
     """The sum over targets t above 0 of t (log t - log p), divided by N; p is the softmax of the
     scores."""
 
-    def __init__(self, ops: Ops, geometry: AxisGeometry, samples: int) -> None:
+    def __init__(self, ops: HostOps, geometry: AxisGeometry, samples: int) -> None:
         """samples: N."""
         super().__init__(ops)
         self.geometry = geometry
@@ -126,7 +126,7 @@ class SoftTargetLoss(Op):
     @step(reads="x target", writes="out prob")
     def forward(self, x: Value, target: Value, *, out: Value, prob: Value) -> None:
         """x, target: geometry.shape elements.  out: the loss, a scalar.  prob: like x, p."""
-        p = _probabilities(x, prob, self.geometry)
+        p = _probabilities(x, prob, self.geometry, self)
         targets = np.maximum(target.read().reshape(self.geometry.shape), 0)
         surprise = np.log(np.maximum(targets, SMALLEST)) - np.log(np.maximum(p, SMALLEST))
         out.write()[...] = (targets * surprise).sum() / self.samples
@@ -141,8 +141,8 @@ class SoftTargetLoss(Op):
         gradient *= dloss.read() / self.samples
 
 
-def _probabilities(x: Value, prob: Value, geometry: AxisGeometry) -> np.ndarray:
+def _probabilities(x: Value, prob: Value, geometry: AxisGeometry, op: ScratchOp) -> np.ndarray:
     """The softmax of x, written to prob and seen in geometry.shape."""
     p: np.ndarray = prob.write().reshape(geometry.shape)
-    softmax(x.read().reshape(geometry.shape), p)
+    softmax(x.read().reshape(geometry.shape), p, op)
     return p

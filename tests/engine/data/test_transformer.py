@@ -17,6 +17,7 @@ from caffepy.engine.data import transformer as module
 from caffepy.engine.data.transformer import Transformer, load_mean
 from caffepy.proto.caffe_pb2 import BlobProto, TransformationParameter
 from caffepy.proto.weights import encode_blob
+from tests.allocations import large_allocations
 
 RANDOM = np.random.default_rng(0)
 
@@ -189,3 +190,33 @@ def test_blocks_of_random_words_are_the_same_in_any_company() -> None:
     np.testing.assert_array_equal(stream.blocks(5, 3), stream.blocks(0, 10)[5:8])
     np.testing.assert_array_equal(stream.blocks(0, 10).reshape(-1), stream.words(0, 40))
     assert stream.blocks(1 << 40, 1).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    "param",
+    [
+        "scale: 0.5",
+        "mean_value: 7 mirror: true",
+        'mean_file: "mean.npy" scale: 0.5',
+    ],
+)
+def test_a_batch_takes_the_memory_of_one_that_is_used_up(
+    param: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("mean.npy", RANDOM.random((3, 50, 50)).astype(np.float32))
+    images = list(pictures(4, 3, 50, 50))
+    made, names = transformer(param), ["record"] * 4
+    for _ in range(2):
+        made.reuse(made.batch(images, 0, names))
+    assert not large_allocations(lambda: made.reuse(made.batch(images, 4, names)))
+    np.testing.assert_array_equal(
+        made.batch(images, 8, names), transformer(param).batch(images, 8, names)
+    )
+
+
+def test_a_batch_of_another_shape_gets_memory_of_its_own() -> None:
+    made = transformer("")
+    made.reuse(made.batch(list(pictures(4, 1, 5, 5)), 0, ["record"] * 4))
+    images = pictures(4, 1, 6, 5)
+    np.testing.assert_array_equal(made.batch(list(images), 0, ["record"] * 4), images)
