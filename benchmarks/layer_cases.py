@@ -158,6 +158,7 @@ def _windows(batch: int, few: int) -> list[Case]:
             "3x3 dilation 2",
         ),
         Case("Deconvolution", convolution("num_output: 32 kernel_size: 4 stride: 2 pad: 1"), cifar),
+        *_enlargements(max(1, batch // 64)),
         Case("Im2col", "convolution_param { kernel_size: 3 pad: 1 }", cifar),
         Case("LRN", "lrn_param { alpha: 0.0001 }", large, "across"),
         Case(
@@ -182,6 +183,21 @@ def _windows(batch: int, few: int) -> list[Case]:
             drawn=True,
         ),
         Case("SPP", "spp_param { pyramid_height: 3 }", cifar),
+    ]
+
+
+def _enlargements(batch: int) -> list[Case]:
+    """Scores of 21 classes made bigger, as fully convolutional nets do."""
+    return [
+        Case(
+            "Deconvolution",
+            f"convolution_param {{ num_output: 21 kernel_size: {2 * factor} stride: {factor} "
+            f'group: {group} bias_term: false weight_filler {{ type: "gaussian" std: 0.1 }} }}',
+            (normal(batch, 21, size, size),),
+            f"by {factor} group {group}",
+        )
+        for factor, size in ((2, 16), (8, 70), (16, 38), (32, 16))
+        for group in (1, 21)
     ]
 
 

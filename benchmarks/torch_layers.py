@@ -161,7 +161,9 @@ def _crop(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
 @equivalent("Deconvolution")
 def _deconvolution(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     fields = param.convolution_param
-    return functional.conv_transpose2d(x[0], *w, fields.stride[0], fields.pad[0])
+    bias = w[1] if fields.bias_term else None
+    pad = fields.pad[0] if fields.pad else 0
+    return functional.conv_transpose2d(x[0], w[0], bias, fields.stride[0], pad, groups=fields.group)
 
 
 @equivalent("Eltwise")

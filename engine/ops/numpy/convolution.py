@@ -12,6 +12,7 @@ from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.arrays import HostOps, ScratchOp
 from caffepy.engine.ops.numpy.depthwise import DepthwiseGradient
 from caffepy.engine.ops.numpy.im2col import Windows
+from caffepy.engine.ops.numpy.phases import Phases
 from caffepy.engine.ops.numpy.totals import channel_sums, column_sums
 
 
@@ -19,7 +20,8 @@ class Convolution(ScratchOp):
     """y[n, o] = b[o] + sum over the channels c of o's group and kernel places: w[o, c] x[n, c].
 
     x: geometry.shape.  w: geometry.weight_shape.  b: (num_output,) or None.  y: geometry.out_shape.
-    Per chunk of samples: im2col into scratch, then one matrix product per group.
+    Per chunk of samples: im2col into scratch, then one matrix product per group. The gradient of x
+    comes phase by phase where strides are long.
     """
 
     def __init__(self, ops: HostOps, geometry: ConvolutionGeometry) -> None:
@@ -30,6 +32,7 @@ class Convolution(ScratchOp):
             DepthwiseGradient(ops, geometry) if DepthwiseGradient.fits(geometry) else None
         )
         channels = geometry.shape[1] + geometry.num_output
+        self._phases = Phases(geometry) if Phases.suit(geometry) else None
         self._per_sample = (  # products for the weights, without columns: where they are smaller
             self._windows.pointwise
             and math.prod(geometry.weight_shape) <= channels * self._windows.places
@@ -59,6 +62,9 @@ class Convolution(ScratchOp):
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
         """out: gradient of x."""
+        if self._phases is not None:
+            self._phases.run(self, dy.read(), w.read(), out.write())
+            return
         # (group, C / group * kernel, O / group)
         weights = self._weights(w.read()).transpose(0, 2, 1)
         gradient, target = dy.read(), out.write()

@@ -9,6 +9,7 @@ from caffepy.engine.core.record import Step
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.phases import Phases
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
 from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, Primitive, describe
 from caffepy.engine.ops.onednn.passes import (
@@ -23,6 +24,7 @@ from caffepy.engine.ops.onednn.tensors import channels_last
 from caffepy.engine.ops.onednn.weighted import WeightedOp
 
 SLOW = ("ref", "gemm", "x64:gemm")  # implementations for layouts that have no kernel of their own
+LONG = 16  # pixels: with such strides, the library's kernels do several times the work
 FEW = 4  # channels: of so few, kernels that take 16 at a time leave most of their lanes idle
 TILES = "brg"  # in implementations made of matrix products of small tiles
 FULL = 16  # channels from which on the others are faster, in layouts with the channels last
@@ -146,8 +148,11 @@ class OneDnnConvolution(WeightedOp):
         return x, channels_last(tensors[1])
 
     def data_pass(self) -> DataPass | NumpyData:
-        """numpy's for an image of few channels: there, matrix products are faster."""
-        if self.geometry.group == 1 and self.geometry.shape[1] <= FEW:
+        """numpy's for an image of few channels, and for very long strides, as in a deconvolution
+        that enlarges an image at once: there, matrix products are faster."""
+        few = self.geometry.shape[1] <= FEW
+        long = min(self.geometry.stride) >= LONG and Phases.suit(self.geometry)
+        if self.geometry.group == 1 and (few or long):
             return NumpyData(Convolution(self.ops, self.geometry))
         return super().data_pass()
 
