@@ -15,6 +15,7 @@ from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import DataError, NetError, ShapeError
 from caffepy.engine.core.keys import Keys
 from caffepy.engine.core.random import Counter, Stream
+from caffepy.engine.core.ready_ops import ReadyOps, Shelf
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.proto import custom
@@ -35,6 +36,7 @@ class LayerContext:
     passes: the net's count of forward passes, the position of random numbers in a layer.
     fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
     machine's memory; None where blobs are filled at once.  keys: of the layers made so far.
+    shelf: where layers put the ops of earlier shapes.
     """
 
     phase: int
@@ -47,6 +49,7 @@ class LayerContext:
     passes: Counter = field(default_factory=Counter)
     fills: list[Callable[[], None]] | None = None
     keys: Keys = field(default_factory=Keys)
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 class Layer:
@@ -81,6 +84,7 @@ class Layer:
         self.param_propagate_down: list[bool] = []
         self.batches_ahead = 0  # how many more of its tops' batches it keeps ready
         self.multiply_adds: int | None = 0  # forward, in products with weights; None: unknown
+        self._ready_ops = ReadyOps(context.ops, context.shelf, context.passes, id(self))
         self._shapes: tuple[Shape, ...] | None = None
         self._blocks_read: set[str] = set()
 
@@ -91,11 +95,12 @@ class Layer:
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         """Shapes the tops and builds the ops. Returns whether any bottom's shape is new; a layer
-        calls this first and returns at once on False."""
+        calls this first and returns at once on False. Ops of shapes seen lately are found again."""
         shapes = tuple(blob.shape for blob in bottom)
         if shapes == self._shapes:
             return False
         self._shapes = shapes
+        self._ready_ops.begin(shapes)
         return True
 
     def forget_shapes(self) -> None:
@@ -186,7 +191,7 @@ class Layer:
 
     @property
     def ops(self) -> Ops:
-        return self.context.ops
+        return self._ready_ops
 
     @property
     def training(self) -> bool:

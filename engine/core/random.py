@@ -53,6 +53,12 @@ class Stream:
         """The Philox key, for generators on other devices."""
         return int(self._key[0]), int(self._key[1])
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     def words(self, position: int, count: int, start: int = 0) -> np.ndarray:
         """(count,) uint64 raw words, those from number `start` on."""
         skipped = start % 4  # a block of the generator is four words
