@@ -57,6 +57,7 @@ RECORDED = {  # of the nets that Caffe's own definitions are recorded of
             "updates --rules sgd,lars --counts 1000 --rounds 1 --seconds 0.0001 --threads 1",
             ("1000 sgd       numpy", "1000 lars      numpy"),
         ),
+        (
             "train_overhead --nets lenet --engine numpy --rounds 1 --seconds 0.01 --threads 1",
             ("LeNet (64), 1 threads: bare step ", "caffepy train"),
         ),

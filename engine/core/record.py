@@ -84,7 +84,12 @@ def joined(steps: Sequence[Step], run: Callable[[], None], op: Any = None) -> St
         type(one.op).__name__.removeprefix("OneDnn") for one in steps[1:] if one.op
     )
     name = " and ".join((steps[0].name, *kinds))
-    return Step(run, reads, writes, adds, steps[-1].layer, name, op)
+    return Step(run, reads, writes, adds, layer_names(steps), name, op)
+
+
+def layer_names(steps: Iterable[Step]) -> str:
+    """The names of the layers of several steps, each once: `conv1 + relu1`."""
+    return " + ".join(dict.fromkeys(name for one in steps for name in one.layer.split(" + ")))
 
 
 def step(*, reads: str = "", writes: str = "", adds: str = "") -> Callable[[F], F]:
