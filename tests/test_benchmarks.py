@@ -62,6 +62,10 @@ RECORDED = {  # of the nets that Caffe's own definitions are recorded of
             ("LeNet (64), 1 threads: bare step ", "caffepy train"),
         ),
         ("start_up --runs 1 --engine numpy", ("caffepy --help: ", "to iteration 0: ")),
+        (
+            "side_by_side --net lenet --iterations 16 --rounds 1 --threads 1 --ways alone",
+            ("LeNet, 1 thread(s)", "none"),
+        ),
         ("golden_deviations --engines numpy --sets means", ("means",)),
         (
             "layers --engine numpy --batch 2 --rounds 1 --seconds 0.0001 --threads 1",

@@ -191,7 +191,7 @@ class Layer:
 
     @property
     def ops(self) -> Ops:
-        return self._ready_ops
+        return self._ready_ops  # type: ignore[return-value] # it hands all else on
 
     @property
     def training(self) -> bool:

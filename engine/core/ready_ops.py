@@ -125,9 +125,9 @@ class ReadyOps:
 
 
 def _held_bytes(ops: Ops, owners: list[Any]) -> int:
-    """The memory of all arrays that objects of the engine hold, but for what is the backend's."""
-    shared = gc.get_referents(vars(ops))
-    seen = {id(ops), *map(id, shared), *map(id, gc.get_referents(*shared))}
+    """The memory of all arrays that objects of the engine hold, but for what is the backend's. A
+    class whose objects hold none (after `let_go`) may say so: `holds_arrays = False`."""
+    seen = {id(ops), *map(id, gc.get_referents(vars(ops)))}
     waiting, held = list(owners), 0
     while waiting:
         one = waiting.pop()
@@ -144,4 +144,5 @@ def _held_bytes(ops: Ops, owners: list[Any]) -> int:
 
 
 def _is_ours(one: object) -> bool:
-    return not isinstance(one, type) and type(one).__module__.startswith("caffepy.engine.")
+    kind = type(one)
+    return kind.__module__.startswith("caffepy.engine.") and getattr(kind, "holds_arrays", True)

@@ -45,9 +45,9 @@ class Phases:
         sizes = [size + 2 * more for size, more in zip(dy.shape[2:], around, strict=True)]
         padded = op.take("padded", (outputs, *sizes))
         padded.fill(0)
-        inside = tuple(
-            slice(more, more + size) for size, more in zip(dy.shape[2:], around, strict=True)
-        )
+        places = zip(around, dy.shape[2:], strict=True)
+        inside = slice(None), *(slice(more, more + size) for more, size in places)
+        image = padded[inside]
         seen: np.ndarray = np.ndarray(  # each place of padded in several of them
             (outputs, *self.reach, *self.pieces),
             padded.dtype,
@@ -57,7 +57,7 @@ class Phases:
         columns = op.take("columns", seen.shape)
         products = op.take("outputs", (out.shape[1], *self.geometry.stride, *self.pieces))
         for gradient, target in zip(dy, out, strict=True):
-            padded[(slice(None), *inside)] = gradient
+            image[...] = gradient
             columns[...] = seen
             np.matmul(
                 weights,
@@ -77,7 +77,8 @@ class Phases:
         if whole != self.geometry.kernel:
             kernels = op.take("kernels", (outputs, inputs, *whole))
             kernels.fill(0)
-            kernels[(..., *map(slice, self.geometry.kernel))] = w
+            inside = slice(None), slice(None), *map(slice, self.geometry.kernel)
+            kernels[inside] = w
             w = kernels
         cut = w.reshape(group, outputs // group, inputs, *(size for pair in pairs for size in pair))
         reaches, places = range(3, cut.ndim, 2), range(4, cut.ndim, 2)
@@ -97,11 +98,9 @@ class Phases:
             return
         image = op.take("image", (len(target), *whole))
         image.reshape(pieces.shape)[...] = pieces
-        inner = tuple(
-            slice(pad, pad + size)
-            for pad, size in zip(self.geometry.pad, target.shape[1:], strict=True)
-        )
-        found = image[(slice(None), *inner)]
+        places = zip(self.geometry.pad, target.shape[1:], strict=True)
+        inner = slice(None), *(slice(pad, pad + size) for pad, size in places)
+        found = image[inner]
         if found.shape != target.shape:
             target.fill(0)
         target[tuple(map(slice, found.shape))] = found

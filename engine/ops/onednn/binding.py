@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from operator import is_
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -110,6 +110,7 @@ class Handle:
     """Owns one object of the library and frees it."""
 
     __slots__ = ("_destroy", "pointer")
+    holds_arrays: ClassVar[bool] = False
 
     def __init__(self, pointer: ctypes.c_void_p, kind: str) -> None:
         self.pointer = pointer
@@ -273,6 +274,7 @@ class Execution:
     call into the library.
     """
 
+    holds_arrays: ClassVar[bool] = False  # of its own; it lets go of others' by `release`
     __slots__ = (
         "__weakref__",
         "_arguments",
