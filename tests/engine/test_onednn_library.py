@@ -134,6 +134,10 @@ def test_numpy_multiplies_on_one_thread_while_the_backend_lives() -> None:
 
 @needs_library
 def test_the_number_of_threads_can_be_set() -> None:
+    if module.library().cpu_runtime != OPENMP:
+        with pytest.raises(DeviceError, match="expected a build that runs on OpenMP"):
+            OneDnnOps(threads=1)
+        return
     printed = run_python(
         "import ctypes\n"
         "from caffepy.engine.ops.onednn.backend import OneDnnOps\n"
