@@ -48,12 +48,12 @@ class OurStep:
                 Settings(solver_param),
                 ops=ops,
                 registry=LAYERS,
-                make_net=functools.partial(Net, keep=False),  # as `caffepy train` does
+                make_net=functools.partial(Net, keep=False),  # as caffepy's commands do
             )
             self.net = self.solver.net
         else:
             state = NetState(phase=TEST)
-            self.net = Net(param, state, ops=ops, registry=LAYERS, seed=1)
+            self.net = Net(param, state, ops=ops, registry=LAYERS, seed=1, keep=False)
         self._batch = [top.data for top in self.net.tops[0]]
         for value, array in zip(self._batch, batch_for(param), strict=True):
             value.write()[...] = array

@@ -90,6 +90,10 @@ def losses(net: Net) -> list[Blob]:
 def find_in_forward(net: Net, results: Iterable[Blob]) -> Finding | None:
     """The first bad numbers of the last forward pass that lead to `results`, blobs of the net: a
     layer's parameter, or its top where its parameters and bottoms are good."""
+    results = list(results)
+    if results and net.passing_data:
+        with _parameters_kept(net.layers):
+            net.repeat_forward()
     for index in _leading_to(net, results):
         for top_index, blob in enumerate(net.tops[index]):
             census = take_census(blob.data)

@@ -7,7 +7,7 @@ and the solver's history where they learn.
 
 Not counted are the program itself (50 MiB), what ops keep besides (im2col columns, masks,
 probabilities: up to 30 MiB in small nets), oneDNN's copies in other layouts, and what set-up takes
-in passing. Gradients that take turns in one memory count as many as there are at once. So a run
+in passing. Values that take turns in one memory count as many as there are at once. So a run
 needs what is predicted at least, and only what cannot fit is refused. Measured on LeNet,
 CIFAR10-quick, CaffeNet and a small residual net, of 150 MiB and more, a run takes 1.1 to 1.2 times
 as much on numpy, 1.2 to 1.8 times on oneDNN.
@@ -15,7 +15,7 @@ as much on numpy, 1.2 to 1.8 times on oneDNN.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
@@ -44,6 +44,7 @@ class BuiltNet(Protocol):
     bottoms: list[list[Blob]]
     tops: list[list[Blob]]
     bottom_needs_backward: list[list[bool]]
+    passing_data: list[list[Value]]
     passing_diffs: list[list[Value]]
 
 
@@ -190,8 +191,11 @@ def predicted(net: BuiltNet, history: int = 0) -> Iterator[Use]:
             nbytes = value.count * value.dtype.itemsize
             yield Use(kind, index, net.layers[index].name, blob.name, value.shape, nbytes, growing)
 
+    others = _not_at_once(net)
     for index, (layer, tops) in enumerate(zip(net.layers, net.tops, strict=True)):
         for blob in tops:
+            if blob.data.storage_id in others:
+                continue
             for use in of("data", index, blob, blob.data):
                 yield use
                 if layer.batches_ahead:
@@ -226,21 +230,40 @@ def _gradients(net: BuiltNet) -> list[tuple[int, Blob]]:
             if needed:
                 filled[blob.diff.storage_id] = index, blob
     # backward runs down through the layers
-    until = {
-        diff.storage_id: index for index, group in enumerate(net.passing_diffs) for diff in group
+    spans = {
+        diff.storage_id: (index, filled[diff.storage_id][0], diff.count)
+        for index, group in enumerate(net.passing_diffs)
+        for diff in group
+        if diff.storage_id in filled
     }
-    alive = [0] * (len(net.layers) + 1)  # elements in turn, by the layer that is running
-    for key, (index, blob) in filled.items():
-        if key in until:
-            alive[until[key]] += blob.diff.count
-            alive[index + 1] -= blob.diff.count
+    counted = _busiest(spans, len(net.layers))
+    return [one for key, one in filled.items() if key not in spans or key in counted]
+
+
+def _not_at_once(net: BuiltNet) -> set[int]:
+    """The data that are given up, or not there yet, when most of them are there."""
+    made: dict[int, int] = {}
+    for index, tops in enumerate(net.tops):
+        for blob in tops:
+            made.setdefault(blob.data.storage_id, index)
+    spans = {
+        data.storage_id: (made[data.storage_id], index, data.count)
+        for index, group in enumerate(net.passing_data)
+        for data in group
+    }
+    return spans.keys() - _busiest(spans, len(net.layers))
+
+
+def _busiest(spans: Mapping[int, tuple[int, int, int]], layers: int) -> set[int]:
+    """The values that are there at the same time, when that is most. spans: for each the first and
+    the last layer that needs it, and its elements."""
+    alive = [0] * (layers + 1)
+    for first, last, count in spans.values():
+        alive[first] += count
+        alive[last + 1] -= count
     sums = list(accumulate(alive))
     busiest = sums.index(max(sums))
-    return [
-        (index, blob)
-        for key, (index, blob) in filled.items()
-        if key not in until or until[key] <= busiest <= index
-    ]
+    return {key for key, (first, last, _) in spans.items() if first <= busiest <= last}
 
 
 def _largest(uses: Iterable[Use]) -> str:

@@ -14,18 +14,17 @@ from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.pool import Pool
 from caffepy.engine.core.random import Counter
-from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.hooks import Hooks
 from caffepy.engine.in_place import changes_later, warn_of_changes_in_place
 from caffepy.engine.memory import Memory
-from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes import lifetimes
-from caffepy.engine.passes.checks import check_ran, check_range
-from caffepy.engine.passes.fuse import run_fused
+from caffepy.engine.passes.checks import check_keeps_data, check_ran, check_range
 from caffepy.engine.passes.program import Observer, Program, host_step
+from caffepy.engine.passes.trace import Trace
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
 from caffepy.proto.filter import filter_net
@@ -39,16 +38,17 @@ class Net:
     param: a NetParameter of any age; it is upgraded, filtered by `state` (phase, level, stages) and
     given Split layers.  ops: the backend.  registry: the layer classes by type.  seed: what all
     random numbers follow from.  folders: where relative files are looked for.  memory: of the run
-    that the net is part of; that of the machine by default.  keep: whether the gradients of all
-    blobs can be read after a backward pass; else most of them take turns in the same memory, and
-    read as zeros.
+    that the net is part of; that of the machine by default.  keep: whether the content of all
+    blobs can be read after a pass; else in phase TRAIN most gradients, in phase TEST most data take
+    turns in the same memory, and read as zeros; then the latter has no backward pass.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
     parameters, memory_bytes (of all data, as Caffe counts it), loss (scalar Value), definition
     (param upgraded and filtered, without Splits), hooks, observer (runs the steps of a recorded
     pass where it is set), ran (the layers that have run forward), passing_diffs (per layer, the
-    diffs of tops that are given up once it has run backward; empty where all are kept).
+    diffs of tops that are given up once it has run backward; empty where all are kept),
+    passing_data (per layer, the data that are given up once it has run forward; likewise).
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Net:
         self.hooks = Hooks()
         self.observer: Observer | None = None
         self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
+        self._folds = self.phase == Phase.TEST  # until a backward pass
 
         made = Assembly(self.context, registry)
         self.layers, self.blobs = made.layers, made.blobs
@@ -98,7 +99,8 @@ class Net:
             self.layer_needs_backward = needs.layers
             self.bottom_needs_backward = needs.bottoms
             self.memory_bytes = made.memory_bytes
-            self.passing_diffs = [] if keep else self._let_diffs_pass()
+            outputs = [made.blobs[name] for name in made.unread]
+            self.passing_data, self.passing_diffs = self._let_values_pass(keep, outputs)
             warn_of_changes_in_place(self)
             for top in self._losses:
                 if changes_later(self, top.place, top.blob):
@@ -165,12 +167,14 @@ class Net:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
         bottoms and adds to those of parameters.
 
-        Raises: NetError where one of them has not run forward yet.
+        Raises: NetError where one of them has not run forward yet, or the net gives up its data.
         """
         last = len(self.layers) - 1
         start = last if start is None else start
         check_range(self.layers, "backward", end, start)
         order = range(start, end - 1, -1)
+        if self._folds:
+            self._unfold()
         if len(self.ran) <= last:
             needed = [index for index in order if self.layer_needs_backward[index]]
             check_ran(self.layers, needed, self.ran)
@@ -197,6 +201,13 @@ class Net:
         are added to again."""
         for index in reversed(range(len(self.layers))):
             self._backward_layer(index)
+
+    def repeat_forward(self) -> None:
+        """Runs the layers whose tops were given up once more, and keeps them."""
+        passing = {value.storage_id for group in self.passing_data for value in group}
+        for index, tops in enumerate(self.tops):
+            if any(top.data.storage_id in passing for top in tops):
+                self._forward_layer(index)
 
     def repeat_layer(self, index: int) -> None:
         """Runs one layer forward as in the last pass once more, with the same random numbers."""
@@ -239,12 +250,21 @@ class Net:
 
     # ---- one layer, one recording
 
-    def _let_diffs_pass(self) -> list[list[Value]]:
-        """Per layer, the diffs that others take the memory of once it has run backward."""
-        kept = {top.blob.diff.storage_id for top in self._losses}
-        passing = lifetimes.passing_diffs(self.bottoms, self.tops, kept)
-        lifetimes.borrow(passing, Pool())
-        return passing
+    def _let_values_pass(
+        self, keep: bool, outputs: Sequence[Blob]
+    ) -> tuple[list[list[Value]], list[list[Value]]]:
+        """Per layer, the data and the diffs that others take the memory of once it has run."""
+        data: list[list[Value]] = []
+        diffs: list[list[Value]] = []
+        losses = [top.blob for top in self._losses]
+        if not keep and self.phase == Phase.TEST:
+            kept = {blob.data.storage_id for blob in (*outputs, *losses)}
+            data = lifetimes.passing_data(self.layers, self.bottoms, self.tops, kept)
+        elif not keep:
+            kept = {blob.diff.storage_id for blob in losses}
+            diffs = lifetimes.passing_diffs(self.bottoms, self.tops, kept)
+        lifetimes.borrow(data + diffs, Pool())
+        return data, diffs
 
     def _set_loss_diffs(self) -> None:
         """The diff of a top with a loss weight is that weight everywhere."""
@@ -313,33 +333,33 @@ class Net:
     def _record(
         self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
     ) -> Program:
-        """Runs the layers in `order` and returns what they did as a Program.
-
-        Steps run as they do in the Program, fused, so that all runs give the same numbers and need
-        the same memory; layers with Python-side behaviour find all that comes before them done.
-        """
-        ran: list[tuple[int, Step]] = []
-        steps: list[tuple[int, Step]] = []
-        for position, index in enumerate(order):
-            if self.layers[index].records:
-                run = functools.partial(run_layer, index)
-                layer_steps = recorded(self.ops, run, self.layers[index].name, deferred=True)
-                steps += [(position, step) for step in layer_steps]
+        """Runs the layers in `order` and returns what they did as a Program."""
+        trace = Trace(self.ops, self.epoch, forward and self._folds)
+        for place, index in enumerate(order):
+            layer, run = self.layers[index], functools.partial(run_layer, index)
+            if layer.records:
+                given_up = self.passing_data[index] if forward and self.passing_data else ()
+                trace.record(place, layer.name, run, given_up)
             elif forward or self.layer_needs_backward[index]:
-                ran += run_fused(steps)
-                steps.clear()
-                blobs = self.layers[index], self.bottoms[index], self.tops[index]
-                call = host_step(*blobs, functools.partial(run_layer, index), forward)
-                call()
-                ran.append((position, call))
+                trace.run(
+                    place, host_step(layer, self.bottoms[index], self.tops[index], run, forward)
+                )
             if not forward and self.passing_diffs and self.passing_diffs[index]:
-                release = lifetimes.releasing(self.passing_diffs[index], self.layers[index].name)
-                steps.append((position, release))
+                trace.add(place, lifetimes.releasing(self.passing_diffs[index], layer.name))
         if forward:
-            run = functools.partial(self._add_losses, 0, len(self.layers) - 1)
-            losses = recorded(self.ops, run, "(loss)", deferred=True)
-            steps += [(len(order), step) for step in losses]
-        return Program(ran + run_fused(steps), self.epoch.count)
+            total = functools.partial(self._add_losses, 0, len(self.layers) - 1)
+            trace.record(len(order), "(loss)", total)
+        return trace.program()
+
+    def _unfold(self) -> None:
+        """Before the first backward pass in phase TEST: from now on, forward passes run as it needs
+        them. Raises: NetError."""
+        check_keeps_data(self.name, self.passing_data)
+        self._folds = False
+        program, self._programs["forward"] = self._programs["forward"], None
+        for _, step in program.steps if program is not None else ():
+            if isinstance(step.op, Op):
+                step.op.unfold()
 
 
 def _shapes(blobs: Sequence[Blob]) -> tuple[Shape, ...]:

@@ -27,7 +27,7 @@ def open_net(
     """Builds the net of a prototxt file, and logs how much memory it is predicted to take.
 
     state: phase, level and stages.  change: what is done to the file's message first.
-    keep: as for Net.
+    keep: the content of all blobs, as in `Net`.
     Relative files are looked for in the working directory, then in the prototxt's folder.
 
     Raises: CaffepyError where it cannot be built, or has no layers.

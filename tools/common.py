@@ -153,8 +153,8 @@ def open_net(
 ) -> Net:
     """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST.
 
-    registry: the layer classes by type, all by default.  overrides: of the net's fields.
-    keep: whether the gradients of all blobs can be read, as for Net.
+    registry: the layer classes by type, all by default.  overrides: of the net's fields.  keep: the
+    content of all blobs, as in `Net`.
     """
     from caffepy.engine import opening
     from caffepy.engine.weights import load_weights

@@ -55,7 +55,7 @@ def command(
 
     ops = choose_ops(engine, threads, gpu)
     registry = layer_types(layers, python_layers)
-    net = open_net(model, "TEST", level, stage, weights, ops, registry, overrides)
+    net = open_net(model, "TEST", level, stage, weights, ops, registry, overrides, keep=False)
     try:
         log.info(f"Running for {iterations} iterations.")
         total_loss = 0.0

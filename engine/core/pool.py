@@ -12,12 +12,14 @@ from caffepy.engine.core.layout import Buffer, Layout
 
 
 class Block:
-    """A stretch of memory, and the buffers that were laid into it."""
+    """A stretch of memory, and the buffers that were laid into it. order: among blocks of one pool,
+    by size, then as they were made."""
 
-    __slots__ = ("_buffers", "memory", "size")
+    __slots__ = ("_buffers", "memory", "order", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, number: int) -> None:
         self.size = size
+        self.order = size, number
         self.memory = aligned_zeros(size, np.uint8)
         self._buffers: dict[tuple[Layout, tuple[int, ...]], Buffer] = {}
 
@@ -35,7 +37,8 @@ class Pool:
     blocks each time."""
 
     def __init__(self) -> None:
-        self._free: list[Block] = []  # by size, of one size the last given last
+        self._free: list[Block] = []  # in their order, whoever gave them when
+        self._made = 0
 
     def take(self, size: int) -> Block:
         """The smallest free block of at least `size` bytes; where none is large enough, a new one
@@ -45,11 +48,12 @@ class Pool:
             return self._free.pop(place)
         if self._free:
             self._free.pop()
-        return Block(size)
+        self._made += 1
+        return Block(size, self._made)
 
     def give(self, block: Block) -> None:
         """Takes a block back, of which nobody uses a buffer any more."""
-        insort(self._free, block, key=attrgetter("size"))
+        insort(self._free, block, key=attrgetter("order"))
 
     @property
     def free_bytes(self) -> int:

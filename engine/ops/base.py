@@ -9,13 +9,26 @@ another backend has the same methods with the same argument names.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from caffepy.engine.core.backend import Ops
 from caffepy.engine.core.record import Step
 
 __all__ = ["Op", "Ops", "op"]
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a step may know of the run that it is part of. Values go by their `storage_id`.
+
+    written: what the run writes.  spare: what nobody reads after the later one of two steps, and
+    what need not be written then.
+    """
+
+    written: Collection[int]
+    spare: Collection[int]
 
 
 class Op:
@@ -36,6 +49,15 @@ class Op:
         code holds an array of a value between them, it runs the two.
         """
         return None
+
+    def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
+        """As `merged`, in a run that no backward pass follows: what the two leave in values may
+        differ by rounding, and in spare ones altogether."""
+        return None
+
+    def unfold(self) -> None:
+        """Of an op made by `folded`: lets the ops of its steps know what their backward passes
+        need, as if they had run."""
 
     def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
         """How many of the last steps `before`, and the steps to take their place and that of

@@ -28,3 +28,12 @@ def check_ran(layers: Sequence[Layer], needed: Iterable[int], ran: set[int]) -> 
                 f"{layers[index].where}: backward: expected a forward pass through the layer "
                 "before, got none. Run forward first."
             )
+
+
+def check_keeps_data(net: str, given_up: Sequence[object]) -> None:
+    """Raises: NetError where a net that gives up its data as it runs is to run backward."""
+    if given_up:
+        raise NetError(
+            f"net '{net}': backward: expected a net that keeps its data, got one that gives them "
+            "up as it runs. Make it with keep=True."
+        )

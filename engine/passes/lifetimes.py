@@ -1,4 +1,4 @@
-"""Lifetimes: which gradients of a net nobody reads any more, and whose memory others may take."""
+"""Lifetimes: which values of a net nobody reads any more, and whose memory others may take."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 from collections.abc import Collection, Sequence
 
 from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.pool import Pool
 from caffepy.engine.core.record import Step
 from caffepy.engine.core.value import Value
@@ -33,6 +34,53 @@ def passing_diffs(bottoms: Blobs, tops: Blobs, kept: Collection[int]) -> list[li
             ]
         )
     return passing
+
+
+def passing_data(
+    layers: Sequence[Layer], bottoms: Blobs, tops: Blobs, kept: Collection[int]
+) -> list[list[Value]]:
+    """Per layer, the data of blobs that nobody reads after it in a forward pass.
+
+    That is each large one that op calls write and read, and nothing else. kept: the `storage_id` of
+    data that last, those of outputs and losses.
+    """
+    last: dict[int, int] = {}
+    values: dict[int, Value] = {}
+    lasting = set(kept)
+    for index, (layer, bottom, top) in enumerate(zip(layers, bottoms, tops, strict=True)):
+        for blob in (*bottom, *top):
+            last[blob.data.storage_id] = index
+            values[blob.data.storage_id] = blob.data
+        if not layer.records or not bottom:
+            lasting |= {blob.data.storage_id for blob in (*bottom, *top)}
+        lasting |= {blob.data.storage_id for blob in layer.blobs}
+    passing: list[list[Value]] = [[] for _ in layers]
+    for key, index in last.items():
+        value = values[key]
+        if key not in lasting and value.count * value.dtype.itemsize >= SMALLEST:
+            passing[index].append(value)
+    return passing
+
+
+def released_early(
+    steps: Sequence[tuple[int, Step]], passing: Sequence[Value]
+) -> list[tuple[int, Step]]:
+    """The steps, with those that give up the memory of values put in where none needs it any
+    more."""
+    last = {
+        value.storage_id: index
+        for index, (_, step) in enumerate(steps)
+        for value in (*step.reads, *step.writes)
+    }
+    by_step: dict[int, list[Value]] = {}
+    for value in passing:
+        by_step.setdefault(last.get(value.storage_id, -1), []).append(value)
+    found = []
+    for index, (place, step) in enumerate(steps):
+        found.append((place, step))
+        if index in by_step:
+            found.append((place, releasing(by_step[index], step.layer)))
+    return found
 
 
 def borrow(values: Sequence[Sequence[Value]], pool: Pool) -> None:

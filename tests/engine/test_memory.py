@@ -16,6 +16,7 @@ from caffepy.engine.core.errors import NetError
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.memory import Memory, size
 from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.passes import lifetimes
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.solver import Solver
 from caffepy.proto.caffe_pb2 import TEST, NetParameter, SolverParameter
@@ -76,6 +77,25 @@ def test_a_test_net_adds_its_blobs_and_no_parameters() -> None:
     after = floats(memory)
     assert after.pop("data") == before.pop("data") + 2 * 14 + 1
     assert after == before
+
+
+def test_data_that_take_turns_count_as_many_as_there_are_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lifetimes, "SMALLEST", 0)
+    chain = "".join(
+        f"""layer {{ name: "{top}" type: "TanH" bottom: "{bottom}" top: "{top}" }}"""
+        for bottom, top in zip("xabc", "abcd", strict=True)
+    )
+    memory = Memory()
+    make_net(
+        f"""layer {{ name: "in" type: "Input" top: "x"
+        input_param {{ shape {{ dim: 5 dim: 7 }} }} }} {chain}""",
+        phase=TEST,
+        memory=memory,
+        keep=False,
+    )
+    assert floats(memory) == {"data": 4 * 35}  # x and d, and two of a, b and c
 
 
 def test_shared_parameters_and_splits_count_once() -> None:

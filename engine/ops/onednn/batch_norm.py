@@ -79,8 +79,7 @@ class OneDnnBatchNorm(Op):
         if plan is None:
             self._reference().forward_test(x, mean, variance, factor, out=out)
             return
-        weight = factor.read().reshape(-1)[0]
-        share = np.float32(0) if weight == 0 else 1 / weight
+        share = _share(factor)
         np.multiply(mean.read().reshape(-1), share, out=self.batch_mean)
         np.multiply(variance.read().reshape(-1), share, out=self.batch_variance)
         source, target = source_and_target(x, out, plan.layout)
@@ -148,6 +147,14 @@ class OneDnnBatchNorm(Op):
         source, target = x.read(plan.layout), out.write(plan.layout)
         plan.given.forward(source, target, self.batch_mean, self.batch_variance)
 
+    def stored_statistics(
+        self, mean: Value, variance: Value, factor: Value
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `forward_test` subtracts and multiplies by, per channel."""
+        share = _share(factor)
+        spread = variance.read().reshape(-1) * share + np.float32(self.eps)
+        return mean.read().reshape(-1) * share, 1 / np.sqrt(spread)
+
     def plan_for(self, x: Value) -> Plan | None:
         """At the beginning of a forward pass; None where x has to be plain, for numpy."""
         self.merged_forward = None
@@ -167,6 +174,13 @@ class OneDnnBatchNorm(Op):
         if self._numpy is None:
             self._numpy = BatchNorm(self.ops, self.geometry, self.eps, float(self.fraction))
         return self._numpy
+
+
+def _share(factor: Value) -> np.float32:
+    """What sums of statistics are multiplied by."""
+    weight: np.float32 = factor.read().reshape(-1)[0]
+    share: np.float32 = np.float32(0) if weight == 0 else 1 / weight
+    return share
 
 
 class Plan:

@@ -22,6 +22,7 @@ class OneDnnBias(Op):
 
     def __init__(self, ops: PrimitiveOps, geometry: AxisGeometry) -> None:
         super().__init__(ops)
+        self.geometry = geometry
         self._plans = PerChannelPlans(ops.scratchpad, geometry)
         self._plan: PerChannel | None = None  # of the last forward pass; None where it was numpy's
         self._reference = Bias(ops, geometry)

@@ -7,6 +7,7 @@ would tie a primitive to the thread that made it).
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import math
 import weakref
@@ -27,7 +28,6 @@ _IMPLEMENTATION = 8  # dnnl_query_impl_info_str
 _ARGUMENT = 255  # dnnl_query_exec_arg_md
 _NUM_AXES, _DIMS = 256, 257  # dnnl_query_ndims_s32, dnnl_query_dims
 _USER_SCRATCHPAD = 1  # dnnl_scratchpad_mode_user
-_ONE_FOR_ALL = 0  # the mask of a slope that is the same along all axes
 
 
 class Pass(IntEnum):
@@ -96,8 +96,7 @@ class Arg(IntEnum):
     SCALE_DIFF = 255
     SHIFT_DIFF = 256
     MULTIPLE_SOURCE = 1024  # the first of several
-    SLOPE = 32768 | 33  # one number: of `describe(rectified=True)`
-    POST_OP = 32768  # times its place, from 1; with SOURCE_1, what a binary one reads
+    POST_OP = 32768  # times its place in the order, from 1, plus the place in that operation
 
 
 class _Argument(ctypes.Structure):
@@ -196,7 +195,7 @@ class Primitive(Handle):
                 "dnnl_memory_desc_query", borrowed, _DIMS, ctypes.byref(pointer), what=self.name
             )
             dims = pointer[: num_axes.value]
-        elif place == Arg.SLOPE:  # the library does not tell
+        elif place > Arg.POST_OP:  # of a slope the library does not tell
             return Descriptor.plain((1,) * len(self.argument(Arg.TARGET).dims))
         return Descriptor(library().make("dnnl_memory_desc_clone", borrowed), dims)
 
@@ -223,19 +222,15 @@ class Primitive(Handle):
 
 
 def describe(
-    kind: str,
-    *arguments: Any,
-    forward: Primitive | None = None,
-    rectified: bool = False,
-    attributes: Handle | None = None,
+    kind: str, *arguments: Any, forward: Primitive | None = None, attributes: Handle | None = None
 ) -> Primitive:
     """Makes a primitive of a kind such as "convolution_forward".
 
     arguments: those of dnnl_<kind>_primitive_desc_create after the engine, without hint and
     attributes; tuples of ints for dnnl_dims_t, lists of descriptors.  forward: the forward
-    primitive that a backward one belongs to.  rectified: negative results are multiplied by the
-    argument SLOPE.  attributes: in place of these.  Raises: DeviceError with kind and shapes where
-    the library has no such primitive.
+    primitive that a backward one belongs to.  attributes: made by `new_attributes`.
+
+    Raises: DeviceError with kind and shapes where the library has no such primitive.
     """
     descriptors = itertools.chain.from_iterable(
         argument if isinstance(argument, list) else [argument] for argument in arguments
@@ -243,10 +238,10 @@ def describe(
     shapes = [each.dims for each in descriptors if isinstance(each, Descriptor)]
     name = f"{kind} of {', '.join(map(str, shapes))}"
     hint = () if forward is None else (forward.pointer,)
-    chosen = _attributes(rectified) if attributes is None else attributes.pointer
     pointer = library().make(
         f"dnnl_{kind}_primitive_desc_create",
-        library().engine, *map(_native, arguments), *hint, chosen, what=name,
+        library().engine, *map(_native, arguments), *hint,
+        (attributes or _usual_attributes()).pointer, what=name,
     )  # fmt: skip
     return Primitive(pointer, name)
 
@@ -380,23 +375,16 @@ def _native(argument: Any) -> Any:
     return _dims(argument) if isinstance(argument, tuple) else argument
 
 
-_known_attributes: dict[bool, ctypes.c_void_p] = {}  # live as long as the library
+def new_attributes() -> Handle:
+    """Attributes of a primitive: scratch memory comes from the caller."""
+    made = Handle(library().make("dnnl_primitive_attr_create"), "primitive_attr")
+    library().call("dnnl_primitive_attr_set_scratchpad_mode", made.pointer, _USER_SCRATCHPAD)
+    return made
 
 
-def _attributes(rectified: bool = False) -> ctypes.c_void_p:
-    """The attributes of primitives: scratch memory comes from the caller. Made once.
-
-    rectified: a PReLU of one slope follows. Unlike the library's ReLU it hands nan on.
-    """
-    if rectified not in _known_attributes:
-        made = library().make("dnnl_primitive_attr_create")
-        library().call("dnnl_primitive_attr_set_scratchpad_mode", made, _USER_SCRATCHPAD)
-        if rectified:
-            after = Handle(library().make("dnnl_post_ops_create"), "post_ops")
-            library().call("dnnl_post_ops_append_prelu", after.pointer, _ONE_FOR_ALL)
-            library().call("dnnl_primitive_attr_set_post_ops", made, after.pointer)
-        _known_attributes[rectified] = made
-    return _known_attributes[rectified]
+@functools.cache
+def _usual_attributes() -> Handle:
+    return new_attributes()
 
 
 def reorder(source: Descriptor, target: Descriptor) -> Primitive:
@@ -405,6 +393,6 @@ def reorder(source: Descriptor, target: Descriptor) -> Primitive:
     engine = library().engine
     pointer = library().make(
         "dnnl_reorder_primitive_desc_create",
-        source.pointer, engine, target.pointer, engine, _attributes(), what=name,
+        source.pointer, engine, target.pointer, engine, _usual_attributes().pointer, what=name,
     )  # fmt: skip
     return Primitive(pointer, name)

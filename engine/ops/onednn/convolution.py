@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 
-from caffepy.engine.core.record import Step
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.phases import Phases
-from caffepy.engine.ops.onednn.activation import OneDnnRelu
 from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, Primitive, describe
 from caffepy.engine.ops.onednn.passes import (
     DataPass,
-    ForwardPass,
     NumpyData,
     NumpyParameters,
     ParametersPass,
 )
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.post_ops import PostOps
 from caffepy.engine.ops.onednn.tensors import channels_last
 from caffepy.engine.ops.onednn.weighted import WeightedOp
 
@@ -53,41 +50,15 @@ class OneDnnConvolution(WeightedOp):
         sizes = (*geometry.shape, *geometry.weight_shape, *geometry.out_shape)
         return 1 <= len(geometry.kernel) <= 3 and min(sizes) > 0 and geometry.fits
 
-    def merged(self, step: Step, after: Step) -> Step | None:
-        """A ReLU in place of y goes into the primitive, where that keeps its implementation.
-
-        nan stays nan; only -inf, which a convolution has when its sums overflow, becomes nan where
-        the slope is 0.
-        """
-        if (
-            step.method != "forward"
-            or not isinstance(after.op, OneDnnRelu)
-            or after.method != "forward"
-            or not after.arguments["x"] is after.arguments["out"] is step.arguments["out"]
-        ):
-            return None
-        bias = step.arguments["b"] is not None
-        primitive = self.describe_forward(bias, rectified=True)
-        if primitive.implementation != self.forward_primitive(bias).implementation:
-            return None
-        slope = after.op.slope or -0.0  # negative numbers times -0 are 0, as maxima are
-        rectified = ForwardPass(primitive, self.ops.scratchpad, self.plain_weights(), bias, slope)
-        return Step(
-            functools.partial(_run_rectified, rectified, step, after),
-            step.reads,
-            step.writes,
-            layer=step.layer,
-            name=f"{step.name} and ReLU",
-        )
-
-    def describe_forward(self, bias: bool, rectified: bool = False) -> Primitive:
+    def describe_forward(self, bias: bool, after: PostOps | None = None) -> Primitive:
         def made(x: Descriptor, y: Descriptor) -> Primitive:
             primitive = describe(
                 "convolution_forward", Pass.FORWARD_TRAINING, Algorithm.CONVOLUTION_DIRECT,
-                x, w, b, y, *self._window, rectified=rectified,
+                x, w, b, y, *self._window, attributes=attributes,
             )  # fmt: skip
             return self._without_tiles(primitive)
 
+        attributes = None if after is None else after.attributes()
         x, w, b, y = self._tensors(bias)
         blocked = made(x, y)
         dense = self._dense_layouts(blocked)
@@ -177,17 +148,6 @@ class OneDnnConvolution(WeightedOp):
             Descriptor.plain((geometry.num_output,)) if bias else None,
             Descriptor.any(geometry.out_shape),
         )
-
-
-def _run_rectified(rectified: ForwardPass, step: Step, after: Step) -> None:
-    """Both steps in one; one by one where Python code holds an array of y, which gets no -0, as the
-    library may make of 0."""
-    given = step.arguments
-    if given["out"].leased:
-        step()
-        after()
-    else:
-        rectified.run(given["x"], given["w"], given["b"], given["out"])
 
 
 def _choices(

@@ -6,6 +6,7 @@ from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import InnerProductGeometry
 from caffepy.engine.ops.onednn.binding import Descriptor, Pass, Primitive, describe
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.post_ops import PostOps
 from caffepy.engine.ops.onednn.weighted import WeightedOp
 
 
@@ -30,8 +31,11 @@ class OneDnnInnerProduct(WeightedOp):
         strides = (1, self.geometry.outputs) if self.geometry.transpose else None
         return Descriptor.plain(self.weights, strides)
 
-    def describe_forward(self, bias: bool) -> Primitive:
-        return describe("inner_product_forward", Pass.FORWARD_TRAINING, *self._tensors(bias))
+    def describe_forward(self, bias: bool, after: PostOps | None = None) -> Primitive:
+        return describe(
+            "inner_product_forward", Pass.FORWARD_TRAINING, *self._tensors(bias),
+            attributes=None if after is None else after.attributes(),
+        )  # fmt: skip
 
     def describe_data(self, forward: Primitive) -> Primitive:
         x, w, _, y = self._tensors(False)

@@ -35,7 +35,11 @@ def settle(w: Value, layout: Layout) -> None:
 
 
 class ForwardPass:
-    """y from x, w and b. slope: what negative y are multiplied by, for a rectified primitive."""
+    """y from x, w and b.
+
+    after: places of the operands of what the primitive does with its results.  target: the layout
+    of y.
+    """
 
     def __init__(
         self,
@@ -43,21 +47,19 @@ class ForwardPass:
         scratchpad: Scratchpad,
         weights: Descriptor,
         bias: bool,
-        slope: float | None = None,
+        after: Sequence[int] = (),
     ) -> None:
-        self._slope = [] if slope is None else [np.full(1, slope, np.float32)]
-        places = [Arg.SOURCE, Arg.WEIGHTS, Arg.TARGET]
-        places += [Arg.SLOPE] * len(self._slope) + [Arg.BIAS] * bias
+        places = [Arg.SOURCE, Arg.WEIGHTS, Arg.TARGET, *after] + [Arg.BIAS] * bias
         self._x = layout_of(primitive.argument(Arg.SOURCE))
         self._w = layout_of(primitive.argument(Arg.WEIGHTS), weights)
-        self._y = layout_of(primitive.argument(Arg.TARGET))
+        self.target = layout_of(primitive.argument(Arg.TARGET))
         self._run = Execution(primitive, scratchpad, *places)
         self._first = True
 
-    def run(self, x: Value, w: Value, b: Value | None, out: Value) -> None:
+    def run(self, x: Value, w: Value, b: Value | None, out: Value, *operands: np.ndarray) -> None:
         """Overwrites out. Updates of w run in this primitive's layout, unless another user was
         first."""
-        arrays = x.read(self._x), w.read(self._w), out.write(self._y), *self._slope
+        arrays = x.read(self._x), w.read(self._w), out.write(self.target), *operands
         if self._first:
             self._first = False
             settle(w, self._w)

@@ -14,15 +14,13 @@ from caffepy.engine.ops.onednn.binding import (
     Arg,
     Descriptor,
     Execution,
-    Handle,
     Primitive,
     describe,
 )
-from caffepy.engine.ops.onednn.library import library
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.post_ops import PostOps
 
 PIECE = 1 << 21  # bytes of each array; the larger, the fewer calls
-_TYPE_OF_TARGET = 0  # dnnl_data_type_undef
 
 
 @dataclass(frozen=True)
@@ -65,23 +63,23 @@ class Stage:
         others = [step.name for step in self.after if isinstance(step, Then)]
         return [self.first, self.second, self.target, *others]
 
-    @property
-    def places(self) -> list[int]:
-        """As what."""
-        others = [
-            Arg.POST_OP * place | Arg.SOURCE_1
-            for place, step in enumerate(self.after, start=1)
-            if isinstance(step, Then)
-        ]
-        return [Arg.SOURCE, Arg.SOURCE_1, Arg.TARGET, *others]
-
-    def primitive(self, count: int, numbers: Mapping[str, np.ndarray]) -> Primitive:
-        """For arrays of `count` elements."""
+    def described(
+        self, count: int, numbers: Mapping[str, np.ndarray]
+    ) -> tuple[Primitive, Sequence[int]]:
+        """For arrays of `count` elements; and the places of the operands."""
         flat, one = Descriptor.plain((count,)), Descriptor.plain((1,))
         tensor = {name: one if name in numbers else flat for name in self.operands}
         operands = tensor[self.first], tensor[self.second], tensor[self.target]
-        attributes = _attributes(self.after, tensor)
-        return describe("binary", self.algorithm, *operands, attributes=attributes)
+        after = PostOps()
+        for step in self.after:
+            if isinstance(step, Then):
+                after.combine(step.algorithm, tensor[step.name])
+            elif isinstance(step, Root):
+                after.root()
+            else:
+                after.add_target(step.factor)
+        primitive = describe("binary", self.algorithm, *operands, attributes=after.attributes())
+        return primitive, (Arg.SOURCE, Arg.SOURCE_1, Arg.TARGET, *after.places)
 
 
 class Piecewise:
@@ -118,15 +116,16 @@ class Piecewise:
         self._bound.clear()
 
     def _bind(self, arrays: Mapping[str, np.ndarray], size: int) -> list[Execution]:
-        runs, primitives = [], dict[tuple[Stage, int], Primitive]()
+        runs, described = [], dict[tuple[Stage, int], tuple[Primitive, Sequence[int]]]()
         step = PIECE // 4
         for start in range(0, size, step):
             count = min(step, size - start)
             for stage in self._stages:
                 key = stage, count
-                if key not in primitives:
-                    primitives[key] = stage.primitive(count, self._numbers)
-                run = Execution(primitives[key], self._ops.scratchpad, *stage.places)
+                if key not in described:
+                    described[key] = stage.described(count, self._numbers)
+                primitive, places = described[key]
+                run = Execution(primitive, self._ops.scratchpad, *places)
                 run.bind([self._piece(name, arrays, start, count) for name in stage.operands])
                 run.release()
                 runs.append(run)
@@ -142,20 +141,3 @@ class Piecewise:
         if name not in self._scratch:
             self._scratch[name] = aligned_zeros(PIECE // 4)
         return self._scratch[name][:count]
-
-
-def _attributes(after: Sequence[Then | Root | Plus], tensor: Mapping[str, Descriptor]) -> Handle:
-    """The attributes of a primitive that is followed by these; such ones need no scratchpad."""
-    made, call = library().make, library().call
-    attributes = Handle(made("dnnl_primitive_attr_create"), "primitive_attr")
-    chain = Handle(made("dnnl_post_ops_create"), "post_ops")
-    for step in after:
-        if isinstance(step, Then):
-            operand = tensor[step.name].pointer
-            call("dnnl_post_ops_append_binary", chain.pointer, step.algorithm, operand)
-        elif isinstance(step, Root):
-            call("dnnl_post_ops_append_eltwise", chain.pointer, Algorithm.SQUARE_ROOT, 0.0, 0.0)
-        else:
-            call("dnnl_post_ops_append_sum", chain.pointer, step.factor, 0, _TYPE_OF_TARGET)
-    call("dnnl_primitive_attr_set_post_ops", attributes.pointer, chain.pointer)
-    return attributes

@@ -30,6 +30,7 @@ from caffepy.engine.ops.onednn.binding import (
     reorder,
 )
 from caffepy.engine.ops.onednn.library import available, library, refused
+from caffepy.engine.ops.onednn.post_ops import PostOps
 
 TOLERANCE = 1e-4  # of functions that the library approximates; other functions differ by far more
 Arrays = Mapping[Any, np.ndarray]  # by place
@@ -67,6 +68,8 @@ def _run_all() -> str | None:
     try:
         for name, primitive, given, wanted in _cases():
             found = {place: aligned(4 * array.size) for place, array in wanted.items()}
+            for place in found.keys() & given.keys():
+                found[place][:] = given[place].reshape(-1)
             arrays = {**given, **found}
             run = Execution(primitive, scratchpad, *arrays)
             run(*(np.ascontiguousarray(array, np.float32) for array in arrays.values()))
@@ -86,6 +89,7 @@ def _told(array: np.ndarray) -> str:
 def _cases() -> Iterator[Case]:
     yield from _functions()
     yield from _pairs()
+    yield from _chains()
     yield from _slopes()
     yield from _convolutions()
     yield from _products()
@@ -139,6 +143,21 @@ def _pairs() -> Iterator[Case]:
         yield algorithm.name, primitive, {Arg.SOURCE: X, Arg.SOURCE_1: Y}, {Arg.TARGET: result}
 
 
+def _chains() -> Iterator[Case]:
+    """Functions of two elements with others behind them."""
+    flat = Descriptor.plain(X.shape)
+    after = PostOps()
+    after.root()
+    after.combine(Algorithm.BINARY_ADD, flat)
+    after.add_target(0.5)
+    primitive = describe(
+        "binary", Algorithm.BINARY_MUL, flat, flat, flat, attributes=after.attributes()
+    )
+    given = {Arg.SOURCE: X, Arg.SOURCE_1: X, Arg.TARGET: Y, after.places[0]: Y}
+    name = "BINARY_MUL, SQUARE_ROOT, BINARY_ADD and sum"
+    yield name, primitive, given, {Arg.TARGET: abs(X) + 1.5 * Y}
+
+
 def _slopes() -> Iterator[Case]:
     """PReLU of two samples with two channels."""
     x, a = Descriptor.plain((2, 2)), Descriptor.plain((1, 2))
@@ -164,17 +183,21 @@ def _convolutions() -> Iterator[Case]:
     bias = np.array([-8], np.float32)
     sums = windows @ X + bias
     given = {Arg.SOURCE: IMAGE, Arg.WEIGHTS: X, Arg.BIAS: bias}
-    for rectified in (False, True):
-        forward = describe(
-            "convolution_forward", Pass.FORWARD_TRAINING, direct, x, w, b, y, *window,
-            rectified=rectified,
-        )  # fmt: skip
-        if rectified:
-            given = {**given, Arg.SLOPE: np.full(1, 0.5, np.float32)}
-            sums = np.where(sums > 0, sums, sums / 2)
-        name = "convolution and ReLU" if rectified else "convolution"
-        yield name, forward, given, {Arg.TARGET: sums}
+    after, one = PostOps(), Descriptor.plain((1, 1, 1, 1))
+    after.combine(Algorithm.BINARY_MUL, one)
+    after.combine(Algorithm.BINARY_ADD, y)
+    after.rectify()
+    rectified = describe(
+        "convolution_forward", Pass.FORWARD_TRAINING, direct, x, w, b, y, *window,
+        attributes=after.attributes(),
+    )  # fmt: skip
+    operands = np.full(1, 2, np.float32), Y, np.full(1, 0.5, np.float32)
+    doubled = 2 * sums + Y
+    wanted = {Arg.TARGET: np.where(doubled > 0, doubled, doubled / 2)}
+    given_too = dict(zip(after.places, operands, strict=True))
+    yield "convolution, scale, sum and ReLU", rectified, {**given, **given_too}, wanted
     forward = describe("convolution_forward", Pass.FORWARD_TRAINING, direct, x, w, b, y, *window)
+    yield "convolution", forward, given, {Arg.TARGET: sums}
     # Not run: making the code for it would take 30 ms.
     describe("convolution_backward_data", direct, x, w, y, *window, forward=forward)
     backward = describe(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.base import Op, Prospect
 from caffepy.engine.ops.onednn.binding import Descriptor, Primitive
+from caffepy.engine.ops.onednn.fused import FusedForward
 from caffepy.engine.ops.onednn.passes import (
     DataPass,
     ForwardPass,
@@ -16,6 +17,7 @@ from caffepy.engine.ops.onednn.passes import (
     ParametersPass,
 )
 from caffepy.engine.ops.onednn.port import PrimitiveOps
+from caffepy.engine.ops.onednn.post_ops import PostOps
 
 
 class WeightedOp(Op):
@@ -64,6 +66,16 @@ class WeightedOp(Op):
             self._parameters[bias] = self.parameters_pass(bias)
         self._parameters[bias].run(dy, x, (add_w, add_b) if bias else (add_w,))
 
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """A ReLU in place of y goes into the primitive."""
+        return FusedForward(self, step).merged(step, after) if step.method == "forward" else None
+
+    def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
+        """So do normalisations and scales in place of y, and sums."""
+        if step.method != "forward":
+            return None
+        return FusedForward(self, step).folded(step, after, prospect)
+
     def data_pass(self) -> DataPass | NumpyData:
         """What `backward_data` runs."""
         primitive = self.describe_data(self.forward_primitive(False))
@@ -79,8 +91,8 @@ class WeightedOp(Op):
         return Descriptor.plain(self.weights)
 
     @abstractmethod
-    def describe_forward(self, bias: bool) -> Primitive:
-        """The forward primitive."""
+    def describe_forward(self, bias: bool, after: PostOps | None = None) -> Primitive:
+        """The forward primitive.  after: what it does with its results."""
 
     @abstractmethod
     def describe_data(self, forward: Primitive) -> Primitive:
