@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from caffepy.engine.core.errors import LabelError
@@ -31,15 +33,47 @@ class LabelReader:
         self.where = where
         self.noun = noun
         self.remedy = remedy
+        self._read: tuple[Value, int, int] | None = None  # of what `_found` was made
+        self._found = np.empty(0, np.int64), np.empty(0, bool)
 
     def read(self, label: Value) -> tuple[np.ndarray, np.ndarray]:
         """label: (outer, inner) elements in any shape, axis 0 the samples.
 
         Returns (outer, inner) int64 class numbers, 0 where the label is none, and (outer, inner)
         bool: whether the position counts.
+        The arrays are the same until the label is written, and not to be changed.
         Raises: LabelError naming the first sample whose label is no class.
         """
-        numbers = np.trunc(label.read())
+        content = label, label.storage_id, label.version
+        if content != self._read:
+            self._found = self._look_up(label)
+            self._read = content
+        return self._found
+
+    def places(self, classes: np.ndarray) -> np.ndarray:
+        """(outer, inner) int64: where the scores of the classes lie among all scores."""
+        if self.scores.inner == 1:
+            return self._origins + classes
+        return self._origins + classes * self.scores.inner
+
+    @functools.cached_property
+    def everything(self) -> np.ndarray:
+        """What `read` tells of positions if none is ignored."""
+        return np.full((self.scores.outer, self.scores.inner), True)
+
+    @functools.cached_property
+    def _origins(self) -> np.ndarray:
+        """(outer, inner): where the scores of class 0 lie."""
+        outer, size, inner = self.scores.shape
+        return np.arange(outer)[:, None] * (size * inner) + np.arange(inner)
+
+    def _look_up(self, label: Value) -> tuple[np.ndarray, np.ndarray]:
+        shape = (self.scores.outer, self.scores.inner)
+        numbers = label.read()
+        usual = self.ignore_label is None and numbers.size
+        if usual and numbers.min() >= 0 and numbers.max() < self.scores.size:
+            return numbers.astype(np.int64).reshape(shape), self.everything
+        numbers = np.trunc(numbers)
         counted = np.full(label.shape, True) if self.ignore_label is None else (
             numbers != self.ignore_label
         )  # fmt: skip
@@ -48,7 +82,6 @@ class LabelReader:
         if bad.any():
             self._refuse(label, bad)
         classes = np.where(good, numbers, 0).astype(np.int64)
-        shape = (self.scores.outer, self.scores.inner)
         return classes.reshape(shape), counted.reshape(shape)
 
     def _refuse(self, label: Value, bad: np.ndarray) -> None:

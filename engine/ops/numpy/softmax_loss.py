@@ -36,12 +36,13 @@ class LabelledSoftmax(ScratchOp):
 
     def _loss(self, losses: np.ndarray, counted: np.ndarray) -> np.floating:
         """losses: (outer, inner) of each position.  counted: which of them count."""
-        mean: np.floating = losses[counted].sum() / self._divisor(counted)
+        chosen = losses if counted is self.labels.everything else losses[counted]
+        mean: np.floating = chosen.sum() / self._divisor(counted)
         return mean
 
     def _finish(self, gradient: np.ndarray, counted: np.ndarray, dloss: Value) -> None:
         """gradient: geometry.shape, of the sum; made that of the loss, weighted, in place."""
-        if not counted.all():
+        if counted is not self.labels.everything:
             gradient.swapaxes(1, 2)[~counted] = 0
         gradient *= dloss.read() / self._divisor(counted)
 
@@ -61,7 +62,7 @@ class SoftmaxLoss(LabelledSoftmax):
         """
         classes, counted = self.labels.read(label)
         p = _probabilities(x, prob, self.geometry, self)
-        chosen = np.take_along_axis(p, classes[:, None], axis=1)[:, 0]  # (outer, inner)
+        chosen = p.reshape(-1)[self.labels.places(classes)]
         out.write()[...] = self._loss(-np.log(np.maximum(chosen, SMALLEST)), counted)
 
     @step(reads="prob label dloss", writes="out")
@@ -72,8 +73,7 @@ class SoftmaxLoss(LabelledSoftmax):
         p = prob.read().reshape(self.geometry.shape)
         gradient = out.write().reshape(self.geometry.shape)
         np.copyto(gradient, p)
-        chosen = np.take_along_axis(p, classes[:, None], axis=1)
-        np.put_along_axis(gradient, classes[:, None], chosen - 1, axis=1)
+        gradient.reshape(-1)[self.labels.places(classes)] -= 1
         self._finish(gradient, counted, dloss)
 
 
