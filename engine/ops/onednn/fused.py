@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,10 +36,27 @@ TITLES: dict[type[Op], str] = {
 }
 
 
+Kind = tuple[bool, bool, bool, bool]  # with bias; then channels, an addition, a rectifier after it
+
+
+@dataclass
+class Variant:
+    """A product's primitive with operations after it.  forward: made when first run."""
+
+    primitive: Primitive
+    after: PostOps
+    forward: ForwardPass | None = None
+
+
 class Weighted(Protocol):
-    """What is needed of convolution and inner product."""
+    """What is needed of convolution and inner product.
+
+    variants: those that were wanted before; None where the library is slower, or cannot do it. They
+    outlive Programs, which nets that change shape record anew.
+    """
 
     ops: PrimitiveOps
+    variants: dict[Kind, Variant | None]
 
     def describe_forward(self, bias: bool, after: PostOps | None = None) -> Primitive: ...
     def forward_primitive(self, bias: bool) -> Primitive: ...
@@ -121,15 +139,16 @@ class FusedForward(Op):
             for one in self._steps:
                 one()
             return
-        if self._pass is None:
-            self._pass = self._make()
+        forward = self._pass
+        if forward is None:
+            forward = self._pass = self._make()
         if self._terms:
             self._refresh()
         given, operands = self._given, self._operands
         if self._addition is not None:
             z = next(x for x in self._addition.arguments["xs"] if x is not self._plain_out)
-            operands = [*operands, z.read(self._pass.target)]
-        self._pass.run(given["x"], given["w"], given["b"], self._out, *operands)
+            operands = [*operands, z.read(forward.target)]
+        forward.run(given["x"], given["w"], given["b"], self._out, *operands)
 
     def _with(self, **more: Any) -> Step | None:
         """The step that also does what a further one does; None where the library is slower then,
@@ -140,15 +159,7 @@ class FusedForward(Op):
             "rectifier": self._rectifier,
         }
         longer = FusedForward(self._product, self._steps[0], **{**known, **more})
-        usual = self._usual()
-        try:
-            primitive = self._product.describe_forward(self._bias, longer._post_ops())
-        except DeviceError:
-            return None
-        same = primitive.argument(Arg.TARGET).equals(usual.argument(Arg.TARGET))
-        if primitive.implementation != usual.implementation or not same:
-            return None
-        return longer._as_step()
+        return None if longer._variant() is None else longer._as_step()
 
     def _as_step(self) -> Step:
         steps = self._steps
@@ -183,23 +194,55 @@ class FusedForward(Op):
         """That of the product alone."""
         return self._product.forward_primitive(self._bias)
 
+    def _variant(self) -> Variant | None:
+        kind = (
+            self._bias,
+            bool(self._channels),
+            self._addition is not None,
+            self._rectifier is not None,
+        )
+        known = self._product.variants
+        if kind not in known:
+            known[kind] = self._describe()
+        return known[kind]
+
+    def _describe(self) -> Variant | None:
+        """None where the library has no such primitive, or one that is slower or has layouts other
+        than the product's alone."""
+        after, usual = self._post_ops(), self._usual()
+        try:
+            primitive = self._product.describe_forward(self._bias, after)
+        except DeviceError:
+            return None
+        target = primitive.argument(Arg.TARGET)
+        like_target = [usual.argument(Arg.TARGET)]
+        if self._addition is not None:
+            like_target.append(primitive.argument(after.places[2 * bool(self._channels)]))
+        if primitive.implementation != usual.implementation or not all(
+            target.equals(each) for each in like_target
+        ):
+            return None
+        return Variant(primitive, after)
+
     def _make(self) -> ForwardPass:
-        after = self._post_ops()
-        primitive = self._product.describe_forward(self._bias, after)
-        places = after.places
-        if self._addition is not None:  # z comes last, since it is another array in each call
-            place = 2 * bool(self._channels)
-            places = [*places[:place], *places[place + 1 :], places[place]]
+        variant = self._variant()
+        assert variant is not None, "it was found before"
+        primitive, places = variant.primitive, variant.after.places
         if self._channels:
             size = primitive.argument(Arg.TARGET).dims[1] * 4
             self._operands = [aligned(size), aligned(size)]
         if self._rectifier is not None:
             slope = self._rectifier.op.slope or -0.0  # negative numbers times -0 are 0
             self._operands.append(np.full(1, slope, np.float32))
-        product = self._product
-        return ForwardPass(
-            primitive, self.ops.scratchpad, product.plain_weights(), self._bias, places
-        )
+        if variant.forward is None:
+            if self._addition is not None:  # z comes last, since it is another array in each call
+                place = 2 * bool(self._channels)
+                places = [*places[:place], *places[place + 1 :], places[place]]
+            weights = self._product.plain_weights()
+            variant.forward = ForwardPass(
+                primitive, self.ops.scratchpad, weights, self._bias, places
+            )
+        return variant.forward
 
     def _refresh(self) -> None:
         """Computes s and t anew where they may have changed."""

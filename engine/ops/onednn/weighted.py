@@ -8,7 +8,7 @@ from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Prospect
 from caffepy.engine.ops.onednn.binding import Descriptor, Primitive
-from caffepy.engine.ops.onednn.fused import FusedForward
+from caffepy.engine.ops.onednn.fused import FusedForward, Kind, Variant
 from caffepy.engine.ops.onednn.passes import (
     DataPass,
     ForwardPass,
@@ -34,6 +34,7 @@ class WeightedOp(Op):
     def __init__(self, ops: PrimitiveOps, weights: tuple[int, ...]) -> None:
         super().__init__(ops)
         self.weights = weights
+        self.variants: dict[Kind, Variant | None] = {}
         self._described: dict[bool, Primitive] = {}
         self._forward: dict[bool, ForwardPass] = {}
         self._data: DataPass | NumpyData | None = None
