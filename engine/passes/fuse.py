@@ -43,15 +43,15 @@ def fuse(steps: Sequence[Placed], given_up: Sequence[Value] | None = None) -> li
 
 def _merge(fused: list[Placed], place: int, step: Step, prospect: Prospect | None) -> bool:
     """Whether an earlier step could take over this one, and has."""
-    for index in reversed(range(len(fused) if step.op is not None else 0)):
+    for index in reversed(range(len(fused))):
         before = fused[index][1]
         merged = _merged(before, step, prospect)
         if merged is not None:
             merged.layer = layer_names([before, step])
             fused[index] = place, merged
             return True
-        if before.op is None or _in_each_others_way(before, step):
-            break
+        if before.op is None or step.op is None or _in_each_others_way(before, step):
+            break  # of steps that are no calls of ops, only neighbours are merged
     return False
 
 

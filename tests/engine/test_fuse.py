@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffepy.engine.core.record import Step, recorded, step
+from caffepy.engine.core.record import Step, joined, recorded, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
@@ -97,6 +97,22 @@ def test_a_step_that_is_no_op_call_stays() -> None:
     first = Step(lambda: calls.append("first"), (), ())
     second = recorded_step(Add(NumpyOps(), 1), Value((2,)), Value((2,)))
     assert fuse([(0, first), (1, second), (2, first)]) == [(0, first), (1, second), (2, first)]
+
+
+class AddThenCall(Add):
+    """Takes over a step that is no op call."""
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        return joined([step, after], lambda: None) if after.op is None else None
+
+
+def test_a_step_takes_over_one_that_is_no_op_call_only_right_after_it() -> None:
+    ops, call = NumpyOps(), Step(lambda: None, (), (), name="call")
+    first = recorded_step(AddThenCall(ops, 1), Value((2,)), Value((2,)))
+    other = recorded_step(Add(ops, 1), Value((2,)), Value((2,)))
+    assert len(fuse([(0, first), (1, call)])) == 1
+    apart = [(0, first), (1, other), (2, call)]
+    assert fuse(apart) == apart
 
 
 def test_a_recorded_step_names_its_op_method_and_arguments() -> None:
