@@ -161,7 +161,8 @@ class Net:
             return
         resume = program.run(self.epoch, self.observer)
         if resume is not None:
-            self._record(range(resume, last + 1), self._forward_layer, True)
+            rest = self._record(range(resume, last + 1), self._forward_layer, True)
+            self._programs["forward"] = program.resumed(resume, rest)
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
@@ -357,7 +358,9 @@ class Net:
         check_keeps_data(self.name, self.passing_data)
         self._folds = False
         program, self._programs["forward"] = self._programs["forward"], None
-        for _, step in program.steps if program is not None else ():
+        if program is None or program.shape_count != self.epoch.count:
+            return  # its ops are of other shapes
+        for _, step in program.steps:
             if isinstance(step.op, Op):
                 step.op.unfold()
 

@@ -43,6 +43,12 @@ class Program:
                     return place + 1
         return None
 
+    def resumed(self, place: int, rest: Program) -> Program:
+        """The steps up to that place, where this one stopped, and those of `rest` after them."""
+        before = [(old, step) for old, step in self.steps if old < place]
+        after = [(place + new, step) for new, step in rest.steps]
+        return Program(before + after, rest.shape_count)
+
 
 def host_step(
     layer: Layer, bottom: Blobs, top: Blobs, run: Callable[[], None], forward: bool

@@ -173,6 +173,31 @@ def test_gradients_after_a_folded_pass_are_those_layer_by_layer(forwards: int) -
     assert "OneDnnScale.forward" in step_names(nets[1])
 
 
+def test_gradients_are_right_after_a_pass_in_which_a_layer_changed_the_shapes() -> None:
+    chosen = """layer { name: "keep" type: "Input" top: "keep" input_param { shape { dim: 2 } } }
+      layer { name: "chosen" type: "Filter" bottom: "x" bottom: "keep" top: "chosen" }"""
+    chain = [layer(name, CHAIN[name]) for name in ("bn", "scale", "relu")]
+    nets = [net_of(chosen, convolution("conv", "chosen", "y"), *chain, LOSS) for _ in range(2)]
+    for keep in ([1, 1], [0, 1]):
+        for net in nets:
+            net.blobs["keep"].data.write()[...] = keep
+        apart(nets[0])
+        nets[1].forward()
+    recorded = nets[1]._programs["forward"]
+    nets[1].forward()
+    assert nets[1]._programs["forward"] is recorded
+    assert step_names(nets[1])[1].count(" and ") == 3
+    found = []
+    for net in nets:
+        net.parameters.clear_diffs()
+        net.backward()
+        values = [net.blobs["x"].diff, *(one.blob.diff for one in net.parameters.learnable)]
+        found.append([value.read().copy() for value in values])
+    for expected, own in zip(*found, strict=True):
+        assert_close(own, expected)
+    assert found[0][0].any()
+
+
 def test_a_scale_by_numbers_that_the_net_computes_stays_a_step() -> None:
     net = make_net(
         f"""layer {{ name: "in" type: "Input" top: "x" input_param {{
