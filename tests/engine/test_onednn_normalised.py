@@ -40,10 +40,14 @@ def net_of(
     bias: bool = True,
     relu: bool = True,
     own_top: bool = False,
+    after: str = "",
 ) -> Net:
-    """The layers work in place, but BatchNorm where it has a top of its own."""
+    """The layers work in place, but BatchNorm where it has a top of its own.  after: a layer of
+    this type in place behind them."""
     top = "norm" if own_top else "y"
     rectify = f'layer {{ name: "relu" type: "ReLU" bottom: "{top}" top: "{top}" }}' * relu
+    if after:
+        rectify += f'layer {{ name: "after" bottom: "{top}" top: "{top}" type: {after} }}'
     net = make_net(
         f"""layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{
           {" ".join(f"dim: {size}" for size in SHAPE)} }} }} }}
@@ -140,6 +144,24 @@ def test_neither_x_nor_what_scale_reads_is_copied_and_the_gradient_is_one_step()
     scale = net.layers[place(net, "scale")].op
     assert isinstance(scale, OneDnnScale)
     assert scale._kept._value is None
+
+
+@pytest.mark.parametrize(
+    ("relu", "after"), [(False, '"ReLU" relu_param { negative_slope: 0.1 }'), (True, '"TanH"')]
+)
+def test_what_changes_the_result_in_place_costs_no_memory_in_each_pass(
+    relu: bool, after: str
+) -> None:
+    net = net_of(onednn_ops(), relu=relu, after=after)
+    reference = net_of(NumpyOps(np.float64), relu=relu, after=after)
+    scale = net.layers[place(net, "scale")].op
+    assert isinstance(scale, OneDnnScale)
+    kept = []
+    for _ in range(3):
+        compare(run(net), one_by_one(reference))
+        kept.append(scale._kept._value)
+    assert kept[1] is kept[0] is kept[2]
+    assert (kept[0] is None) is not relu  # for its ReLU reads what the other layer has changed
 
 
 def test_the_first_run_is_as_all_others_to_the_bit() -> None:

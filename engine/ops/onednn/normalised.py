@@ -48,7 +48,8 @@ def backward(norm: OneDnnBatchNorm, before: Sequence[Step], step: Step) -> Rearr
         if last is None or not isinstance(last.op, kind) or last.method != method:
             return None
         in_place = last.arguments["dy"] is diff is last.arguments.get("out", diff)
-        return rest.pop() if in_place else None
+        leaky = isinstance(last.op, OneDnnRelu) and last.op.slope
+        return rest.pop() if in_place and not leaky else None
 
     of_data = take(OneDnnScale, "backward_data")
     of_parameters = take(OneDnnScale, "backward_params")
@@ -114,14 +115,12 @@ class MergedForward(Op):
         """Those of Scale."""
         return len(self._parameters)
 
-    def did(self, scale: Op, relu: Op | None) -> bool:
-        """Whether the last pass was this one of these ops, and its result is untouched."""
-        return (
-            self.scale is scale
-            and self.relu is relu
-            and not self.out.leased
-            and self.out.version == self._version
-        )
+    def did(self, scale: OneDnnScale, relu: Op | None) -> bool:
+        """Whether the last pass was this one of these ops, and what their gradients come from is
+        untouched. Without ReLU that is not the result."""
+        if self.scale is not scale or self.relu is not relu or not scale.behind:
+            return False
+        return relu is None or (not self.out.leased and self.out.version == self._version)
 
     def _run(self) -> None:
         norm, out, given = self.norm, self.out, self.steps[0].arguments

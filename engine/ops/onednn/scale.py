@@ -31,6 +31,7 @@ class OneDnnScale(Op):
         self._plan: PerChannel | None = None  # of the last forward pass; None where it was numpy's
         self._kept = Kept(ops.scratchpad)
         self._missed: tuple[Value, Callable[[Value], None]] | None = None
+        self._caught_up = False  # once, and so probably in each iteration
         self._reference = Scale(ops, geometry)
 
     @classmethod
@@ -92,14 +93,20 @@ class OneDnnScale(Op):
         make_input: writes what was its input into a value, for a backward pass of this op.
         """
         self._missed = y, make_input
-        if self._kept.drop():
+        if not self._caught_up and self._kept.drop():
             self.ops.let_go()
+
+    @property
+    def behind(self) -> bool:
+        """Whether another op did the work of the last forward pass, and nobody has asked for what
+        this one would have left."""
+        return self._missed is not None
 
     def _catch_up(self) -> None:
         """Finds what a forward pass of its own would have left."""
         if self._missed is not None:
             y, make_input = self._missed
-            self._missed = None
+            self._missed, self._caught_up = None, True
             x = self._kept.take(y)
             make_input(x)
             self._plan = self._plans.plan_for(x)
