@@ -20,7 +20,8 @@ from caffepy.engine.ops.geometry import AxisGeometry, LrnGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.onednn.backend import OneDnnOps
-from caffepy.engine.ops.onednn.binding import NormalisationFlag, Scratchpad, aligned
+from caffepy.engine.ops.onednn.binding import NormalisationFlag, aligned
+from caffepy.engine.ops.onednn.execution import Scratchpad
 from caffepy.engine.ops.onednn.library import available
 from caffepy.engine.ops.onednn.normalisation import Normalisation
 from caffepy.engine.ops.onednn.tensors import convolution_layout, describe_layout

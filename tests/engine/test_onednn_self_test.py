@@ -16,16 +16,8 @@ import pytest
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.onednn import self_test
 from caffepy.engine.ops.onednn.backend import OneDnnOps
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Descriptor,
-    Execution,
-    Pass,
-    Scratchpad,
-    aligned,
-    describe,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, aligned, describe
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.library import Library, available
 from caffepy.engine.ops.select import make_ops
 

@@ -43,7 +43,6 @@ from caffepy.engine.ops.onednn.adaptive_update import (
 )
 from caffepy.engine.ops.onednn.batch_norm import OneDnnBatchNorm
 from caffepy.engine.ops.onednn.bias import OneDnnBias
-from caffepy.engine.ops.onednn.binding import Scratchpad
 from caffepy.engine.ops.onednn.concat import OneDnnConcat
 from caffepy.engine.ops.onednn.convolution import OneDnnConvolution
 from caffepy.engine.ops.onednn.dropout import OneDnnDropout
@@ -65,6 +64,7 @@ from caffepy.engine.ops.onednn.eltwise import (
     OneDnnEltwiseProduct,
     OneDnnEltwiseSum,
 )
+from caffepy.engine.ops.onednn.execution import Scratchpad
 from caffepy.engine.ops.onednn.inner_product import OneDnnInnerProduct
 from caffepy.engine.ops.onednn.library import library
 from caffepy.engine.ops.onednn.lrn import OneDnnLrn

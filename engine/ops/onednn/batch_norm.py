@@ -14,7 +14,8 @@ from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.onednn import normalised
-from caffepy.engine.ops.onednn.binding import NormalisationFlag, Scratchpad, aligned
+from caffepy.engine.ops.onednn.binding import NormalisationFlag, aligned
+from caffepy.engine.ops.onednn.execution import Scratchpad
 from caffepy.engine.ops.onednn.normalisation import Normalisation
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.tensors import (

@@ -9,15 +9,8 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import ConcatGeometry
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Descriptor,
-    Execution,
-    Scratchpad,
-    describe,
-    reorder,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, describe, reorder
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.tensors import describe_layout, tensor_layout

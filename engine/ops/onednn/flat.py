@@ -13,15 +13,8 @@ from caffepy.engine.core.layout import PLAIN, Layout
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.numpy.arrays import ScratchOp
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Descriptor,
-    Execution,
-    Pass,
-    Primitive,
-    describe,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, Primitive, describe
+from caffepy.engine.ops.onednn.execution import Execution
 from caffepy.engine.ops.onednn.layout import BlockedLayout
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.tensors import source_and_target

@@ -9,14 +9,8 @@ import weakref
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Layout
-from caffepy.engine.ops.onednn.binding import (
-    Arg,
-    Descriptor,
-    Execution,
-    Scratchpad,
-    aligned,
-    reorder,
-)
+from caffepy.engine.ops.onednn.binding import Arg, Descriptor, aligned, reorder
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 
 
 class BlockedLayout:

@@ -12,16 +12,8 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import LrnGeometry
 from caffepy.engine.ops.numpy.lrn import Lrn
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Execution,
-    Pass,
-    Primitive,
-    Scratchpad,
-    aligned,
-    describe,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Pass, Primitive, aligned, describe
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.tensors import (

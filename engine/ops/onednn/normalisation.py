@@ -10,14 +10,13 @@ import numpy as np
 from caffepy.engine.ops.onednn.binding import (
     Arg,
     Descriptor,
-    Execution,
     NormalisationFlag,
     Pass,
     Primitive,
-    Scratchpad,
     aligned,
     describe,
 )
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 
 PARALLEL_STAGES = "tbb"  # in the names of implementations without barriers of their own
 

@@ -17,12 +17,11 @@ from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
     Descriptor,
-    Execution,
     Primitive,
-    Scratchpad,
     aligned,
     describe,
 )
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.layout import layout_of
 
 

@@ -11,14 +11,13 @@ from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
     Descriptor,
-    Execution,
     NormalisationFlag,
     Pass,
     Primitive,
-    Scratchpad,
     aligned,
     describe,
 )
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.layout import BlockedLayout
 from caffepy.engine.ops.onednn.normalisation import Normalisation
 from caffepy.engine.ops.onednn.tensors import tensor_layout

@@ -9,14 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffepy.engine.core.aligned import address, aligned_zeros
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Descriptor,
-    Execution,
-    Primitive,
-    describe,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Primitive, describe
+from caffepy.engine.ops.onednn.execution import Execution
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.post_ops import PostOps
 

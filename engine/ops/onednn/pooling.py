@@ -17,13 +17,12 @@ from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
     Descriptor,
-    Execution,
     Pass,
-    Scratchpad,
     aligned,
     describe,
     reorder,
 )
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.layout import layout_of
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.tensors import describe_layout, tensor_layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from caffepy.engine.ops.numpy.arrays import HostOps
-from caffepy.engine.ops.onednn.binding import Scratchpad
+from caffepy.engine.ops.onednn.execution import Scratchpad
 
 
 class PrimitiveOps(HostOps, Protocol):

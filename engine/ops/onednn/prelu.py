@@ -9,16 +9,8 @@ from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.arrays import in_place
 from caffepy.engine.ops.numpy.prelu import PRelu
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Descriptor,
-    Execution,
-    Pass,
-    Scratchpad,
-    aligned,
-    describe,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, aligned, describe
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.flat import Elementwise
 from caffepy.engine.ops.onednn.layout import BlockedLayout
 from caffepy.engine.ops.onednn.port import PrimitiveOps

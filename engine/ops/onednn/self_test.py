@@ -20,15 +20,14 @@ from caffepy.engine.ops.onednn.binding import (
     Algorithm,
     Arg,
     Descriptor,
-    Execution,
     NormalisationFlag,
     Pass,
     Primitive,
-    Scratchpad,
     aligned,
     describe,
     reorder,
 )
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.library import available, library, refused
 from caffepy.engine.ops.onednn.post_ops import PostOps
 

@@ -8,16 +8,8 @@ import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Layout
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.onednn.binding import (
-    Algorithm,
-    Arg,
-    Descriptor,
-    Execution,
-    Pass,
-    Scratchpad,
-    describe,
-    reorder,
-)
+from caffepy.engine.ops.onednn.binding import Algorithm, Arg, Descriptor, Pass, describe, reorder
+from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 from caffepy.engine.ops.onednn.layout import BlockedLayout, layout_of
 
 
