@@ -52,9 +52,9 @@ class LabelReader:
 
     def places(self, classes: np.ndarray) -> np.ndarray:
         """(outer, inner) int64: where the scores of the classes lie among all scores."""
-        if self.scores.inner == 1:
-            return self._origins + classes
-        return self._origins + classes * self.scores.inner
+        steps = classes if self.scores.inner == 1 else classes * self.scores.inner
+        places: np.ndarray = self._origins + steps
+        return places
 
     @functools.cached_property
     def everything(self) -> np.ndarray:
