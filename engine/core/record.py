@@ -23,7 +23,7 @@ class Step:
     writes:  values it overwrites or changes
     adds:    the subset of writes it adds to
     op, method, arguments: the op object, which of its methods, and what it is called with, for
-             passes that look for neighbours to run as one; None, "" and nothing for other steps
+             passes that look for steps to run as one; op is None where it is no call of an op
     """
 
     run: Callable[[], None]

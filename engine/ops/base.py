@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from caffepy.engine.core.backend import Ops
 from caffepy.engine.core.record import Step
 
-__all__ = ["Op", "Ops", "op"]
+__all__ = ["Op", "Ops", "Prospect", "op"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Op:
         return True
 
     def merged(self, step: Step, after: Step) -> Step | None:
-        """One step in place of two: `step`, a call of this op, and `after`, the next in a Program.
+        """One step in place of two: `step`, a call of this op, and `after`, a later one that may
+        run right after it: a call of an op, or what follows at once.
 
         None where that is not possible. It leaves in all values what the two would; where Python
         code holds an array of a value between them, it runs the two.

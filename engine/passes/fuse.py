@@ -18,7 +18,8 @@ def fuse(steps: Sequence[Placed], given_up: Sequence[Value] | None = None) -> li
     Ops decide. By `Op.merged` and `Op.rearranged` nobody can tell the difference: what the steps
     leave in their values is what they leave one by one. A merged step may take over a later one in
     turn; it bears the names of all its layers: `conv1 + relu1`. Steps in between must not touch
-    what the later one writes, nor write what it reads, and be calls of ops.
+    what the later one writes, nor write what it reads, and be calls of ops. A step that is no call
+    of an op is taken over by the one right before it only.
 
     given_up: for a run that no backward pass follows, where `Op.folded` applies too: the values
     that nobody reads after the last of the steps that does.

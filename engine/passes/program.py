@@ -17,10 +17,11 @@ Observer = Callable[[Step], None]  # runs the step it is given
 
 @dataclass(frozen=True)
 class Program:
-    """Steps in the order they ran, grouped by the place of their layer in the run.
+    """Steps in the order they ran.
 
-    steps: (place, step) pairs; places count up from 0.  shape_count: the epoch in which shapes were
-    as recorded. A Program is valid while its net's epoch stands there.
+    steps: (place, step) pairs; the place is that of the step's layer in the run, counted from 0, of
+    its last layer where it has several.  shape_count: the epoch in which shapes were as recorded. A
+    Program is valid while its net's epoch stands there.
     """
 
     steps: Sequence[tuple[int, Step]]
