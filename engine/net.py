@@ -335,6 +335,16 @@ class Net:
         self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
     ) -> Program:
         """Runs the layers in `order` and returns what they did as a Program."""
+        ran = set(self.ran)
+        try:
+            return self._trace(order, run_layer, forward)
+        except BaseException:  # the steps of some of the layers may not have run
+            self.ran &= ran
+            raise
+
+    def _trace(
+        self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
+    ) -> Program:
         trace = Trace(self.ops, self.epoch, forward and self._folds)
         for place, index in enumerate(order):
             layer, run = self.layers[index], functools.partial(run_layer, index)

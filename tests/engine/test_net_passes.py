@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from caffepy.engine.core.errors import NetError
+from caffepy.engine.core.errors import LabelError, NetError
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from tests.nets import make_net
@@ -78,3 +78,23 @@ def test_a_pass_over_layers_that_do_not_exist_is_refused(start: int, end: int) -
     net.forward()
     with pytest.raises(NetError, match="backward: expected indices of the net's 3 layers"):
         net.backward(end, start)
+
+
+def test_a_first_pass_that_failed_counts_as_none(ops: Ops) -> None:
+    net = make_net(
+        """layer { name: "in" type: "Input" top: "x" top: "label" input_param {
+          shape { dim: 2 dim: 3 dim: 4 dim: 4 } shape { dim: 2 } } }
+        layer { name: "norm" type: "BatchNorm" bottom: "x" top: "norm" }
+        layer { name: "ip" type: "InnerProduct" bottom: "norm" top: "ip"
+          inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+        force_backward: true""",
+        ops,
+    )
+    net.blobs["label"].data.write()[...] = 7
+    with pytest.raises(LabelError):
+        net.forward()
+    with pytest.raises(NetError, match="Run forward first"):
+        net.backward()
+    net.blobs["label"].data.write()[...] = 2
+    net.forward_backward()
