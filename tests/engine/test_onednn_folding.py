@@ -296,3 +296,21 @@ def test_an_inner_product_takes_its_relu() -> None:
     net.forward()
     assert "OneDnnInnerProduct.forward and ReLU" in step_names(net)
     np.testing.assert_array_equal(net.blobs["y"].data.read(), expected["y"])
+
+
+def test_gradients_come_of_the_shapes_of_the_last_pass_even_if_that_was_no_folded_one() -> None:
+    folded, apart = (chain_net(["bn", "scale", "relu"]) for _ in range(2))
+    folded.forward()
+    x = np.random.default_rng(5).standard_normal((3, 6, 5, 4))
+    found = []
+    for net in (folded, apart):
+        net.hooks.before_forward.append(lambda _: None)  # layer by layer
+        net.blobs["x"].reshape(x.shape)
+        net.blobs["x"].data.write()[...] = x
+        net.forward()
+        net.parameters.clear_diffs()
+        net.backward()
+        values = [net.blobs["x"].diff, *(one.blob.diff for one in net.parameters.learnable)]
+        found.append([value.read().copy() for value in values])
+    for own, expected in zip(*found, strict=True):
+        assert_close(own, expected)
