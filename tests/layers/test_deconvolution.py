@@ -120,6 +120,20 @@ def test_another_image_size_and_an_empty_batch_are_followed(ops: Ops) -> None:
         run.backward()
 
 
+@pytest.mark.parametrize("group", [1, 2])
+def test_where_no_pixel_comes_in_the_bias_comes_out(group: int, ops: Ops) -> None:
+    fields = f"num_output: 4 kernel_size: 5 stride: 3 group: {group}"
+    run = make_layer(layer(fields), [images(2, 2, 0, 3)], ops=ops)
+    y = run.forward()[0]
+    assert y.shape == (2, 4, 2, 11)
+    assert (y == run.layer.blobs[1].data.read()[:, None, None]).all()
+    run.top[0].diff.write()[...] = 1
+    run.backward()
+    weights, bias = (blob.diff.read() for blob in run.layer.blobs)
+    assert not weights.any()
+    assert (bias == 44).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -136,10 +136,12 @@ class Convolution(ScratchOp):
 
     def _to_samples(self, outputs: np.ndarray, y: np.ndarray) -> None:
         """Copies (group, O / group, out * samples) to y: (samples, O, *out)."""
-        places = self._windows.places
-        y.reshape(len(y), -1, places)[...] = outputs.reshape(-1, places, len(y)).transpose(2, 0, 1)
+        channels, places = self.geometry.num_output, self._windows.places  # there may be no place
+        content = outputs.reshape(channels, places, len(y))
+        y.reshape(len(y), channels, places)[...] = content.transpose(2, 0, 1)
 
     def _from_samples(self, y: np.ndarray, outputs: np.ndarray) -> None:
         """Copies y, (samples, O, *out), to (group, O / group, out * samples)."""
-        places = self._windows.places
-        outputs.reshape(-1, places, len(y))[...] = y.reshape(len(y), -1, places).transpose(1, 2, 0)
+        channels, places = self.geometry.num_output, self._windows.places
+        content = y.reshape(len(y), channels, places)
+        outputs.reshape(channels, places, len(y))[...] = content.transpose(1, 2, 0)
