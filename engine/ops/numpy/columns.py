@@ -42,9 +42,7 @@ class Im2col(ScratchOp):
 
     def _chunks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Samples, as many at a time as fit into scratch, and the scratch for them."""
-        count, most = self.geometry.shape[0], self._windows.samples
-        for start in range(0, count, most):
-            chunk = slice(start, min(start + most, count))
+        for chunk in self._windows.chunks():
             samples = chunk.stop - chunk.start
             yield (
                 chunk,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,14 +13,12 @@ from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.onednn import normalised
-from caffepy.engine.ops.onednn.binding import NormalisationFlag, aligned
-from caffepy.engine.ops.onednn.execution import Scratchpad
-from caffepy.engine.ops.onednn.normalisation import Normalisation
+from caffepy.engine.ops.onednn.binding import aligned
+from caffepy.engine.ops.onednn.normalisation import Plan
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.tensors import (
     Kept,
     convolution_layout,
-    describe_layout,
     source_and_target,
     tensor_layout,
 )
@@ -53,7 +50,7 @@ class OneDnnBatchNorm(Op):
         self.batch_mean, self.batch_variance = aligned(size), aligned(size)
         self._zeros, self._scratch = aligned(size), aligned(size)
         self.kept = Kept(ops.scratchpad)
-        self.merged_forward: Any = None
+        self.merged_forward: normalised.MergedForward | None = None
         self._plans: dict[Layout, Plan] = {}
         self._plan: Plan | None = None  # of the last forward pass; None where it was numpy's
         self._numpy: BatchNorm | None = None
@@ -182,24 +179,3 @@ def _share(factor: Value) -> np.float32:
     weight: np.float32 = factor.read().reshape(-1)[0]
     share: np.float32 = np.float32(0) if weight == 0 else 1 / weight
     return share
-
-
-class Plan:
-    """All passes for one layout of x: with the statistics of x itself, with given ones, and with
-    the work of the layers that follow."""
-
-    def __init__(
-        self, scratchpad: Scratchpad, layout: Layout, shape: tuple[int, ...], eps: float
-    ) -> None:
-        self.layout = layout
-        self._made = scratchpad, describe_layout(layout, shape), eps
-        self._merged: dict[NormalisationFlag, Normalisation] = {}
-        self.own = Normalisation(*self._made)
-        self.given = Normalisation(*self._made, NormalisationFlag.GIVEN_STATISTICS)
-
-    def merged(self, flags: NormalisationFlag) -> Normalisation:
-        """With the statistics of x itself, and more."""
-        found = self._merged.get(flags)
-        if found is None:
-            found = self._merged[flags] = Normalisation(*self._made, flags)
-        return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from caffepy.engine.core.layout import Layout
 from caffepy.engine.ops.onednn.binding import (
     Arg,
     Descriptor,
@@ -17,6 +18,7 @@ from caffepy.engine.ops.onednn.binding import (
     describe,
 )
 from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
+from caffepy.engine.ops.onednn.tensors import describe_layout
 
 PARALLEL_STAGES = "tbb"  # in the names of implementations without barriers of their own
 
@@ -112,6 +114,27 @@ class Normalisation:
                 self._tensor, self._tensor, self._eps, self._flags,
             )  # fmt: skip
         return self._described
+
+
+class Plan:
+    """All normalisations of BatchNorm in one layout of x: with the statistics of x itself, with
+    given ones, and with the work of the layers that follow."""
+
+    def __init__(
+        self, scratchpad: Scratchpad, layout: Layout, shape: tuple[int, ...], eps: float
+    ) -> None:
+        self.layout = layout
+        self._made = scratchpad, describe_layout(layout, shape), eps
+        self._merged: dict[NormalisationFlag, Normalisation] = {}
+        self.own = Normalisation(*self._made)
+        self.given = Normalisation(*self._made, NormalisationFlag.GIVEN_STATISTICS)
+
+    def merged(self, flags: NormalisationFlag) -> Normalisation:
+        """With the statistics of x itself, and more."""
+        found = self._merged.get(flags)
+        if found is None:
+            found = self._merged[flags] = Normalisation(*self._made, flags)
+        return found
 
 
 def _describe(kind: str, *arguments: Any, forward: Primitive | None = None) -> Primitive:

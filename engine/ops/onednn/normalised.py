@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -17,19 +17,36 @@ from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.record import Step, joined
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
 from caffepy.engine.ops.onednn.binding import NormalisationFlag, aligned
 from caffepy.engine.ops.onednn.diverted import Diverted
-from caffepy.engine.ops.onednn.normalisation import Normalisation
+from caffepy.engine.ops.onednn.normalisation import Normalisation, Plan
+from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.scale import OneDnnScale
-
-if TYPE_CHECKING:
-    from caffepy.engine.ops.onednn.batch_norm import OneDnnBatchNorm
+from caffepy.engine.ops.onednn.tensors import Kept
 
 Rearranged = tuple[int, Sequence[Step]]  # as `Op.rearranged` returns it
 
 
-def forward(norm: OneDnnBatchNorm, before: Sequence[Step], step: Step) -> Rearranged:
+class TrainedNorm(Protocol):
+    """What is needed of BatchNorm's op."""
+
+    ops: PrimitiveOps
+    geometry: AxisGeometry
+    kept: Kept
+    batch_mean: np.ndarray
+    batch_variance: np.ndarray
+    merged_forward: MergedForward | None
+
+    def keep(self, x: Value, out: Value) -> Value: ...
+    def train(self, x: Value, mean: Value, variance: Value, factor: Value, out: Value) -> None: ...
+    def add_statistics(self, mean: Value, variance: Value, factor: Value) -> None: ...
+    def repeat(self, x: Value, out: Value) -> None: ...
+    def plan_for(self, x: Value) -> Plan | None: ...
+
+
+def forward(norm: TrainedNorm, before: Sequence[Step], step: Step) -> Rearranged:
     """What a `forward_train` and the steps before it become."""
     x, out = step.arguments["x"], step.arguments["out"]
     if x is not out or not before or not Diverted.possible(before[-1], out):
@@ -38,7 +55,7 @@ def forward(norm: OneDnnBatchNorm, before: Sequence[Step], step: Step) -> Rearra
     return 1, (source.step, MergedForward(norm, [step], source).step)
 
 
-def backward(norm: OneDnnBatchNorm, before: Sequence[Step], step: Step) -> Rearranged | None:
+def backward(norm: TrainedNorm, before: Sequence[Step], step: Step) -> Rearranged | None:
     """What a `backward_train` in place and the steps before it become."""
     diff, rest = step.arguments["dy"], list(before)
 
@@ -76,7 +93,7 @@ class MergedForward(Op):
     layout: Layout
 
     def __init__(
-        self, norm: OneDnnBatchNorm, steps: Sequence[Step], source: Diverted | None = None
+        self, norm: TrainedNorm, steps: Sequence[Step], source: Diverted | None = None
     ) -> None:
         super().__init__(norm.ops)
         self.norm = norm
@@ -170,7 +187,7 @@ class MergedBackward:
 
     def __init__(
         self,
-        norm: OneDnnBatchNorm,
+        norm: TrainedNorm,
         steps: Sequence[Step],
         of_data: Step,
         of_parameters: Step | None,
