@@ -241,6 +241,7 @@ def no_blob_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("order", [("short", "conv"), ("conv", "short")])
 @pytest.mark.usefixtures("no_blob_is_too_small")
+@pytest.mark.usefixtures("wide_vectors")
 def test_a_convolution_adds_a_shortcut_in_a_net_that_gives_up_its_data(
     order: tuple[str, str],
 ) -> None:

@@ -136,6 +136,7 @@ def test_one_step_gives_the_numbers_of_all(
     assert (MERGED in step_names(net)) is relu
 
 
+@pytest.mark.usefixtures("wide_vectors")
 def test_neither_x_nor_what_scale_reads_is_copied_and_the_gradient_is_one_step() -> None:
     net = net_of(onednn_ops())
     run(net)
@@ -149,6 +150,7 @@ def test_neither_x_nor_what_scale_reads_is_copied_and_the_gradient_is_one_step()
 @pytest.mark.parametrize(
     ("relu", "after"), [(False, '"ReLU" relu_param { negative_slope: 0.1 }'), (True, '"TanH"')]
 )
+@pytest.mark.usefixtures("wide_vectors")
 def test_what_changes_the_result_in_place_costs_no_memory_in_each_pass(
     relu: bool, after: str
 ) -> None:
