@@ -26,7 +26,9 @@ from tests.allocations import large_allocations
 from tests.conftest import onednn_ops
 
 SMALL = {"lenet": 8, "cifar10_quick": 8, "siamese": 8, "squeezenet": 1}  # nets and batch sizes
-STRAY = 20  # times in 100 iterations that the interpreter itself may fetch memory in some line
+# Where numpy is asked for an address, which makes a dictionary, the interpreter itself fetches
+# memory now and then: so often in 100 iterations at the most.
+STRAY = {"address": 20}
 WARM_UP = 3  # iterations: what is recorded, replayed, and found in memory that was given back
 
 
@@ -80,7 +82,9 @@ def test_an_iteration_asks_for_no_memory(name: str, tmp_path: Path) -> None:
 def test_a_hundred_iterations_ask_for_no_memory(name: str, tmp_path: Path) -> None:
     training = Training(NETS[name].param(), onednn_ops(), tmp_path)
     found = large_allocations(lambda: training.run(100))
-    assert not [line for line, times in found.items() if times > STRAY]
+    assert not {
+        line: times for line, times in found.items() if times > STRAY.get(line.split()[-1], 0)
+    }
 
 
 def test_a_display_asks_for_no_large_memory(tmp_path: Path, log_file: Path) -> None:

@@ -159,3 +159,33 @@ def _run(scores: object, labels: object, options: str, ops: Ops | None = None) -
 def test_option_of_a_fork_is_refused(option: str) -> None:
     with pytest.raises(NetError, match="expected it to be left out or at its default"):
         _run(np.ones((2, 3)), [0, 1], option)
+
+
+def test_labels_that_are_written_anew_or_through_a_lease_are_looked_up_again(ops: Ops) -> None:
+    net = make_net(
+        """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+        layer { name: "y" type: "Input" top: "y" input_param { shape { dim: 1 } } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "loss" }
+        force_backward: true""",
+        ops,
+    )
+    net.blobs["x"].data.write()[...] = [[0, 2]]
+    losses = []
+
+    def run() -> None:
+        net.forward_backward()
+        losses.append(float(net.loss.read()))
+        signs.append(list(np.sign(net.blobs["x"].diff.read()[0])))
+
+    signs: list[list[float]] = []
+    label = net.blobs["y"].data
+    for number in (0, 1):
+        label.write()[...] = number
+        run()
+    lease = label.lease()
+    for number in (0, 1):
+        lease[...] = number
+        run()
+    assert losses[0] > losses[1] + 1.9  # softplus(2) and softplus(-2)
+    assert losses[2:] == losses[:2]
+    assert signs == [[-1, 1], [1, -1]] * 2
