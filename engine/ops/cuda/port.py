@@ -1,0 +1,162 @@
+"""What CudaOps needs of a GPU: the one port through which all of it goes.
+
+`runtime.py` is the port on cupy; the tests have one that runs the same kernels on the CPU. All work
+is queued in one stream, in order; calls return before it is done, but for `download`,
+`synchronize` and `Event.milliseconds_since`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from caffepy.engine.core.backend import Runtime
+from caffepy.engine.core.layout import Buffer
+
+
+@dataclass(frozen=True)
+class Product:
+    """A batch of matrix products, matrices in C order: out[i] = op(a[i]) op(b[i]), added to what is
+    in out[i] with `add`.
+
+    m, n, k: out[i] is (m, n), op(a[i]) is (m, k), op(b[i]) is (k, n).
+    transpose_a, transpose_b: whether a[i] lies as (k, m), b[i] as (n, k).
+    batch: how many.  a_step, b_step, out_step: elements from one to the next; 0: the same matrix.
+    a_start, b_start, out_start: elements before the first.
+    a_row, b_row, out_row: elements from one row to the next as they lie; None: no gap.
+    """
+
+    m: int
+    n: int
+    k: int
+    transpose_a: bool = False
+    transpose_b: bool = False
+    add: bool = False
+    batch: int = 1
+    a_step: int = 0
+    b_step: int = 0
+    out_step: int = 0
+    a_start: int = 0
+    b_start: int = 0
+    out_start: int = 0
+    a_row: int | None = None
+    b_row: int | None = None
+    out_row: int | None = None
+
+
+@dataclass(frozen=True)
+class DeviceProperties:
+    """What `device_query` shows of a GPU. Sizes in bytes; clock_khz, memory_clock_khz: kHz."""
+
+    index: int
+    name: str
+    major: int
+    minor: int
+    total_memory: int
+    shared_memory_per_block: int
+    registers_per_block: int
+    warp_size: int
+    max_pitch: int
+    max_threads_per_block: int
+    max_threads: tuple[int, int, int]
+    max_grid: tuple[int, int, int]
+    clock_khz: int
+    constant_memory: int
+    texture_alignment: int
+    concurrent_copy: bool
+    multiprocessors: int
+    kernel_timeout: bool
+
+
+class Event(Protocol):
+    """A point in the work of a stream."""
+
+    def milliseconds_since(self, earlier: Event) -> float:
+        """The time between two points; waits until the work before this one is done."""
+
+
+class Graph(Protocol):
+    """Work that was captured, to be done any number of times."""
+
+    def launch(self) -> None:
+        """Queues all of it."""
+
+
+class CudaRuntime(Runtime, Protocol):
+    """One GPU. Buffers are flat arrays in its memory that have `size`, `dtype` and `nbytes`, and of
+    which slices and `view(dtype)` are buffers of the same memory. No other code looks into them.
+
+    capturing: whether work is kept for a graph and not done.
+    """
+
+    capturing: bool
+
+    # ---- memory
+
+    def allocate(self, count: int, dtype: np.dtype) -> Buffer:
+        """A buffer, content undefined. Raises: OutOfMemoryError."""
+
+    def clear(self, buffer: Buffer) -> None:
+        """Makes all elements zero."""
+
+    def copy(self, source: Buffer, target: Buffer) -> None:
+        """From buffer to buffer, of one size and dtype."""
+
+    def upload(self, source: np.ndarray, buffer: Buffer) -> None:
+        """From the host, in C order; `source` may be changed once this returns. Not while
+        capturing."""
+
+    def download(self, buffer: Buffer, target: np.ndarray) -> None:
+        """To the host, in C order, when all work queued before is done. Not while capturing."""
+
+    def memory(self) -> tuple[int, int]:
+        """The bytes that can be allocated, and all that the GPU has."""
+
+    # ---- work
+
+    # `build(source, name, element)` and `launch(program, kernel, count, arguments)`, a thread for
+    # each of `count` elements or fewer, are those of Runtime.
+
+    def launch_rows(
+        self, program: Any, kernel: str, count: int, arguments: list[Buffer | np.generic]
+    ) -> None:
+        """As `launch`, with a block of threads for each of `count` rows or fewer. Threads of a
+        block may work together (__syncthreads, __shared__, shuffles)."""
+
+    def multiply(
+        self, product: Product, a: Buffer, b: Buffer, out: Buffer, precision: str = "fp32"
+    ) -> None:
+        """A matrix product. a, b: of out's dtype, or float16 or uint16 (bfloat16 bits) with out
+        float32.  precision: "fp32", or "tf32" for float32 inputs rounded to 11 bits."""
+
+    def capture(self, run: Callable[[], None]) -> Graph:
+        """Calls `run`, whose work is not done, but kept. What it allocates must outlive the graph.
+        Raises: DeviceError where some of it cannot be captured."""
+
+    # ---- time
+
+    def record(self) -> Event:
+        """This point in the stream."""
+
+    def synchronize(self) -> None:
+        """Waits until all work is done."""
+
+    # ---- a second stream, for batches that come while others are computed with
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Host memory that copies to the device need not wait for."""
+
+    def upload_ahead(self, source: np.ndarray, buffer: Buffer) -> Event:
+        """Copies pinned memory in the second stream, after the work queued so far in the first.
+        The event is its end; until then `source` must not change."""
+
+    def wait_for(self, event: Event) -> None:
+        """Work queued from now on waits for the event; the host does not."""
+
+    # ---- the device
+
+    def properties(self) -> DeviceProperties:
+        """What the device is."""
