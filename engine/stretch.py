@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffepy.engine.core.aligned import ALIGNMENT, aligned_zeros
+from caffepy.engine.core.aligned import ALIGNMENT
+from caffepy.engine.core.layout import PLAIN
 from caffepy.engine.core.value import Value
 
 
@@ -14,7 +15,8 @@ class Stretch:
     Between them, and where their layouts have padding, lie zeros. Making it moves the values there,
     contents kept; their other memory is given back. Nobody may hold a lease of one then.
 
-    values: of one dtype, no two of the same memory.  whole: all of it, from `open` to `close`.
+    values: of one dtype, no two of the same memory, their homes in one space.  whole: all of it,
+    from `open` to `close`.
     """
 
     def __init__(self, values: Sequence[Value]) -> None:
@@ -23,13 +25,15 @@ class Stretch:
         unit = ALIGNMENT // dtype.itemsize
         starts, sizes, end = [], [], 0
         for value in self.values:
-            buffer = value.home.allocate(value.shape, dtype)  # zeros of no memory, if it is large
             starts.append(end)
-            sizes.append(value.home.elements(buffer).size)
+            sizes.append(value.home.bytes(value.shape, dtype) // dtype.itemsize)
             end += -(-sizes[-1] // unit) * unit
-        memory = aligned_zeros(end, dtype)
+        home = self.values[0].home
+        self._flat = PLAIN if home.space is None else home
+        memory = self._flat.zeros(end, dtype)
         self.whole = Value((end,), dtype)
-        self.whole.move_to(memory)
+        self.whole.prefer(self._flat)
+        self.whole.move_to(memory, self._flat)
         for value, start, size in zip(self.values, starts, sizes, strict=True):
             value.move_to(memory[start : start + size], value.home)
         self._homes = [value.home for value in self.values]
@@ -45,12 +49,12 @@ class Stretch:
             found = value.modify(home) if change else value.read(home)
             if found is not buffer:
                 return False
-        self.whole.write()
+        self.whole.write(self._flat)
         return True
 
     def close(self) -> None:
         """Ends a change: what Python code holds of the values shows it."""
-        self.whole.read()  # into its memory, wherever an op wrote it
+        self.whole.read(self._flat)  # into its memory, wherever an op wrote it
         for value in self.values:
             if value.leased:
                 value.settle()

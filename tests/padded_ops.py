@@ -7,10 +7,12 @@ that kept an array over a write, wrote beside an op, or read what it had not ask
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 
+from caffepy.engine.core.layout import HostLayout
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, op
@@ -20,20 +22,19 @@ BLOCK = 8
 POISON = np.nan
 
 
-class PaddedLayout:
+class PaddedLayout(HostLayout):
     """(N, C, H, W) as (N, C/8, H, W, 8), the channels padded with NaN; other ranks flat with a NaN
     before and after."""
 
     def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
-        return 0
+        return math.prod(_padded(shape)) * dtype.itemsize
 
     def allocate(
         self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
     ) -> np.ndarray:
-        if len(shape) == 4:
-            n, c, h, w = shape
-            return np.full((n, -(-c // BLOCK), h, w, BLOCK), POISON, dtype)
-        return np.full(int(np.prod(shape)) + 2, POISON, dtype)
+        if memory is None:
+            return np.full(_padded(shape), POISON, dtype)
+        return memory[: self.bytes(shape, dtype)].view(dtype).reshape(_padded(shape))
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
         buffer[...] = POISON
@@ -56,8 +57,12 @@ class PaddedLayout:
     def convert(self, source: Any, content: Any, buffer: np.ndarray) -> bool:
         return False
 
-    def elements(self, buffer: np.ndarray) -> np.ndarray:
-        return buffer.reshape(-1)
+
+def _padded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 4:
+        n, c, h, w = shape
+        return n, -(-c // BLOCK), h, w, BLOCK
+    return (math.prod(shape) + 2,)
 
 
 PADDED = PaddedLayout()

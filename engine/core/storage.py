@@ -33,7 +33,8 @@ class Storage:
 
     plain is flat and may be longer than needed (values shrink without giving memory back); it
     changes by `take_plain` only.
-    A copy is known by its layout and the shape it was made for, since aliases differ in shape.
+    A copy is known by its layout and what that makes of the shape it was made for (`Layout.key`),
+    since aliases differ in shape.
     written is the key of the last write, None where that was to plain memory.
     pool: where memory is taken from, block by block in `blocks`, and given back by `release`.
     """
@@ -109,7 +110,7 @@ class Storage:
         size = 0 if self.pool is None else layout.bytes(shape, self.dtype)
         if self.pool is None or not size:
             return layout.allocate(shape, self.dtype)
-        block = self.pool.take(size)
+        block = self.pool.take(size, layout)
         self.blocks.append(block)
         return block.buffer(layout, shape, self.dtype)
 

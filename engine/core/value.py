@@ -85,7 +85,7 @@ class Value:
         if (
             written is None
             or written not in storage.fresh
-            or written[1] != self.shape
+            or written[1] != written[0].key(self.shape)
             or storage.leased
         ):
             return PLAIN
@@ -137,13 +137,13 @@ class Value:
             if not storage.plain_is_fresh:
                 storage.bring_plain(self.count)
             return storage.view(self.shape)
-        key = (layout, self.shape)
+        key = (layout, layout.key(self.shape))
         leased = storage.leased
         if key in storage.fresh and not leased:
             return storage.copies[key]
-        buffer = self._copy(key)
+        buffer = self._copy(layout)
         if not leased and not self.allocated:
-            layout.elements(buffer)[...] = 0
+            layout.clear(buffer)
         elif leased or not self._convert(key, buffer):
             layout.load(self.read(), buffer)
         if not leased:
@@ -161,10 +161,10 @@ class Value:
             storage.plain_is_fresh = True
             return storage.view(self.shape)
         storage.plain_is_fresh = False
-        key = (layout, self.shape)
+        key = (layout, layout.key(self.shape))
         storage.written = key
         storage.fresh.add(key)
-        return self._copy(key)
+        return self._copy(layout)
 
     def clear(self) -> None:
         """Makes all elements zero. Memory is touched when the value is next read, and not at all
@@ -232,7 +232,7 @@ class Value:
         storage = self._storage
         allocated = self.allocated
         if allocated:
-            memory[:] = layout.elements(self.read(layout))
+            layout.copy(layout.elements(self.read(layout)), memory)
         storage.copies.clear()
         storage.fresh.clear()
         storage.take_plain(memory if layout is PLAIN else None)
@@ -240,8 +240,8 @@ class Value:
         storage.plain_is_fresh = allocated and layout is PLAIN
         if layout is PLAIN:
             return
-        key = (layout, self.shape)
-        storage.copies[key] = memory.reshape(layout.allocate(self.shape, self.dtype).shape)
+        key = (layout, layout.key(self.shape))
+        storage.copies[key] = layout.allocate(self.shape, self.dtype, memory.view(np.uint8))
         if allocated:
             storage.fresh.add(key)
             storage.written = key
@@ -262,10 +262,12 @@ class Value:
         self.shape = shape
         self._epoch.count += 1
 
-    def _copy(self, key: tuple[Layout, Shape]) -> Buffer:
+    def _copy(self, layout: Layout) -> Buffer:
+        """The buffer in a layout, whatever it holds."""
         copies = self._storage.copies
+        key = (layout, layout.key(self.shape))
         if key not in copies:
-            copies[key] = self._storage.allocate(*key)
+            copies[key] = self._storage.allocate(layout, self.shape)
         return copies[key]
 
     def _convert(self, key: tuple[Layout, Shape], buffer: Buffer) -> bool:
@@ -273,11 +275,11 @@ class Value:
         storage = self._storage
         if storage.plain_is_fresh:
             return False
-        layout, shape = key
+        layout, _ = key
         return any(
-            shape == source_shape
-            and layout.convert(source, storage.copies[source, source_shape], buffer)
-            for source, source_shape in storage.fresh
+            source.key(self.shape) == source_key
+            and layout.convert(source, storage.copies[source, source_key], buffer)
+            for source, source_key in storage.fresh
         )
 
     def __repr__(self) -> str:

@@ -124,25 +124,25 @@ def test_the_memory_of_all_diffs_is_that_of_the_few_there_are_at_once() -> None:
 
 def test_a_pool_gives_the_smallest_block_that_is_large_enough() -> None:
     pool = Pool()
-    small, large = pool.take(100), pool.take(1000)
+    small, large = pool.take(100, PLAIN), pool.take(1000, PLAIN)
     pool.give(large), pool.give(small)
-    assert pool.take(50) is small
-    assert pool.take(50) is large
-    assert pool.take(50) not in (small, large)
+    assert pool.take(50, PLAIN) is small
+    assert pool.take(50, PLAIN) is large
+    assert pool.take(50, PLAIN) not in (small, large)
 
 
 def test_a_pool_grows_by_a_block_in_place_of_its_largest() -> None:
     pool = Pool()
     for size in (100, 200):
-        pool.give(pool.take(size))
+        pool.give(pool.take(size, PLAIN))
     assert pool.free_bytes == 200
-    taken = pool.take(300)
+    taken = pool.take(300, PLAIN)
     assert taken.size == 300
     assert pool.free_bytes == 0
 
 
 def test_a_block_gives_the_same_aligned_buffer_for_the_same_layout_and_shape() -> None:
-    block = Pool().take(96)
+    block = Pool().take(96, PLAIN)
     float32 = np.dtype(np.float32)
     buffer = block.buffer(PLAIN, (4, 6), float32)
     assert buffer.shape == (4, 6)

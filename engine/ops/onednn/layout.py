@@ -8,12 +8,12 @@ import weakref
 
 import numpy as np
 
-from caffepy.engine.core.layout import PLAIN, Layout
+from caffepy.engine.core.layout import PLAIN, HostLayout, Layout
 from caffepy.engine.ops.onednn.binding import Arg, Descriptor, aligned, reorder
 from caffepy.engine.ops.onednn.execution import Execution, Scratchpad
 
 
-class BlockedLayout:
+class BlockedLayout(HostLayout):
     """Float32 memory as a memory descriptor says; buffers are flat arrays, padding included.
 
     Made by `layout_of` only, which knows one object per descriptor, so that layouts are equal

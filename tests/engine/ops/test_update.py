@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from caffepy.engine.core.layout import PLAIN
+from caffepy.engine.core.layout import PLAIN, HostLayout
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.numpy import update as update_module
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.numpy.update import CHUNK
 
 
-class Reversed:
+class Reversed(HostLayout):
     """Elements in reverse order with a zero before and after: elementwise work must not mind."""
 
     def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
-        return 0
+        return (math.prod(shape) + 2) * dtype.itemsize
 
     def allocate(
         self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
     ) -> np.ndarray:
-        return np.zeros(int(np.prod(shape)) + 2, dtype)
+        if memory is None:
+            return np.zeros(math.prod(shape) + 2, dtype)
+        return memory[: self.bytes(shape, dtype)].view(dtype)
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
         buffer[1:-1] = plain.reshape(-1)[::-1]
