@@ -16,11 +16,13 @@ from caffepy.engine import extensions, pymodule
 from caffepy.engine.core import registry
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
 from tests import host_runtime
+from tests.host_runtime import HostRuntime
 from tests.padded_ops import PaddedOps
 
 TESTS = Path(__file__).resolve().parent
@@ -52,11 +54,14 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(params=["numpy", "padded", "onednn"])
+@pytest.fixture(params=["numpy", "padded", "onednn", "cuda"])
 def ops(request: pytest.FixtureRequest) -> Ops:
     """Every backend that a layer must run on, in float32."""
     if request.param == "onednn":
         return onednn_ops()
+    if request.param == "cuda":
+        folder = request.getfixturevalue("host_folder")
+        return CudaOps(HostRuntime(folder), np.float32, precision="fp32")
     return {"numpy": NumpyOps, "padded": PaddedOps}[request.param](np.float32)
 
 

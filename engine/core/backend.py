@@ -29,6 +29,12 @@ class Runtime(Protocol):
         """Runs a kernel on a grid for `count` elements. arguments: buffers of `layout`, and
         scalars of the exact type that the kernel takes; the count is the first."""
 
+    def launch_rows(
+        self, program: Any, kernel: str, count: int, arguments: Sequence[Buffer | np.generic]
+    ) -> None:
+        """As `launch`, with a block of threads for each of `count` rows or fewer. Threads of a
+        block may work together (__syncthreads, __shared__, shuffles)."""
+
 
 class Ops(Protocol):
     """What every backend has. The op constructors are those of NumpyOps, the reference.

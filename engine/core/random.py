@@ -26,7 +26,7 @@ class Counter:
     """How often a layer ran forward: the position of its random numbers. Ops hold the object, so
     that a recorded step sees the count of the pass it runs in."""
 
-    __slots__ = ("value",)
+    __slots__ = ("__weakref__", "value")
 
     def __init__(self, value: int = 0) -> None:
         self.value = value

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from caffepy.engine.core.backend import Runtime
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.value import Value
@@ -139,8 +140,28 @@ class Kernels:
         arguments: for the parameters behind the count: Values for pointers, numbers for scalars.
         Raises: DeviceError where they do not fit the kernel, or it cannot be compiled.
         """
+        sent = self._prepared(kernel, count, arguments)
+        if count:
+            self._runtime.launch(self._program, kernel, count, sent)
+
+    def launch_rows(self, kernel: str, count: int, *arguments: Any) -> None:
+        """As `launch`, with a block of threads for each of `count` rows or fewer, whose threads
+        may work together."""
+        sent = self._prepared(kernel, count, arguments)
+        if count:
+            self._runtime.launch_rows(self._program, kernel, count, sent)
+
+    @property
+    def _runtime(self) -> Runtime:
         runtime = self.ops.runtime
         assert runtime is not None, "ask whether the backend runs kernels before launching one"
+        return runtime
+
+    def _prepared(
+        self, kernel: str, count: int, arguments: Sequence[Any]
+    ) -> list[Buffer | np.generic]:
+        """The count and the arguments as the runtime takes them; the source is compiled."""
+        runtime = self._runtime
         where = f"{self.name}: kernel '{kernel}'"
         if kernel not in self._signatures:
             raise DeviceError(
@@ -163,13 +184,7 @@ class Kernels:
             for parameter, argument in given
         ]
         buffers = _buffers(given, runtime.layout)
-        if count:
-            runtime.launch(
-                self._program,
-                kernel,
-                count,
-                [buffers[i] if one is None else one for i, one in enumerate(sent)],
-            )
+        return [buffers[i] if one is None else one for i, one in enumerate(sent)]
 
     def _check(self, where: str, parameter: Parameter, argument: Any) -> None:
         """Raises: DeviceError where an argument is of another kind than the parameter."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -117,14 +117,7 @@ class CudaRuntime(Runtime, Protocol):
 
     # ---- work
 
-    # `build(source, name, element)` and `launch(program, kernel, count, arguments)`, a thread for
-    # each of `count` elements or fewer, are those of Runtime.
-
-    def launch_rows(
-        self, program: Any, kernel: str, count: int, arguments: list[Buffer | np.generic]
-    ) -> None:
-        """As `launch`, with a block of threads for each of `count` rows or fewer. Threads of a
-        block may work together (__syncthreads, __shared__, shuffles)."""
+    # `build`, `launch` and `launch_rows` are those of Runtime.
 
     def multiply(
         self, product: Product, a: Buffer, b: Buffer, out: Buffer, precision: str = "fp32"

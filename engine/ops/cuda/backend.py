@@ -1,0 +1,109 @@
+"""CudaOps: every op on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from caffepy.engine.core.layout import Buffer, Layout
+from caffepy.engine.core.random import Counter
+from caffepy.engine.core.record import Recorder
+from caffepy.engine.ops.base import Ops, op
+from caffepy.engine.ops.cuda.activation import CudaPower, CudaRelu, CudaSigmoid, CudaTanH
+from caffepy.engine.ops.cuda.op import LiveNumber
+from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
+from caffepy.engine.ops.cuda.sources import source
+from caffepy.engine.ops.cuda.watch import Watch
+from caffepy.engine.ops.kernels import Kernels
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+
+
+class CudaOps(Ops):
+    """Every op in the memory of one GPU, by kernels of our own and by NVIDIA's libraries.
+
+    dtype: float32 or float64.  precision: of products, one of PRECISIONS; those of float64 are
+    exact.  deterministic: whether sums of many threads have one order where that is slower.
+    """
+
+    name: ClassVar[str] = "cuda"
+
+    def __init__(
+        self,
+        runtime: CudaRuntime,
+        dtype: Any = np.float32,
+        precision: str = "tf32",
+        deterministic: bool = False,
+    ) -> None:
+        assert precision in PRECISIONS, precision
+        self.runtime: CudaRuntime = runtime
+        self.layout: Layout = runtime.layout
+        self.dtype = np.dtype(dtype)
+        self.precision = "fp32" if self.dtype == np.float64 else precision
+        self.deterministic = deterministic
+        self.recorder: Recorder | None = None
+        self.watch = Watch(self)
+        self._kernels: dict[str, Kernels] = {}
+        self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
+        self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
+
+    def let_go(self) -> None:
+        """Ops hold on to no memory of values."""
+
+    # ---- what ops use
+
+    def kernels(self, family: str) -> Kernels:
+        """The kernels of `kernels/<family>.cu`."""
+        if family not in self._kernels:
+            self._kernels[family] = Kernels(self, source(family), f"{family}.cu")
+        return self._kernels[family]
+
+    def multiply(self, product: Product, a: Buffer, b: Buffer, out: Buffer) -> None:
+        """A matrix product of buffers of the backend's dtype, in its precision."""
+        self.runtime.multiply(product, a, b, out, self.precision)
+
+    def each_run(self, action: Callable[[], None]) -> None:
+        """Calls `action` now; of steps that become a graph, before each launch of it."""
+        if self._actions is None:
+            action()
+        else:
+            self._actions.append(action)
+
+    def number(self, counter: Counter) -> LiveNumber:
+        """The value of a counter, for kernels to read."""
+        if counter not in self._numbers:
+            self._numbers[counter] = LiveNumber(self, counter)
+        return self._numbers[counter]
+
+    # ---- graphs
+
+    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Calls `run`, which only calls steps; none of their work is done, but by each call of what
+        this gives. Raises: DeviceError where that is not possible."""
+        actions = self._actions = []
+        try:
+            graph = self.runtime.capture(run)
+        finally:
+            self._actions = None
+        return _Replay(actions, graph)
+
+    relu = op(CudaRelu)
+    sigmoid = op(CudaSigmoid)
+    tanh = op(CudaTanH)
+    power = op(CudaPower)
+
+
+class _Replay:
+    """A graph, and what the host does before each launch of it."""
+
+    def __init__(self, actions: list[Callable[[], None]], graph: Graph) -> None:
+        self._actions = list(dict.fromkeys(actions))
+        self._graph = graph
+
+    def __call__(self) -> None:
+        for action in self._actions:
+            action()
+        self._graph.launch()

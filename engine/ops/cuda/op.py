@@ -1,0 +1,115 @@
+"""What ops on a GPU share: the backend as they see it, launches, and numbers that change."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from caffepy.engine.core.backend import Ops
+from caffepy.engine.core.layout import Buffer, Layout
+from caffepy.engine.core.random import Counter
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.cuda.port import CudaRuntime, Product
+from caffepy.engine.ops.kernels import Kernels
+
+
+class DeviceOps(Ops, Protocol):
+    """A backend on a GPU, as its ops see it.
+
+    runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
+    "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
+    that is slower.
+    """
+
+    runtime: CudaRuntime
+    layout: Layout
+    precision: str
+    deterministic: bool
+
+    def kernels(self, family: str) -> Kernels:
+        """The kernels of `kernels/<family>.cu`."""
+
+    def multiply(self, product: Product, a: Buffer, b: Buffer, out: Buffer) -> None:
+        """A matrix product of buffers of the backend's dtype, in its precision."""
+
+    def each_run(self, action: Callable[[], None]) -> None:
+        """Calls `action` now; of steps that become a graph, before each launch of it. For work
+        on the host: what is sent to the device anew, and checks."""
+
+    def number(self, counter: Counter) -> LiveNumber:
+        """The value of a counter, for kernels to read."""
+
+
+class CudaOp(Op):
+    """Base of ops on a GPU. family: the `.cu` file with its kernels."""
+
+    ops: DeviceOps
+    family: ClassVar[str]
+
+    def __init__(self, ops: DeviceOps) -> None:
+        super().__init__(ops)
+        self.kernels = ops.kernels(self.family)
+
+    def launch(self, kernel: str, count: int, *arguments: Any) -> None:
+        """A kernel with a thread for each of `count` elements or fewer; see `Kernels.launch`."""
+        self.kernels.launch(kernel, count, *arguments)
+
+    def launch_rows(self, kernel: str, count: int, *arguments: Any) -> None:
+        """A kernel with a block of threads for each of `count` rows or fewer."""
+        self.kernels.launch_rows(kernel, count, *arguments)
+
+    def scratch(self, count: int, dtype: Any = None) -> Value:
+        """Memory of the op's own, of `count` elements."""
+        return Value((count,), dtype or self.ops.dtype)
+
+
+class LiveNumber:
+    """A counter of the host that kernels read from the device: `value`, one uint64.
+
+    An op calls `bring` before it launches a kernel that reads it.
+    """
+
+    def __init__(self, ops: DeviceOps, counter: Counter) -> None:
+        self._ops = ops
+        self._counter = weakref.ref(counter)  # whose key this is
+        self._sent: int | None = None
+        self.value = Value((1,), np.uint64)
+
+    def bring(self) -> None:
+        """Makes the device's number that of now, in each run."""
+        self._ops.each_run(self._refresh)
+
+    def _refresh(self) -> None:
+        counter = self._counter()
+        assert counter is not None, "ops hold the counters that they bring"
+        now = counter.value
+        if now != self._sent:
+            self._ops.runtime.upload(np.full(1, now, np.uint64), self.value.write(self._ops.layout))
+            self._sent = now
+
+
+class KeptOnDevice:
+    """What an op's backward needs of an input that its forward may overwrite: a copy where it
+    does."""
+
+    def __init__(self, ops: DeviceOps) -> None:
+        self._ops = ops
+        self._copy: Value | None = None
+
+    def keep(self, x: Value, out: Value) -> None:
+        """Before a forward pass from `x` to `out`."""
+        if not (x is out or x.shares_memory_with(out)):
+            self._copy = None
+            return
+        if self._copy is None or self._copy.count != x.count:
+            self._copy = Value((x.count,), x.dtype)
+        layout = self._ops.layout
+        self._ops.runtime.copy(x.read(layout), self._copy.write(layout))
+
+    def of(self, x: Value) -> Value:
+        """The input of the last forward pass, given the value that held it."""
+        return x if self._copy is None else self._copy

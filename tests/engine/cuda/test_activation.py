@@ -1,0 +1,31 @@
+"""Elementwise functions on the GPU engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cuda_parity import check_parity
+
+COUNTS = (1, 7, 1009)  # one, a prime, more than one block
+LAYERS = (
+    'type: "ReLU"',
+    'type: "ReLU" relu_param { negative_slope: 0.1 }',
+    'type: "ReLU" relu_param { negative_slope: -0.1 }',
+    'type: "ReLU" bottom: "x" top: "x" relu_param { negative_slope: -0.1 }',
+    'type: "Sigmoid"',
+    'type: "TanH"',
+    'type: "Power" power_param { power: 3 scale: 0.5 shift: 1 }',
+    'type: "Power" bottom: "x" top: "x" power_param { power: 2 }',
+    'type: "Power" power_param { scale: 2 shift: -1 }',
+    'type: "Power" power_param { power: 0 }',
+)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("count", COUNTS)
+def test_equals_the_numpy_engine(layer: str, count: int, host_folder: Path) -> None:
+    x = np.random.default_rng(count).standard_normal((count, 1))
+    check_parity(host_folder, layer, [x])
