@@ -22,6 +22,7 @@ from caffepy.engine.memory import Memory
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes import lifetimes
+from caffepy.engine.passes.capture import captured
 from caffepy.engine.passes.checks import check_keeps_data, check_ran, check_range
 from caffepy.engine.passes.program import Observer, Program, host_step
 from caffepy.engine.passes.trace import Trace
@@ -162,7 +163,7 @@ class Net:
         resume = program.run(self.epoch, self.observer)
         if resume is not None:
             rest = self._record(range(resume, last + 1), self._forward_layer, True)
-            self._programs["forward"] = program.resumed(resume, rest)
+            self._programs["forward"] = captured(program.resumed(resume, rest), self.ops)
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
@@ -360,7 +361,7 @@ class Net:
         if forward:
             total = functools.partial(self._add_losses, 0, len(self.layers) - 1)
             trace.record(len(order), "(loss)", total)
-        return trace.program()
+        return captured(trace.program(), self.ops)
 
     def _unfold(self) -> None:
         """Before the first backward pass in phase TEST: from now on, forward passes run as it needs

@@ -66,6 +66,15 @@ class Value:
         return self._storage.leased
 
     @property
+    def on_host(self) -> bool:
+        """Whether `read` gives plain memory that is there already."""
+        return self._storage.plain_is_fresh
+
+    def holds(self, layout: Layout, buffer: Buffer) -> bool:
+        """Whether `buffer` is this value's memory in `layout`, whatever is in it."""
+        return self._storage.copies.get((layout, layout.key(self.shape))) is buffer
+
+    @property
     def storage_id(self) -> int:
         """Equal for values that share memory, while they live."""
         return id(self._storage)

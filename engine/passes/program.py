@@ -21,11 +21,13 @@ class Program:
 
     steps: (place, step) pairs; the place is that of the step's layer in the run, counted from 0, of
     its last layer where it has several.  shape_count: the epoch in which shapes were as recorded. A
-    Program is valid while its net's epoch stands there.
+    Program is valid while its net's epoch stands there.  stretches: what runs in place of the
+    steps, in the same way; None: they do.
     """
 
     steps: Sequence[tuple[int, Step]]
     shape_count: int
+    stretches: Sequence[tuple[int, Callable[[], None]]] | None = None
 
     def run(self, epoch: Epoch, observer: Observer | None = None) -> int | None:
         """Runs all steps. Where one of them changes a shape (a data layer may), stops after it and
@@ -34,7 +36,7 @@ class Program:
         observer: called with each step, which it runs.
         """
         shape_count = self.shape_count
-        steps: Sequence[tuple[int, Callable[[], None]]] = self.steps
+        steps: Sequence[tuple[int, Callable[[], None]]] = self.stretches or self.steps
         if observer is not None:
             steps = [(place, functools.partial(observer, one)) for place, one in self.steps]
         with np.errstate(all="ignore"):  # nan and inf are numbers like others to an op
