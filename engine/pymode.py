@@ -15,18 +15,20 @@ from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.random import seed_from_system
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.select import make_ops
-
-NO_GPU = "this version of caffepy has no GPU engine"
-
+from caffepy.engine.ops.cuda import runtime as gpu_runtime
+from caffepy.engine.ops.select import make_gpu_ops, make_ops
 
 @dataclass
 class _Process:
     """seed: what set_random_seed gave.  nets_seeded: how many nets and solvers took one from it.
-    gpu_is_told: whether the log says that there is no GPU engine."""
+    gpu: whether nets run on one.  device: which.  ops: the backend on it, made with the first net.
+    gpu_is_told: whether the log says that there is none."""
 
     seed: int | None = None
     nets_seeded: int = 0
+    gpu: bool = False
+    device: int = 0
+    ops: Ops | None = None
     gpu_is_told: bool = False
 
 
@@ -37,27 +39,43 @@ _process = _Process()
 
 
 def set_mode_cpu() -> None:
-    """Nets run on the CPU, as they do anyway."""
+    """Nets that are made from now on run on the CPU, as they do without a word."""
+    _process.gpu = False
 
 
 def set_mode_gpu() -> None:
-    """Warns once that nets run on the CPU all the same: the numbers are those of a GPU."""
-    if not _process.gpu_is_told:
+    """Nets that are made from now on run on the GPU. Where there is none that can be used, warns
+    once that they run on the CPU all the same, with the same numbers."""
+    reason = gpu_runtime.available()
+    _process.gpu = reason is None
+    if reason is not None and not _process.gpu_is_told:
         log.start_unless_set_up()
-        log.warning(f"set_mode_gpu: {NO_GPU}: nets run on the CPU. Call set_mode_cpu instead.")
-    _process.gpu_is_told = True
+        log.warning(
+            f"set_mode_gpu: expected a GPU that can be used, got none: nets run on the CPU. "
+            f"{reason} Or call set_mode_cpu instead."
+        )
+        _process.gpu_is_told = True
 
 
 def set_device(device_id: int) -> None:
-    """Chooses the GPU that set_mode_gpu would use. Raises: TypeError where it is no number."""
-    operator.index(device_id)
+    """Chooses the GPU for nets that are made from now on. Raises: TypeError where it is no
+    number."""
+    device = operator.index(device_id)
+    if device != _process.device:
+        _process.device, _process.ops = device, None
 
 
 def begin(ops: Ops | None) -> Ops:
     """What each net and solver starts with: the log, layers of installed packages, the backend."""
     log.start_unless_set_up()
     extensions.load_installed()
-    return make_ops() if ops is None else ops
+    if ops is not None:
+        return ops
+    if not _process.gpu:
+        return make_ops()
+    if _process.ops is None:  # one for all nets, so that they share parameters on the device
+        _process.ops = make_gpu_ops(str(_process.device), asked_by="set_device")
+    return _process.ops
 
 
 def layer_type_list() -> list[str]:

@@ -53,24 +53,6 @@ def set_option(what: str) -> Callable[[F], F]:
     )
 
 
-def engine_options(command: F) -> F:
-    """--engine, --threads, --gpu: what a net runs on."""
-    for option in (
-        click.option("--gpu", metavar="IDS", help="Refused: there is no GPU engine yet."),
-        click.option(
-            "--threads", type=click.IntRange(1), metavar="N", help="CPU threads. [default: all]"
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["auto", "numpy", "onednn"]),
-            default="auto",
-            help="CPU engine; auto takes oneDNN where it is installed. [default: auto]",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 def state_options(command: F) -> F:
     """--level, --stage: which layers of a prototxt belong to the net."""
     for option in (
@@ -123,21 +105,6 @@ def layer_types(
             extensions.load(name)
     extensions.load_installed()  # behind them: what is asked for wins over what is there
     return LAYERS if python_layers else {**LAYERS, "Python": RefusedPythonLayer}
-
-
-def choose_ops(engine: str, threads: int | None, gpu: str | None) -> Ops:
-    """The backend that the options ask for. Raises: DeviceError where it cannot be had."""
-    from caffepy.engine.core import log
-    from caffepy.engine.core.errors import DeviceError
-    from caffepy.engine.ops.select import make_ops
-
-    if gpu:
-        raise DeviceError(
-            f"--gpu {gpu}: this version of caffepy has no GPU engine. Leave --gpu away to run "
-            "on the CPU."
-        )
-    log.info("Use CPU.")
-    return make_ops(engine, threads)
 
 
 def open_net(

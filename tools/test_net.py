@@ -8,14 +8,13 @@ import click
 
 from caffepy.tools.common import (
     FileName,
-    choose_ops,
-    engine_options,
     layer_options,
     layer_types,
     open_net,
     set_option,
     state_options,
 )
+from caffepy.tools.engine_choice import EngineChoice, engine_options
 from caffepy.tools.signal_effects import ignored_signal_options
 
 if TYPE_CHECKING:
@@ -46,14 +45,14 @@ if TYPE_CHECKING:
 @layer_options
 @ignored_signal_options
 def command(
-    model: str, weights: str, iterations: int, level: int, stage: str, engine: str,
-    threads: int | None, gpu: str | None, layers: tuple[str, ...],
+    model: str, weights: str, iterations: int, level: int, stage: str,
+    chosen: EngineChoice, layers: tuple[str, ...],
     python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST and prints every output per batch, then the means."""
     from caffepy.engine.core import log
 
-    ops = choose_ops(engine, threads, gpu)
+    ops = chosen.make_ops()
     registry = layer_types(layers, python_layers)
     net = open_net(model, "TEST", level, stage, weights, ops, registry, overrides, keep=False)
     try:

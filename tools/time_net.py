@@ -11,14 +11,13 @@ import click
 
 from caffepy.tools.common import (
     FileName,
-    choose_ops,
-    engine_options,
     layer_options,
     layer_types,
     open_net,
     set_option,
     state_options,
 )
+from caffepy.tools.engine_choice import EngineChoice, engine_options
 from caffepy.tools.signal_effects import ignored_signal_options
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
 @ignored_signal_options
 def command(
     model: str, weights: str, iterations: int, phase: str, fused: bool, level: int, stage: str,
-    engine: str, threads: int | None, gpu: str | None, layers: tuple[str, ...],
+    chosen: EngineChoice, layers: tuple[str, ...],
     python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Times every layer of a net on its own, forward and backward, in milliseconds.
@@ -70,7 +69,7 @@ def command(
     from caffepy.engine.core import log
     from caffepy.tools.fused_times import FusedTimes
 
-    ops = choose_ops(engine, threads, gpu)
+    ops = chosen.make_ops()
     registry = layer_types(layers, python_layers)
     net = open_net(model, phase, level, stage, weights, ops, registry, overrides, keep=not fused)
     try:

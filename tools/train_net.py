@@ -10,14 +10,13 @@ import click
 
 from caffepy.tools.common import (
     FileName,
-    choose_ops,
-    engine_options,
     layer_options,
     layer_types,
     set_option,
     split_list,
     state_options,
 )
+from caffepy.tools.engine_choice import EngineChoice, engine_options
 from caffepy.tools.sections import SectionedCommand
 from caffepy.tools.signal_effects import Signals, signal_options
 
@@ -29,7 +28,7 @@ SECTIONS = {
     "Where to begin": ("snapshot", "weights", "on_mismatch"),
     "Snapshots": ("keep", "keep_best", "on_snapshot_error"),
     "When to end": ("iterations", "early_stop", "on_nan", "sigint_effect", "sighup_effect"),
-    "What to run on": ("engine", "threads", "gpu"),
+    "What to run on": ("engine", "threads", "gpu", "precision", "deterministic"),
 }
 
 
@@ -105,8 +104,8 @@ def command(
     solver: str, overrides: tuple[Override, ...], snapshot: str | None, weights: str,
     on_mismatch: str, iterations: int | None, early_stop: str | None, on_nan: str, keep: int,
     keep_best: str | None, on_snapshot_error: str, sigint_effect: str, sighup_effect: str,
-    progress: bool, phase: str | None, level: int, stage: str, engine: str,
-    threads: int | None, gpu: str | None, layers: tuple[str, ...], python_layers: bool,
+    progress: bool, phase: str | None, level: int, stage: str,
+    chosen: EngineChoice, layers: tuple[str, ...], python_layers: bool,
 ) -> int:  # fmt: skip
     """Trains until the solver's max_iter, with its tests and snapshots.
 
@@ -146,18 +145,18 @@ def command(
         keep=keep,
         keep_best=keep_best,
         command_line=command_line or [],
-        threads=threads,
+        threads=chosen.threads,
         layers=layers,
         on_mismatch=on_mismatch,
     )
     make = functools.partial(
         Solver,
         settings,
-        ops=choose_ops(engine, threads, gpu),
+        ops=chosen.make_ops(settings),
         registry=layer_types(layers, python_layers),
         make_net=functools.partial(Net, keep=False),
         callbacks=callbacks,
-        honour_mode=engine == "auto",
+        honour_mode=chosen.engine == "auto",
         on_snapshot_error=on_snapshot_error,
         on_mismatch=on_mismatch,
     )

@@ -44,6 +44,56 @@ def make_ops(engine: str = "auto", threads: int | None = None, dtype: Any = np.f
     return ops
 
 
+def make_gpu_ops(
+    gpu: str = "0",
+    precision: str = "tf32",
+    deterministic: bool = False,
+    dtype: Any = np.float32,
+    asked_by: str = "gpu",
+) -> Ops:
+    """The backend on a GPU; logs one line about it.
+
+    gpu: its number, or "all".  precision, deterministic: see CudaOps.  asked_by: what wants it, for
+    messages.
+
+    Raises: DeviceError where there is none that can be used, or no such one.
+    """
+    from caffepy.engine.ops.cuda import runtime
+    from caffepy.engine.ops.cuda.backend import CudaOps
+
+    reason = runtime.available()
+    if reason is not None:
+        raise DeviceError(
+            f"{asked_by}: expected a GPU that can be used, got none: {reason} Or run on the CPU: "
+            "without --gpu, and with --engine auto|numpy|onednn or solver_mode: CPU."
+        )
+    device = runtime.CupyRuntime(_chosen(gpu, runtime.count(), asked_by))
+    ops = CudaOps(device, dtype, precision, deterministic)
+    properties = device.properties()
+    log.info(f"Use GPU with device ID {properties.index}")
+    log.info(f"GPU {properties.index}: {properties.name}")
+    log.info(f"Engine: CUDA, {ops.dtype}, products in {ops.precision}")
+    return ops
+
+
+def _chosen(gpu: str, count: int, asked_by: str) -> int:
+    """The index that a text names. Raises: DeviceError."""
+    names = [name.strip() for name in gpu.split(",")]
+    indices = list(range(count)) if gpu == "all" else [int(one) for one in names if one.isdigit()]
+    there = "0" if count == 1 else f"0 to {count - 1}"
+    if (gpu != "all" and len(indices) != len(names)) or not all(one < count for one in indices):
+        raise DeviceError(
+            f"{asked_by}: expected a GPU that is there, {there}, got '{gpu}'. List them with "
+            "caffepy device_query --gpu all."
+        )
+    if len(indices) > 1:
+        raise DeviceError(
+            f"{asked_by}: expected one GPU, got {len(indices)}: this version of caffepy trains on "
+            f"one. Name it: --gpu {indices[0]}."
+        )
+    return indices[0]
+
+
 def _why_not_onednn(dtype: np.dtype) -> str | None:
     """None where oneDNN can be used."""
     if dtype != np.float32:

@@ -82,6 +82,11 @@ class Settings:
         """Whether the solver says anything about `field`."""
         return any(descriptor.name == field for descriptor, _ in self.param.ListFields())
 
+    @property
+    def asks_for_gpu(self) -> bool:
+        """Whether solver_mode says GPU; that it is the field's default says nothing."""
+        return self.given("solver_mode") and self.param.solver_mode == SolverParameter.GPU
+
     def where(self, field: str) -> str:
         """`solver.prototxt:4:1: stepsize`, for messages."""
         for override in reversed(self.overrides):
