@@ -21,7 +21,7 @@ from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
-from tests import host_runtime
+from tests import host_compiler
 from tests.host_runtime import HostRuntime
 from tests.padded_ops import PaddedOps
 
@@ -98,7 +98,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def host_folder(request: pytest.FixtureRequest) -> Path:
     """Where the host runtime keeps what it compiled; skips the test where it cannot compile."""
-    if (reason := host_runtime.missing()) is not None:
+    if (reason := host_compiler.missing()) is not None:
         pytest.skip(reason)
     cache = getattr(request.config, "cache", None)  # pytest runs without it where it is told to
     folder: Path = cache.mkdir("host_kernels") if cache else request.getfixturevalue("tmp_path")

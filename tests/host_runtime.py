@@ -1,130 +1,288 @@
-"""HostRuntime: runs CUDA kernels on the CPU, compiled by g++ under a small header.
+"""HostRuntime: a GPU on the CPU, for tests.
 
-The threads of a grid run one after the other, so a kernel may not wait for others (no
-__syncthreads, no shared memory).
+It runs the CUDA sources that g++ compiled, and is as strict as a GPU or stricter: its memory is
+poisoned and guarded, grids are small, the threads of a block take turns in an order that finds
+races, graphs hold addresses, and copies ahead come as late as they may.
 """
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffepy.engine.core.errors import DeviceError
-from caffepy.engine.ops.cuda.nvrtc import compile_failure
-from caffepy.engine.ops.kernels import Parameter, instantiated, signatures
+from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
+from caffepy.engine.ops.cuda.layout import DeviceLayout
+from caffepy.engine.ops.cuda.port import DeviceProperties, Product
+from tests import host_product
+from tests.host_compiler import BLOCK, Program, compiled
+from tests.host_memory import Address, DeviceArray, Memory
 
-COMPILER = "g++"
 # A grid smaller than most counts, so that a kernel without a grid-stride loop is found out.
 BLOCKS, THREADS = 3, 4
+MEMORY = 8 << 30
 
-_HEADER = """
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <algorithm>
-#define __global__
-#define __device__ inline
-#define __forceinline__
-#define __launch_bounds__(...)
-struct Dim { unsigned x, y, z; };
-static thread_local Dim gridDim{1, 1, 1}, blockDim{1, 1, 1}, blockIdx, threadIdx;
-using std::max;
-using std::min;
-inline float rsqrt(float x) { return 1 / sqrt(x); }
-inline double rsqrt(double x) { return 1 / sqrt(x); }
-"""
+_Work = Callable[..., None]
 
 
-class DeviceLayout:
-    """C order in memory of its own, as on a GPU: what is not copied over is not there."""
+class HostEvent:
+    """A point in the work of a stream, where each piece of work takes 1 ms.
 
-    def bytes(self, shape: tuple[int, ...], dtype: np.dtype) -> int:
-        return 0
+    step: the pieces of work before it.  finish: does what it waits for.
+    """
 
-    def allocate(
-        self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
-    ) -> np.ndarray:
-        return np.full(shape, np.nan, dtype)
+    def __init__(self, step: int, finish: Callable[[HostEvent], None]) -> None:
+        self._step = step
+        self._finish = finish
 
-    def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
-        np.copyto(buffer, plain)
-
-    def store(self, buffer: np.ndarray, plain: np.ndarray) -> None:
-        np.copyto(plain, buffer)
-
-    def convert(self, source: Any, content: Any, buffer: np.ndarray) -> bool:
-        return False
-
-    def elements(self, buffer: np.ndarray) -> np.ndarray:
-        return buffer.reshape(-1)
+    def milliseconds_since(self, earlier: HostEvent) -> float:
+        self._finish(self)
+        return float(self._step - earlier._step)
 
 
-DEVICE = DeviceLayout()
+class HostGraph:
+    """Captured work. It holds the addresses of buffers, not the buffers."""
 
+    def __init__(self, runtime: HostRuntime) -> None:
+        self._runtime = runtime
+        self._work: list[tuple[_Work, tuple[Any, ...]]] = []
 
-def missing() -> str | None:
-    """Why there is no HostRuntime here; None where there is."""
-    return None if shutil.which(COMPILER) else f"needs the compiler {COMPILER}"
+    def keep(self, work: _Work, arguments: Sequence[Any]) -> None:
+        """Adds a piece of work."""
+        held = (Address.of(one) if isinstance(one, DeviceArray) else one for one in arguments)
+        self._work.append((work, tuple(held)))
+
+    def launch(self) -> None:
+        self._runtime.refuse_in_graph("launching a graph")
+        for work, held in self._work:
+            arguments = [one.array() if isinstance(one, Address) else one for one in held]
+            self._runtime.do(work, *arguments)
+
+    def __len__(self) -> int:
+        return len(self._work)
 
 
 class HostRuntime:
-    """A Runtime on host memory. folder: keeps the compiled objects, by the hash of their source."""
+    """A CudaRuntime on the CPU.
 
-    layout = DEVICE
+    folder: keeps the compiled objects, by the hash of their content.  limit: the bytes that the
+    device has.  options: more of the compiler's.  steps: the pieces of work done so far.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int = MEMORY, options: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.limit = limit
+        self.options = tuple(options)
+        self.layout = DeviceLayout(self)
+        self.steps = 0
+        self._used = [0]  # shared with what frees memory
+        self._graph: HostGraph | None = None
+        self._programs: dict[tuple[str, str, str], Program] = {}
+        self._ahead: list[tuple[HostEvent, np.ndarray, DeviceArray]] = []
+        self._pinned: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 
-    def build(self, source: str, name: str, element: str) -> ctypes.CDLL:
-        launchers = (_launcher(*one) for one in signatures(source, name).items())
-        text = "\n".join((_HEADER, instantiated(source, name, element), *launchers))
-        path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.so"
-        if not path.exists():
-            self._compile(text, path, source, name)
-        return ctypes.CDLL(str(path))
+    @property
+    def capturing(self) -> bool:
+        return self._graph is not None
 
-    def launch(self, program: Any, kernel: str, count: int, arguments: Sequence[Any]) -> None:
-        sent = []
-        for argument in arguments:
-            if isinstance(argument, np.generic):
-                sent.append(np.ctypeslib.as_ctypes_type(argument.dtype)(argument.item()))
-            else:
-                assert argument.flags.c_contiguous
-                sent.append(ctypes.c_void_p(argument.ctypes.data))
-        getattr(program, f"launch_{kernel}")(BLOCKS, THREADS, *sent)
+    def do(self, work: _Work, *arguments: Any) -> None:
+        """Calls `work`, or keeps the call for the graph."""
+        if self._graph is not None:
+            self._graph.keep(work, arguments)
+        else:
+            self.steps += 1
+            work(*arguments)
 
-    def _compile(self, text: str, path: Path, source: str, name: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            code, built = Path(folder, "code.cpp"), Path(folder, "code.so")
-            code.write_text(text, encoding="utf-8")
-            command = [COMPILER, "-O1", "-std=c++17", "-shared", "-fPIC", code, "-o", built]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            if run.returncode:
-                raise DeviceError(compile_failure(source, name, COMPILER, run.stderr))
-            os.replace(built, path)
+    def refuse_in_graph(self, what: str) -> None:
+        """Raises: DeviceError while capturing."""
+        if self.capturing:
+            raise DeviceError(
+                f"graph: {what}: expected work that can be captured, got what the host waits for. "
+                "Do it before."
+            )
+
+    # ---- memory
+
+    def allocate(self, count: int, dtype: Any) -> DeviceArray:
+        self.refuse_in_graph("allocating")
+        dtype = np.dtype(dtype)
+        size = count * dtype.itemsize
+        free, whole = self.memory()
+        if size > free:
+            raise OutOfMemoryError(
+                f"host device: memory: expected {size} bytes to be free, got {free} of {whole}. "
+                "Use less."
+            )
+        memory = Memory(size)
+        self._used[0] += size
+        weakref.finalize(memory, _give_back, self._used, size).atexit = False
+        return DeviceArray(memory, memory.bytes.view(dtype))
+
+    def clear(self, buffer: DeviceArray) -> None:
+        self.do(_clear, buffer)
+
+    def copy(self, source: DeviceArray, target: DeviceArray) -> None:
+        _check_alike(source, target)
+        self.do(_copy, source, target)
+
+    def upload(self, source: np.ndarray, buffer: DeviceArray) -> None:
+        self.refuse_in_graph("copying from the host")
+        _check_alike(source, buffer)
+        self.do(_upload, source, buffer)
+
+    def download(self, buffer: DeviceArray, target: np.ndarray) -> None:
+        self.refuse_in_graph("copying to the host")
+        _check_alike(buffer, target)
+        target[...] = buffer.content.reshape(target.shape)
+
+    def memory(self) -> tuple[int, int]:
+        return self.limit - self._used[0], self.limit
+
+    # ---- work
+
+    def build(self, source: str, name: str, element: str) -> Program:
+        key = source, name, element
+        if key not in self._programs:
+            self.refuse_in_graph(f"loading the kernels of {name}")
+            self._programs[key] = compiled(self.folder, *key, options=self.options)
+        return self._programs[key]
+
+    def launch(
+        self, program: Program, kernel: str, count: int, arguments: Sequence[DeviceArray | Any]
+    ) -> None:
+        threads = BLOCK if kernel in program.together else THREADS
+        self._launch(program, kernel, -(-count // threads), threads, arguments)
+
+    def launch_rows(
+        self, program: Program, kernel: str, count: int, arguments: Sequence[DeviceArray | Any]
+    ) -> None:
+        self._launch(program, kernel, count, BLOCK, arguments)
+
+    def _launch(
+        self, program: Program, kernel: str, blocks: int, threads: int, arguments: Sequence[Any]
+    ) -> None:
+        assert blocks > 0, f"{kernel}: expected a grid with threads, got none"
+        self.do(partial(program.run, kernel, min(blocks, BLOCKS), threads), *arguments)
+
+    def multiply(
+        self,
+        product: Product,
+        a: DeviceArray,
+        b: DeviceArray,
+        out: DeviceArray,
+        precision: str = "fp32",
+    ) -> None:
+        host_product.check(product, a.content, b.content, out.content, precision)
+        self.do(partial(_multiply, product, precision), a, b, out)
+
+    def capture(self, run: Callable[[], None]) -> HostGraph:
+        self.refuse_in_graph("capturing")
+        graph = self._graph = HostGraph(self)
+        try:
+            run()
+        finally:
+            self._graph = None
+        return graph
+
+    # ---- time
+
+    def record(self) -> HostEvent:
+        self.refuse_in_graph("recording an event")
+        return HostEvent(self.steps, self._finish)
+
+    def synchronize(self) -> None:
+        self.refuse_in_graph("waiting")
+        while self._ahead:
+            self._finish(self._ahead[-1][0])
+
+    # ---- a second stream
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        memory = np.empty(shape, dtype)
+        self._pinned[id(memory)] = memory
+        return memory
+
+    def upload_ahead(self, source: np.ndarray, buffer: DeviceArray) -> HostEvent:
+        self.refuse_in_graph("copying from the host")
+        _check_alike(source, buffer)
+        assert self._is_pinned(source), "expected pinned memory, got other"
+        buffer.poison()  # it holds nothing that may be read until the copy is waited for
+        event = HostEvent(self.steps, self._finish)
+        self._ahead.append((event, source, buffer))
+        return event
+
+    def wait_for(self, event: HostEvent) -> None:
+        self.refuse_in_graph("waiting for a copy")
+        self._finish(event)
+
+    def _finish(self, event: HostEvent) -> None:
+        """Makes the copies up to an event, where it is the end of one."""
+        if any(event is each for each, _, _ in self._ahead):
+            while True:
+                done, source, buffer = self._ahead.pop(0)
+                _upload(source, buffer)
+                if done is event:
+                    break
+
+    def _is_pinned(self, array: Any) -> bool:
+        while array is not None:
+            if self._pinned.get(id(array)) is array:
+                return True
+            array = getattr(array, "base", None)
+        return False
+
+    # ---- the device
+
+    def properties(self) -> DeviceProperties:
+        return DeviceProperties(
+            index=0,
+            name="Host",
+            major=0,
+            minor=0,
+            total_memory=self.limit,
+            shared_memory_per_block=48 << 10,
+            registers_per_block=64 << 10,
+            warp_size=32,
+            max_pitch=(1 << 31) - 1,
+            max_threads_per_block=BLOCK,
+            max_threads=(BLOCK, 1, 1),
+            max_grid=(BLOCKS, 1, 1),
+            clock_khz=1000,
+            constant_memory=64 << 10,
+            texture_alignment=512,
+            concurrent_copy=True,
+            multiprocessors=BLOCKS,
+            kernel_timeout=False,
+        )
 
 
-def _launcher(kernel: str, parameters: Sequence[Parameter]) -> str:
-    """A C function that runs a kernel for all threads of a grid."""
-    declared = ", ".join(
-        f"{'const ' if one.const else ''}{one.type} {'*' if one.pointer else ''}{one.name}"
-        for one in parameters
+def _give_back(used: list[int], size: int) -> None:
+    used[0] -= size
+
+
+def _check_alike(source: Any, target: Any) -> None:
+    assert (source.size, source.dtype) == (target.size, target.dtype), (
+        f"expected {target.size} elements of {target.dtype}, got {source.size} of {source.dtype}"
     )
-    names = ", ".join(one.name for one in parameters)
-    return (
-        f'extern "C" void launch_{kernel}(unsigned blocks_, unsigned threads_, {declared}) {{\n'
-        "  gridDim.x = blocks_; blockDim.x = threads_;\n"
-        "  for (blockIdx.x = 0; blockIdx.x < blocks_; ++blockIdx.x)\n"
-        "    for (threadIdx.x = 0; threadIdx.x < threads_; ++threadIdx.x)\n"
-        f"      {kernel}({names});\n"
-        "}\n"
-    )
+
+
+def _clear(buffer: DeviceArray) -> None:
+    buffer.content.fill(0)
+
+
+def _copy(source: DeviceArray, target: DeviceArray) -> None:
+    target.content[...] = source.content
+
+
+def _upload(source: np.ndarray, buffer: DeviceArray) -> None:
+    buffer.content[...] = source.reshape(-1)
+
+
+def _multiply(
+    product: Product, precision: str, a: DeviceArray, b: DeviceArray, out: DeviceArray
+) -> None:
+    host_product.multiply(product, a.content, b.content, out.content, precision)

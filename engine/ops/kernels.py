@@ -14,7 +14,8 @@ How a kernel is written: `extern "C" __global__ void`; the first parameter is th
 which a grid-stride loop covers, whatever the grid; T is the element type, float or double. Pointers
 take Values in C order: `const T*` is read, `T*` is overwritten, and what is called `add_...` is
 added to. Scalars take Python numbers, which are cast to the type that the kernel declares. An op
-that works in place gets one address twice: no `__restrict__` then.
+that works in place gets one address twice: no `__restrict__` then. Kernels that are launched by
+rows (`launch_rows`) have BLOCK threads in a block, a multiple of 32. INFINITY and NAN are floats.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 
 ELEMENT = "T"  # stands for the element type in kernels
+BLOCK = 256  # threads of a block, on a GPU, where blocks work together
 C_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _TYPES: dict[str, type[np.generic]] = {
     "float": np.float32,
@@ -48,7 +50,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "size_t": np.uint64,
 }
 _COUNTS = ("int", "unsigned", "unsigned int", "size_t", "long long", "unsigned long long")
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)'
 )
@@ -79,7 +81,7 @@ def signatures(source: str, name: str) -> Mapping[str, tuple[Parameter, ...]]:
         kernel: tuple(
             _parameter(text, f"{name}: kernel '{kernel}'") for text in parameters.split(",")
         )
-        for kernel, parameters in _KERNEL.findall(_COMMENT.sub(" ", source))
+        for kernel, parameters in _KERNEL.findall(COMMENT.sub(" ", source))
     }
     if not found:
         raise DeviceError(
@@ -107,12 +109,24 @@ def _parameter(text: str, where: str) -> Parameter:
     return Parameter(match[3], kind, bool(match[2]), "const" in words)
 
 
-def instantiated(source: str, name: str, element: str) -> str:
+def instantiated(source: str, name: str, element: str, block: int = BLOCK) -> str:
     """The source with T as `element`, for a compiler, which calls its lines those of `name`.
 
     A typedef: as a macro, T breaks the templates of NVIDIA's own headers.
+    block: what BLOCK is in it.  NVRTC has no header for INFINITY and NAN, so they stand here.
     """
-    return f'typedef {element} {ELEMENT};\n#line 1 "{name}"\n{source}'
+    return "\n".join(
+        (
+            f"typedef {element} {ELEMENT};",
+            f"#define BLOCK {block}",
+            "#undef INFINITY",
+            "#undef NAN",
+            "#define INFINITY __int_as_float(0x7f800000)",
+            "#define NAN __int_as_float(0x7fffffff)",
+            f'#line 1 "{name}"',
+            source,
+        )
+    )
 
 
 class Kernels:

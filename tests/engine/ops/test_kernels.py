@@ -17,9 +17,9 @@ from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.cuda import nvrtc
 from caffepy.engine.ops.kernels import Kernels, signatures
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from tests import host_runtime
+from tests import host_compiler
 from tests.cupy_runtime import CupyRuntime
-from tests.host_runtime import DEVICE, HostRuntime
+from tests.host_runtime import HostRuntime
 
 LOOP = "for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < count; " + (
     "i += gridDim.x * blockDim.x)"
@@ -128,7 +128,7 @@ def test_a_recorded_launch_runs_again_on_what_is_there_then(kernel_ops: NumpyOps
 def test_values_are_brought_to_the_device_and_stay_there(kernel_ops: NumpyOps) -> None:
     x, out = make_value([1.0], kernel_ops), Value((1,))
     Axpy(kernel_ops, 1.0).forward(x, out=out)
-    assert out.fresh_layout is DEVICE
+    assert out.fresh_layout is kernel_ops.runtime.layout
 
 
 def test_a_source_is_compiled_once(kernel_ops: NumpyOps, tmp_path: Path) -> None:
@@ -260,11 +260,12 @@ def test_where_nvrtc_is_missing_the_package_is_named(
         nvrtc._library.cache_clear()
 
 
-def test_a_runtime_is_on_no_cpu_backend(ops: Ops) -> None:
-    assert ops.runtime is None
-    assert not Kernels(ops, SOURCE)
+def test_only_the_gpu_backend_has_a_runtime(ops: Ops) -> None:
+    on_gpu = ops.name == "cuda"
+    assert (ops.runtime is not None) == on_gpu
+    assert bool(Kernels(ops, SOURCE)) == on_gpu
 
 
 def test_without_a_compiler_the_host_runtime_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_runtime, "COMPILER", "no-such-compiler")
-    assert host_runtime.missing() == "needs the compiler no-such-compiler"
+    monkeypatch.setattr(host_compiler, "COMPILER", "no-such-compiler")
+    assert host_compiler.missing() == "needs the compiler no-such-compiler"
