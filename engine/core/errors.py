@@ -11,6 +11,7 @@
       SnapshotError    a snapshot cannot be written or resumed
         SaveError      a file cannot be written: the disk is full, the folder is gone or closed
       DeviceError      a backend, library or device is missing or fails
+        OutOfMemoryError  a device has too little free memory
 
 The message has the form `where: what: expected, got. remedy.`
 """
@@ -31,6 +32,7 @@ __all__ = [
     "LabelError",
     "NetError",
     "NotFiniteError",
+    "OutOfMemoryError",
     "PrototxtError",
     "SaveError",
     "ShapeError",
@@ -102,3 +104,16 @@ class SaveError(SnapshotError):
 
 class DeviceError(CaffepyError):
     """A backend, library or device is missing or fails."""
+
+
+class OutOfMemoryError(DeviceError):
+    """A device has too little free memory. where: the device.  asked, free: bytes."""
+
+    def __init__(self, where: str, asked: int, free: int) -> None:
+        super().__init__(
+            f"{where}: memory: expected {asked} bytes free, got {free}. Use a smaller batch_size, "
+            "or end what else uses the device."
+        )
+        self.where = where
+        self.asked = asked
+        self.free = free
