@@ -16,6 +16,7 @@ from caffepy.engine import extensions, pymodule
 from caffepy.engine.core import registry
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda import runtime
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
@@ -103,6 +104,14 @@ def host_folder(request: pytest.FixtureRequest) -> Path:
     cache = getattr(request.config, "cache", None)  # pytest runs without it where it is told to
     folder: Path = cache.mkdir("host_kernels") if cache else request.getfixturevalue("tmp_path")
     return folder
+
+
+@pytest.fixture
+def gpu_runtime() -> runtime.CupyRuntime:
+    """The first GPU; skips the test where there is none."""
+    if (reason := runtime.available()) is not None:
+        pytest.skip(reason)
+    return runtime.CupyRuntime()
 
 
 @pytest.fixture

@@ -111,12 +111,9 @@ class HostRuntime:
         self.refuse_in_graph("allocating")
         dtype = np.dtype(dtype)
         size = count * dtype.itemsize
-        free, whole = self.memory()
+        free, _ = self.memory()
         if size > free:
-            raise OutOfMemoryError(
-                f"host device: memory: expected {size} bytes to be free, got {free} of {whole}. "
-                "Use less."
-            )
+            raise OutOfMemoryError("host device", size, free)
         memory = Memory(size)
         self._used[0] += size
         weakref.finalize(memory, _give_back, self._used, size).atexit = False

@@ -11,7 +11,7 @@
       SnapshotError    a snapshot cannot be written or resumed
         SaveError      a file cannot be written: the disk is full, the folder is gone or closed
       DeviceError      a backend, library or device is missing or fails
-        OutOfMemoryError  a device has no more memory
+        OutOfMemoryError  a device has too little free memory
 
 The message has the form `where: what: expected, got. remedy.`
 """
@@ -107,4 +107,13 @@ class DeviceError(CaffepyError):
 
 
 class OutOfMemoryError(DeviceError):
-    """A device has no more memory."""
+    """A device has too little free memory. where: the device.  asked, free: bytes."""
+
+    def __init__(self, where: str, asked: int, free: int) -> None:
+        super().__init__(
+            f"{where}: memory: expected {asked} bytes free, got {free}. Use a smaller batch_size, "
+            "or end what else uses the device."
+        )
+        self.where = where
+        self.asked = asked
+        self.free = free

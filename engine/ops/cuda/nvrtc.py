@@ -1,4 +1,6 @@
-"""Compiling CUDA source without a GPU and without the CUDA toolkit, through NVIDIA's NVRTC.
+"""Compiling CUDA source without the CUDA toolkit, through NVIDIA's NVRTC; no GPU is needed.
+
+Not by cupy, which has numbers below 1.2e-38 taken for 0 (`-ftz=true`), as no CPU does.
 
 Source: NVIDIA's NVRTC documentation.
 """
@@ -21,6 +23,8 @@ WHEELS = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
 FILE_NAMES = {
     "win32": ("nvrtc64_120_0.dll", "nvrtc64_130_0.dll"),
 }.get(sys.platform, ("libnvrtc.so.12", "libnvrtc.so.13", "libnvrtc.so"))
+BLOCK = 256  # the threads of a block on a GPU; the macro BLOCK in kernels
+OPTIONS = ("-std=c++17", f"-DBLOCK={BLOCK}")
 LOG_LINES = 30  # of a compiler that a message shows
 # `kernels.cu(3): error` from NVRTC, `kernels.cu:3:9: error` from g++
 _ERROR_LINE = re.compile(r"[(:](\d+)(?:\)|:\d+): (?:catastrophic |fatal )?error")
@@ -36,6 +40,10 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "nvrtcCompileProgram": (_Pointer, _Int, _Texts),
     "nvrtcGetPTXSize": (_Pointer, _Size),
     "nvrtcGetPTX": (_Pointer, _Text),
+    "nvrtcGetCUBINSize": (_Pointer, _Size),
+    "nvrtcGetCUBIN": (_Pointer, _Text),
+    "nvrtcGetNumSupportedArchs": (ctypes.POINTER(_Int),),
+    "nvrtcGetSupportedArchs": (ctypes.POINTER(_Int),),
     "nvrtcGetProgramLogSize": (_Pointer, _Size),
     "nvrtcGetProgramLog": (_Pointer, _Text),
     "nvrtcDestroyProgram": (ctypes.POINTER(_Pointer),),
@@ -53,16 +61,54 @@ def compile_ptx(
     Raises: DeviceError with the compiler's messages and the lines that they are about; or where
     NVRTC is not installed.
     """
+    return _compiled(source, name, arch, element, "nvrtcGetPTX").rstrip(b"\0")
+
+
+def machine_code(
+    source: str, name: str = "kernels.cu", *, capability: int, element: str = "float"
+) -> bytes:
+    """CUDA source as code for GPUs of one compute capability, say 90 for 9.0: machine code, or PTX
+    for the GPU's driver to finish where this NVRTC does not know of such GPUs.
+
+    name, element: as for `compile_ptx`.
+    Raises: as `compile_ptx`.
+    """
+    known = _capabilities()
+    if capability in known:
+        return _compiled(source, name, f"sm_{capability}", element, "nvrtcGetCUBIN")
+    older = max((one for one in known if one < capability), default=min(known))
+    return _compiled(source, name, f"compute_{older}", element, "nvrtcGetPTX")
+
+
+def version() -> tuple[int, int]:
+    """Major and minor version. Raises: DeviceError where there is no NVRTC."""
+    major, minor = _Int(), _Int()
+    _call(_library(), "nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
+    return major.value, minor.value
+
+
+def _capabilities() -> list[int]:
+    """The compute capabilities that there is machine code for."""
+    library, count = _library(), _Int()
+    _call(library, "nvrtcGetNumSupportedArchs", ctypes.byref(count))
+    found = (_Int * count.value)()
+    _call(library, "nvrtcGetSupportedArchs", found)
+    return list(found)
+
+
+def _compiled(source: str, name: str, arch: str, element: str, result: str) -> bytes:
+    """What the function `result` gives of a compiled program."""
     library = _library()
     program = _Pointer()
     text = instantiated(source, name, element).encode()
     _call(library, "nvrtcCreateProgram", ctypes.byref(program), text, name.encode(), 0, None, None)
     try:
-        options = (ctypes.c_char_p * 1)(f"--gpu-architecture={arch}".encode())
+        given = [option.encode() for option in (f"--gpu-architecture={arch}", *OPTIONS)]
+        options = (ctypes.c_char_p * len(given))(*given)
         if library.nvrtcCompileProgram(program, len(options), options):
-            log = _text(library, "nvrtcGetProgramLog", program).decode(errors="replace")
+            log = _bytes(library, "nvrtcGetProgramLog", program).decode(errors="replace")
             raise DeviceError(compile_failure(source, name, f"NVRTC for {arch}", log))
-        return _text(library, "nvrtcGetPTX", program)
+        return _bytes(library, result, program)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -121,9 +167,9 @@ def _call(library: Any, function: str, *arguments: Any) -> None:
         raise DeviceError(f"NVRTC: {function}: expected success, got status {status}. Report this.")
 
 
-def _text(library: Any, function: str, program: _Pointer) -> bytes:
+def _bytes(library: Any, function: str, program: _Pointer) -> bytes:
     size = ctypes.c_size_t()
     _call(library, f"{function}Size", program, ctypes.byref(size))
-    text = ctypes.create_string_buffer(size.value)
-    _call(library, function, program, text)
-    return text.value
+    found = ctypes.create_string_buffer(size.value)
+    _call(library, function, program, found)
+    return found.raw

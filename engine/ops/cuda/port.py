@@ -49,7 +49,7 @@ class Product:
 
 @dataclass(frozen=True)
 class DeviceProperties:
-    """What `device_query` shows of a GPU. Sizes in bytes; clock_khz, memory_clock_khz: kHz."""
+    """What `device_query` shows of a GPU. Sizes in bytes."""
 
     index: int
     name: str

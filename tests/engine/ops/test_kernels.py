@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from caffepy.engine.ops.cuda import nvrtc
 from caffepy.engine.ops.kernels import Kernels, signatures
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests import host_compiler
-from tests.cupy_runtime import CupyRuntime
 from tests.host_runtime import HostRuntime
 
 LOOP = "for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < count; " + (
@@ -75,15 +73,7 @@ def runtime(request: pytest.FixtureRequest) -> Any:
     """What runs kernels: g++ everywhere, cupy where there is a GPU."""
     if request.param == "host":
         return HostRuntime(request.getfixturevalue("host_folder"))
-    if importlib.util.find_spec("cupy") is None:
-        pytest.skip("needs cupy")
-    import cupy
-
-    try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        pytest.skip(f"needs a GPU: {error}")
-    return CupyRuntime()
+    return request.getfixturevalue("gpu_runtime")
 
 
 @pytest.fixture
