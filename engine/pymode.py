@@ -18,6 +18,7 @@ from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda import runtime as gpu_runtime
 from caffepy.engine.ops.select import make_gpu_ops, make_ops
 
+
 @dataclass
 class _Process:
     """seed: what set_random_seed gave.  nets_seeded: how many nets and solvers took one from it.
