@@ -29,7 +29,7 @@ HEADERS = Path(__file__).resolve().parent / "cuda_host"
 FLAGS = (
     *("-O1", "-g0", "-std=c++17", "-fno-math-errno", "-ffp-contract=off", "-fno-exceptions"),
     *("-fno-rtti", "-w", "-fvisibility=hidden", "-shared", "-fPIC", "-nodefaultlibs"),
-    "-fsanitize=alignment,bounds,integer-divide-by-zero,shift",
+    "-fsanitize=alignment,bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow",
 )
 LIBRARIES = ("-lm", "-lc", "-lgcc")
 _DTYPES: dict[str, np.dtype] = {name: dtype for dtype, name in C_NAMES.items()}

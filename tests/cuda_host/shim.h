@@ -268,3 +268,4 @@ SHIM_CHECK(out_of_bounds, "expected an index within the array, got another", siz
 SHIM_CHECK(divrem_overflow, "expected a divisor other than 0, got 0", size_t, size_t)
 SHIM_CHECK(shift_out_of_bounds, "expected a shift by fewer bits than there are, got more", size_t,
            size_t)
+SHIM_CHECK(float_cast_overflow, "expected a number that the integer can hold, got another", size_t)
