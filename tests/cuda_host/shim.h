@@ -218,7 +218,9 @@ inline void __threadfence_block() {}
 #define __all_sync(mask, predicate) (shim_ballot(SHIM_HERE, mask, !(predicate)) == 0)
 #define __trap() shim::fail(SHIM_HERE, "stopped by __trap")
 
-inline void shim_sync_warp(shim::Place place, unsigned mask = ~0u) { shim::meet(place, mask, 0, 0); }
+inline void shim_sync_warp(shim::Place place, unsigned mask = ~0u) {
+  shim::meet(place, mask, 0, 0);
+}
 inline unsigned shim_ballot(shim::Place place, unsigned mask, int predicate) {
   return shim::meet(place, mask, predicate != 0, 0)->votes;
 }
