@@ -29,10 +29,10 @@ HEADERS = Path(__file__).resolve().parent / "cuda_host"
 FLAGS = (
     *("-O1", "-g0", "-std=c++17", "-fno-math-errno", "-ffp-contract=off", "-fno-exceptions"),
     *("-fno-rtti", "-w", "-fvisibility=hidden", "-shared", "-fPIC", "-nodefaultlibs"),
-    "-fsanitize=alignment,bounds,integer-divide-by-zero,shift",
+    "-fsanitize=alignment,bounds,integer-divide-by-zero,shift-exponent,float-cast-overflow",
 )
 LIBRARIES = ("-lm", "-lc", "-lgcc")
-_DTYPES = {name: dtype for dtype, name in C_NAMES.items()}
+_DTYPES: dict[str, np.dtype] = {name: dtype for dtype, name in C_NAMES.items()}
 _TOGETHER = re.compile(r"\b(?:__shared__|__sync\w+|__\w+_sync|BLOCK)\b")
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 _CALLED = re.compile(r"(\w+)\s*\(")
@@ -134,7 +134,7 @@ def _compile(command: Sequence[str], text: str, path: Path, source: str, name: s
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         code, built = Path(folder, "code.cpp"), Path(folder, "code.so")
         code.write_text(text, encoding="utf-8")
-        whole = [*command, f"-I{HEADERS}", code, "-o", built, *LIBRARIES]
+        whole = [*command, f"-I{HEADERS}", str(code), "-o", str(built), *LIBRARIES]
         run = subprocess.run(whole, capture_output=True, text=True, check=False)
         if run.returncode:
             raise DeviceError(compile_failure(source, name, COMPILER, run.stderr))

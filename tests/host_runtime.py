@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
+from caffepy.engine.core.layout import Layout
 from caffepy.engine.ops.cuda.layout import DeviceLayout
-from caffepy.engine.ops.cuda.port import DeviceProperties, Product
+from caffepy.engine.ops.cuda.port import DeviceProperties, Event, Product
 from tests import host_product
 from tests.host_compiler import BLOCK, Program, compiled
 from tests.host_memory import Address, DeviceArray, Memory
@@ -35,11 +36,12 @@ class HostEvent:
     step: the pieces of work before it.  finish: does what it waits for.
     """
 
-    def __init__(self, step: int, finish: Callable[[HostEvent], None]) -> None:
+    def __init__(self, step: int, finish: Callable[[Event], None]) -> None:
         self._step = step
         self._finish = finish
 
-    def milliseconds_since(self, earlier: HostEvent) -> float:
+    def milliseconds_since(self, earlier: Event) -> float:
+        assert isinstance(earlier, HostEvent)
         self._finish(self)
         return float(self._step - earlier._step)
 
@@ -62,7 +64,9 @@ class HostGraph:
             arguments = [one.array() if isinstance(one, Address) else one for one in held]
             self._runtime.do(work, *arguments)
 
-    def __len__(self) -> int:
+    @property
+    def pieces(self) -> int:
+        """How many pieces of work there are."""
         return len(self._work)
 
 
@@ -77,21 +81,18 @@ class HostRuntime:
         self.folder = folder
         self.limit = limit
         self.options = tuple(options)
-        self.layout = DeviceLayout(self)
+        self.layout: Layout = DeviceLayout(self)
         self.steps = 0
         self._used = [0]  # shared with what frees memory
-        self._graph: HostGraph | None = None
+        self.capturing = False
+        self._graph = HostGraph(self)  # of what is captured, or was last
         self._programs: dict[tuple[str, str, str], Program] = {}
         self._ahead: list[tuple[HostEvent, np.ndarray, DeviceArray]] = []
         self._pinned: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 
-    @property
-    def capturing(self) -> bool:
-        return self._graph is not None
-
     def do(self, work: _Work, *arguments: Any) -> None:
         """Calls `work`, or keeps the call for the graph."""
-        if self._graph is not None:
+        if self.capturing:
             self._graph.keep(work, arguments)
         else:
             self.steps += 1
@@ -179,10 +180,11 @@ class HostRuntime:
     def capture(self, run: Callable[[], None]) -> HostGraph:
         self.refuse_in_graph("capturing")
         graph = self._graph = HostGraph(self)
+        self.capturing = True
         try:
             run()
         finally:
-            self._graph = None
+            self.capturing = False
         return graph
 
     # ---- time
@@ -212,11 +214,11 @@ class HostRuntime:
         self._ahead.append((event, source, buffer))
         return event
 
-    def wait_for(self, event: HostEvent) -> None:
+    def wait_for(self, event: Event) -> None:
         self.refuse_in_graph("waiting for a copy")
         self._finish(event)
 
-    def _finish(self, event: HostEvent) -> None:
+    def _finish(self, event: Event) -> None:
         """Makes the copies up to an event, where it is the end of one."""
         if any(event is each for each, _, _ in self._ahead):
             while True:

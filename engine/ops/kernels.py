@@ -36,7 +36,7 @@ from caffepy.engine.ops.base import Ops
 
 ELEMENT = "T"  # stands for the element type in kernels
 BLOCK = 256  # threads of a block, on a GPU, where blocks work together
-C_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+C_NAMES: dict[np.dtype, str] = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _TYPES: dict[str, type[np.generic]] = {
     "float": np.float32,
     "double": np.float64,

@@ -61,7 +61,8 @@ static void* arguments;
 static void enter();
 
 static bool same_place(const Place& one, const Place& other) {
-  return one.line == other.line && !__builtin_strcmp(one.file, other.file);
+  return one.line == other.line &&
+         (one.file == other.file || !__builtin_strcmp(one.file, other.file));
 }
 
 #ifdef SHIM_UCONTEXT

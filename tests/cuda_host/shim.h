@@ -218,7 +218,9 @@ inline void __threadfence_block() {}
 #define __all_sync(mask, predicate) (shim_ballot(SHIM_HERE, mask, !(predicate)) == 0)
 #define __trap() shim::fail(SHIM_HERE, "stopped by __trap")
 
-inline void shim_sync_warp(shim::Place place, unsigned mask = ~0u) { shim::meet(place, mask, 0, 0); }
+inline void shim_sync_warp(shim::Place place, unsigned mask = ~0u) {
+  shim::meet(place, mask, 0, 0);
+}
 inline unsigned shim_ballot(shim::Place place, unsigned mask, int predicate) {
   return shim::meet(place, mask, predicate != 0, 0)->votes;
 }
@@ -268,3 +270,4 @@ SHIM_CHECK(out_of_bounds, "expected an index within the array, got another", siz
 SHIM_CHECK(divrem_overflow, "expected a divisor other than 0, got 0", size_t, size_t)
 SHIM_CHECK(shift_out_of_bounds, "expected a shift by fewer bits than there are, got more", size_t,
            size_t)
+SHIM_CHECK(float_cast_overflow, "expected a number that the integer can hold, got another", size_t)

@@ -196,6 +196,14 @@ def test_atomics_count_every_thread(fast: HostRuntime) -> None:
             "block 0, thread 0: expected a divisor other than 0, got 0",
         ),
         (
+            "out[0] = (int)(1e10f + threadIdx.x);",
+            "f.cu:3: block 0, thread 0: expected a number that the integer can hold, got another",
+        ),
+        (
+            "out[0] = 1 << (threadIdx.x + 20);",
+            "block 0, thread 12: expected a shift by fewer bits than there are, got more",
+        ),
+        (
             "*(float4*)(out + threadIdx.x) = make_float4(1, 2, 3, 4);",
             "block 0, thread 1: expected an aligned address, got another",
         ),
