@@ -12,10 +12,19 @@ from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
+from caffepy.engine.ops.cuda.absolute import CudaAbsolute
 from caffepy.engine.ops.cuda.activation import CudaPower, CudaRelu, CudaSigmoid, CudaTanH
+from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.dropout import CudaDropout
+from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
+from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
+from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sources import source
+from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
+from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.kernels import Kernels
 
@@ -94,6 +103,24 @@ class CudaOps(Ops):
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
+    prelu = op(CudaPRelu)
+    dropout = op(CudaDropout)
+    scale = op(CudaScale)
+    sum = op(CudaSum)
+    fill = op(CudaFill)
+    weighted_sum = op(CudaWeightedSum)
+    absolute = op(CudaAbsolute)
+    bias = op(CudaBias)
+    eltwise_sum = op(CudaEltwiseSum)
+    eltwise_product = op(CudaEltwiseProduct)
+    eltwise_max = op(CudaEltwiseMax)
+    bnll = op(CudaBnll)
+    elu = op(CudaElu)
+    swish = op(CudaSwish)
+    exp = op(CudaExp)
+    log = op(CudaLog)
+    clip = op(CudaClip)
+    threshold = op(CudaThreshold)
 
 
 class _Replay:

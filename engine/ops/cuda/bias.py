@@ -1,0 +1,33 @@
+"""Adding a value along some axes of another on a GPU."""
+
+from __future__ import annotations
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.totals import ChannelTotals
+from caffepy.engine.ops.geometry import AxisGeometry
+
+
+class CudaBias(CudaOp):
+    """y = x + b, with x seen as (outer, size, inner) and b of `size` elements."""
+
+    family = "channels"
+
+    def __init__(self, ops: DeviceOps, geometry: AxisGeometry) -> None:
+        super().__init__(ops)
+        self.geometry = geometry
+        self._totals = ChannelTotals(ops, geometry)
+
+    @step(reads="x b", writes="out")
+    def forward(self, x: Value, b: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self.launch("bias_forward", x.count, self.geometry.size, self.geometry.inner, x, b, out)
+
+    @step(reads="dy", writes="out", adds="add_b")
+    def backward_bias(
+        self, dy: Value, *, out: Value | None = None, add_b: Value | None = None
+    ) -> None:
+        """out: gradient of b.  add_b: the same is added to it."""
+        self._totals.take("sum", dy)
+        self._totals.give(out=out, add=add_b)

@@ -1,0 +1,97 @@
+// Values of one shape, element by element: all have `count` elements.
+
+#include "common.cuh"
+#include "map.cuh"
+
+// ---- sums
+
+// c0 x0; out may be any of the inputs, here and below
+extern "C" __global__ void sum_1(size_t count, T c0, const T* x0, T* out) {
+  map(count, [=](T a) { return c0 * a; }, out, x0);
+}
+
+// c0 x0 + c1 x1
+extern "C" __global__ void sum_2(size_t count, T c0, T c1, const T* x0, const T* x1, T* out) {
+  map(count, [=](T a, T b) { return c0 * a + c1 * b; }, out, x0, x1);
+}
+
+// c0 x0 + c1 x1 + c2 x2
+extern "C" __global__ void sum_3(size_t count, T c0, T c1, T c2, const T* x0, const T* x1,
+                                 const T* x2, T* out) {
+  map(count, [=](T a, T b, T c) { return c0 * a + c1 * b + c2 * c; }, out, x0, x1, x2);
+}
+
+// c0 x0 + c1 x1 + c2 x2 + c3 x3
+extern "C" __global__ void sum_4(size_t count, T c0, T c1, T c2, T c3, const T* x0, const T* x1,
+                                 const T* x2, const T* x3, T* out) {
+  map(
+      count, [=](T a, T b, T c, T d) { return c0 * a + c1 * b + c2 * c + c3 * d; }, out, x0, x1, x2,
+      x3);
+}
+
+// The gradients of x0 and x1 of sum_2.
+extern "C" __global__ void sum_gradients(size_t count, T c0, T c1, const T* dy, T* out0, T* out1) {
+  map_pair(
+      count, [=](T* made, T d) { made[0] = c0 * d, made[1] = c1 * d; }, out0, out1, dy);
+}
+
+// ---- products
+
+// a b; out may be a or b
+extern "C" __global__ void product(size_t count, const T* a, const T* b, T* out) {
+  map(count, [](T one, T other) { return one * other; }, out, a, b);
+}
+
+// dy y / x
+extern "C" __global__ void quotient(size_t count, const T* dy, const T* y, const T* x, T* out) {
+  map(count, [](T d, T whole, T at) { return whole / at * d; }, out, dy, y, x);
+}
+
+// The gradients of x0 and x1, dy x1 and dy x0.
+extern "C" __global__ void product_gradients(size_t count, const T* dy, const T* x0, const T* x1,
+                                             T* out0, T* out1) {
+  map_pair(
+      count, [](T* made, T d, T a, T b) { made[0] = d * b, made[1] = d * a; }, out0, out1, dy, x0,
+      x1);
+}
+
+// ---- maxima
+
+// a where it is larger, else b, nan or not; out may be a or b
+extern "C" __global__ void larger(size_t count, const T* a, const T* b, T* out) {
+  map(count, [](T one, T other) { return one > other ? one : other; }, out, a, b);
+}
+
+// The gradients of x0 and x1 of larger: dy goes to one of them.
+extern "C" __global__ void larger_gradients(size_t count, const T* dy, const T* x0, const T* x1,
+                                            T* out0, T* out1) {
+  map_pair(
+      count,
+      [](T* made, T d, T a, T b) { made[0] = d * (T)(a > b), made[1] = d * (T)!(a > b); }, out0,
+      out1, dy, x0, x1);
+}
+
+// largest: the larger of x0 and x1.  winner: the number of that input.
+extern "C" __global__ void first_winner(size_t count, const T* x0, const T* x1, T* largest,
+                                        int* winner) {
+  EACH(i, count) {
+    winner[i] = !(x0[i] > x1[i]);
+    largest[i] = winner[i] ? x1[i] : x0[i];
+  }
+}
+
+// The same with one input more, number `place`.
+extern "C" __global__ void next_winner(size_t count, int place, const T* x, T* add_largest,
+                                       int* add_winner) {
+  EACH(i, count) {
+    if (!(x[i] > add_largest[i])) continue;
+    add_largest[i] = x[i];
+    add_winner[i] = place;
+  }
+}
+
+// The gradient of input number `place`.
+extern "C" __global__ void winner_gradient(size_t count, int place, const T* dy, const int* winner,
+                                           T* out) {
+  EACH(i, count) out[i] = dy[i] * (T)(winner[i] == place);
+}
