@@ -13,9 +13,16 @@ from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.cuda.activation import CudaPower, CudaRelu, CudaSigmoid, CudaTanH
+from caffepy.engine.ops.cuda.adaptive_update import (
+    CudaAdaDelta,
+    CudaAdaGrad,
+    CudaAdam,
+    CudaRmsProp,
+)
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.sources import source
+from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.kernels import Kernels
 
@@ -94,6 +101,14 @@ class CudaOps(Ops):
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
+    sgd_update = op(CudaSgd)
+    nesterov_update = op(CudaNesterov)
+    adagrad_update = op(CudaAdaGrad)
+    rmsprop_update = op(CudaRmsProp)
+    adadelta_update = op(CudaAdaDelta)
+    adam_update = op(CudaAdam)
+    lars_update = op(CudaLars)
+    sum_of_squares = op(CudaSumOfSquares)
 
 
 class _Replay:
