@@ -14,6 +14,12 @@ from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.cuda.absolute import CudaAbsolute
 from caffepy.engine.ops.cuda.activation import CudaPower, CudaRelu, CudaSigmoid, CudaTanH
+from caffepy.engine.ops.cuda.adaptive_update import (
+    CudaAdaDelta,
+    CudaAdaGrad,
+    CudaAdam,
+    CudaRmsProp,
+)
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
@@ -25,6 +31,7 @@ from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
+from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.kernels import Kernels
 
@@ -121,6 +128,14 @@ class CudaOps(Ops):
     log = op(CudaLog)
     clip = op(CudaClip)
     threshold = op(CudaThreshold)
+    sgd_update = op(CudaSgd)
+    nesterov_update = op(CudaNesterov)
+    adagrad_update = op(CudaAdaGrad)
+    rmsprop_update = op(CudaRmsProp)
+    adadelta_update = op(CudaAdaDelta)
+    adam_update = op(CudaAdam)
+    lars_update = op(CudaLars)
+    sum_of_squares = op(CudaSumOfSquares)
 
 
 class _Replay:

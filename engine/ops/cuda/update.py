@@ -1,0 +1,173 @@
+"""Updates of parameters on a GPU: what all of them share, gradient descent, and norms.
+
+An update is one kernel, which does nothing where something was found wrong (`Watch`): parameters
+and histories then stay as they were before that iteration's update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+
+PART = 1 << 13  # elements, at least, that one block sums up; of fewer parts there is little to gain
+MOST_PARTS = 1 << 10
+
+
+class CudaUpdate(CudaOp):
+    """What update rules share: the gradient that they start from.
+
+    g = scale * diff + decay * data (decay * sign(data) with l1)
+    """
+
+    family = "update"
+
+    def __init__(self, ops: DeviceOps, l1: bool = False) -> None:
+        super().__init__(ops)
+        self.l1 = l1
+        self._nothing = self.scratch(1)
+
+    def apply(
+        self,
+        rule: str,
+        data: Value,
+        diff: Value,
+        histories: Sequence[Value],
+        factors: Sequence[float],
+        numbers: Sequence[float | Value],
+        keep_diff: bool,
+    ) -> None:
+        """Runs a rule's kernel over all elements.
+
+        factors: scale and decay, where they come from the host.  numbers: the kernel's last
+        arguments.  keep_diff: diff gets what was subtracted.
+        """
+        update = diff if keep_diff else self._nothing
+        flags = *factors, self.l1, keep_diff
+        self.launch(
+            rule, data.count, *flags, self.ops.watch.value, diff, update, data, *histories, *numbers
+        )
+
+
+class CudaSgd(CudaUpdate):
+    """Stochastic gradient descent with momentum."""
+
+    @step(reads="data diff history", writes="data diff history")
+    def update(
+        self,
+        data: Value,
+        diff: Value,
+        history: Value,
+        *,
+        rate: float,
+        momentum: float,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+    ) -> None:
+        """history = momentum * history + rate * g; data -= history; keep_diff: diff = history."""
+        factors = scale * rate, decay * rate
+        self.apply("sgd", data, diff, [history], factors, [momentum], keep_diff)
+
+
+class CudaNesterov(CudaUpdate):
+    """Nesterov's accelerated gradient."""
+
+    @step(reads="data diff history", writes="data diff history")
+    def update(
+        self,
+        data: Value,
+        diff: Value,
+        history: Value,
+        *,
+        rate: float,
+        momentum: float,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+    ) -> None:
+        """new = momentum * history + rate * g; update = (1 + momentum) * new - momentum * history;
+        history = new; data -= update; keep_diff: diff = update."""
+        factors = scale * rate, decay * rate
+        numbers = momentum, 1 + momentum
+        self.apply("nesterov", data, diff, [history], factors, numbers, keep_diff)
+
+
+class CudaLars(CudaUpdate):
+    """Gradient descent whose rate follows from the norms of a parameter and its gradient.
+
+    norm_decay: whether the gradient's norm is that of g; else that of scale * diff.
+    clip: the rate given is an upper limit, not a factor.
+    """
+
+    def __init__(
+        self, ops: DeviceOps, l1: bool = False, norm_decay: bool = False, clip: bool = False
+    ) -> None:
+        super().__init__(ops, l1)
+        self.norm_decay = norm_decay
+        self.clip = clip
+        self._sums = self.scratch(2 * MOST_PARTS)
+        self._factors = self.scratch(2, np.float64)
+
+    @step(reads="data diff history", writes="data diff history")
+    def update(
+        self,
+        data: Value,
+        diff: Value,
+        history: Value,
+        *,
+        rate: float,
+        momentum: float,
+        scale: float,
+        decay: float,
+        keep_diff: bool,
+        trust: float,
+        denominator_decay: float,
+    ) -> None:
+        """local = trust * |data| / (|gradient| + denominator_decay * |data|), 1 where one of the
+        norms is 0; then CudaSgd with rate * local, or min(rate, local) with clip."""
+        parts, size = parts_of(data.count)
+        norm_decay = decay if self.norm_decay else 0.0
+        self.launch_rows(
+            "lars_squares", parts, size, data.count, scale, norm_decay, self.l1, data, diff,
+            self._sums,
+        )  # fmt: skip
+        self.launch_rows(
+            "lars_factors", 1, parts, scale, decay, rate, trust, denominator_decay, self.clip,
+            self._sums, self._factors,
+        )  # fmt: skip
+        numbers = momentum, self._factors
+        self.apply("lars", data, diff, [history], [], numbers, keep_diff)
+
+
+class CudaSumOfSquares(CudaOp):
+    """The squared L2 norm of several values together."""
+
+    family = "update"
+
+    def __init__(self, ops: DeviceOps) -> None:
+        super().__init__(ops)
+        self._sums = self.scratch(1)
+
+    @step(reads="xs", writes="out")
+    def forward(self, xs: Sequence[Value], *, out: Value) -> None:
+        """out: a scalar."""
+        split = [parts_of(x.count) for x in xs]
+        total = sum(parts for parts, _ in split)
+        if self._sums.count < total:
+            self._sums = self.scratch(total)
+        first = 0
+        for x, (parts, size) in zip(xs, split, strict=True):
+            self.launch_rows("squares", parts, size, x.count, first, x, self._sums)
+            first += parts
+        self.launch_rows("total", 1, total, self._sums, out)
+
+
+def parts_of(count: int) -> tuple[int, int]:
+    """Into how many parts of which size elements are split for a sum."""
+    parts = min(-(-count // PART), MOST_PARTS)
+    return parts, -(-count // parts) if parts else 0
