@@ -15,6 +15,7 @@ from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.cuda.activation import CudaPower, CudaRelu, CudaSigmoid, CudaTanH
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
+from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.kernels import Kernels
@@ -94,6 +95,7 @@ class CudaOps(Ops):
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
+    softmax = op(CudaSoftmax)
 
 
 class _Replay:
