@@ -28,6 +28,7 @@ from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
 from caffepy.engine.ops.cuda.scale import CudaScale
+from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
@@ -136,6 +137,7 @@ class CudaOps(Ops):
     adam_update = op(CudaAdam)
     lars_update = op(CudaLars)
     sum_of_squares = op(CudaSumOfSquares)
+    softmax = op(CudaSoftmax)
 
 
 class _Replay:
