@@ -104,15 +104,14 @@ def compiled(
     launchers = (_launcher(*one) for one in signatures(source, name).items())
     text = "\n".join(
         (
-            f"#define SHIM_THREADS {BLOCK}",
             '#include "shim.h"',
             "namespace {",  # so that all is of this file alone, also what templates make
-            instantiated(source, name, element, BLOCK),
+            instantiated(source, name, element),
             "}",
             *launchers,
         )
     )
-    command = (COMPILER, *FLAGS, *options)
+    command = (COMPILER, *FLAGS, f"-DBLOCK={BLOCK}", *options)
     content = "\0".join((text, _headers(), *command))
     path = folder / f"{hashlib.sha256(content.encode()).hexdigest()}.so"
     if not path.exists():

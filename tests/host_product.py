@@ -21,7 +21,6 @@ def check(product: Product, a: np.ndarray, b: np.ndarray, out: np.ndarray, preci
     assert a.dtype == b.dtype, f"expected factors of one type, got {a.dtype} and {b.dtype}"
     half = a.dtype in _HALVES and out.dtype == np.float32
     assert half or a.dtype == out.dtype, f"expected factors of {out.dtype}, got {a.dtype}"
-    assert min(product.m, product.n, product.k, product.batch) > 0, product
     first, second, result = _matrices(product, a, b, out)
     for factor in (first, second):
         if np.may_share_memory(factor, result):
@@ -70,7 +69,8 @@ def _batch(
     row = columns if row is None else row
     assert row >= columns, f"expected rows of {columns} elements or more, got {row}"
     assert min(start, step) >= 0, f"expected start and step of 0 or more, got {start}, {step}"
-    end = start + (batch - 1) * step + (rows - 1) * row + columns
+    any_element = rows and columns and batch
+    end = start + (batch - 1) * step + (rows - 1) * row + columns if any_element else 0
     assert end <= flat.size, f"expected matrices within {flat.size} elements, got {end}"
     strides = [flat.itemsize * each for each in (step, row, 1)]
     return np.lib.stride_tricks.as_strided(flat[start:], (batch, rows, columns), strides)

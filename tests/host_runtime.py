@@ -47,10 +47,14 @@ class HostEvent:
 
 
 class HostGraph:
-    """Captured work. It holds the addresses of buffers, not the buffers."""
+    """Captured work. It holds the addresses of buffers, not the buffers.
+
+    memory: what was allocated meanwhile, which it does keep.
+    """
 
     def __init__(self, runtime: HostRuntime) -> None:
         self._runtime = runtime
+        self.memory: list[Memory] = []
         self._work: list[tuple[_Work, tuple[Any, ...]]] = []
 
     def keep(self, work: _Work, arguments: Sequence[Any]) -> None:
@@ -109,7 +113,6 @@ class HostRuntime:
     # ---- memory
 
     def allocate(self, count: int, dtype: Any) -> DeviceArray:
-        self.refuse_in_graph("allocating")
         dtype = np.dtype(dtype)
         size = count * dtype.itemsize
         free, _ = self.memory()
@@ -118,6 +121,8 @@ class HostRuntime:
         memory = Memory(size)
         self._used[0] += size
         weakref.finalize(memory, _give_back, self._used, size).atexit = False
+        if self.capturing:
+            self._graph.memory.append(memory)
         return DeviceArray(memory, memory.bytes.view(dtype))
 
     def clear(self, buffer: DeviceArray) -> None:
@@ -206,7 +211,6 @@ class HostRuntime:
         return memory
 
     def upload_ahead(self, source: np.ndarray, buffer: DeviceArray) -> HostEvent:
-        self.refuse_in_graph("copying from the host")
         _check_alike(source, buffer)
         assert self._is_pinned(source), "expected pinned memory, got other"
         buffer.poison()  # it holds nothing that may be read until the copy is waited for

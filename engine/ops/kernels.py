@@ -15,7 +15,8 @@ which a grid-stride loop covers, whatever the grid; T is the element type, float
 take Values in C order: `const T*` is read, `T*` is overwritten, and what is called `add_...` is
 added to. Scalars take Python numbers, which are cast to the type that the kernel declares. An op
 that works in place gets one address twice: no `__restrict__` then. Kernels that are launched by
-rows (`launch_rows`) have BLOCK threads in a block, a multiple of 32. INFINITY and NAN are floats.
+rows (`launch_rows`) have BLOCK threads in a block, a multiple of 32 that differs by runtime.
+INFINITY and NAN are floats.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 
 ELEMENT = "T"  # stands for the element type in kernels
-BLOCK = 256  # threads of a block, on a GPU, where blocks work together
 C_NAMES: dict[np.dtype, str] = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 _TYPES: dict[str, type[np.generic]] = {
     "float": np.float32,
@@ -109,16 +109,15 @@ def _parameter(text: str, where: str) -> Parameter:
     return Parameter(match[3], kind, bool(match[2]), "const" in words)
 
 
-def instantiated(source: str, name: str, element: str, block: int = BLOCK) -> str:
+def instantiated(source: str, name: str, element: str) -> str:
     """The source with T as `element`, for a compiler, which calls its lines those of `name`.
 
     A typedef: as a macro, T breaks the templates of NVIDIA's own headers.
-    block: what BLOCK is in it.  NVRTC has no header for INFINITY and NAN, so they stand here.
+    INFINITY and NAN: NVRTC has no header for them. BLOCK is defined by what compiles.
     """
     return "\n".join(
         (
             f"typedef {element} {ELEMENT};",
-            f"#define BLOCK {block}",
             "#undef INFINITY",
             "#undef NAN",
             "#define INFINITY __int_as_float(0x7f800000)",

@@ -3,7 +3,7 @@
 // What runs is found out as far as it can be: the threads take turns forwards and backwards, phase
 // by phase (from one barrier to the next), shared memory is filled with 0xFF bytes (nan) before
 // each block, and a block of which some threads wait for what others never reach is an error.
-// SHIM_THREADS: threads that a block has at most.  SHIM_UCONTEXT: switch by the C library.
+// BLOCK: threads that a block has at most.  SHIM_UCONTEXT: switch by the C library.
 #pragma once
 
 #if !defined(__x86_64__) && !defined(SHIM_UCONTEXT)
@@ -50,8 +50,8 @@ struct Thread {
   unsigned votes;        // the lanes that gave a word that is not 0
 };
 
-static Thread threads[SHIM_THREADS];
-alignas(64) static char stacks[1 + SHIM_THREADS][STACK];  // the first takes what overflows
+static Thread threads[BLOCK];
+alignas(64) static char stacks[1 + BLOCK][STACK];  // the first takes what overflows
 static Context scheduler;
 static Thread* running;
 static char failure[512];
