@@ -21,6 +21,9 @@ LAYERS = (
     'type: "Power" bottom: "x" top: "x" power_param { power: 2 }',
     'type: "Power" power_param { scale: 2 shift: -1 }',
     'type: "Power" power_param { power: 0 }',
+    'type: "AbsVal"',
+    'type: "Clip" clip_param { min: -0.5 max: 0.25 }',
+    'type: "Clip" bottom: "x" top: "x" clip_param { min: -0.5 max: 0.25 }',
 )
 
 
@@ -29,3 +32,15 @@ LAYERS = (
 def test_equals_the_numpy_engine(layer: str, count: int, host_folder: Path) -> None:
     x = np.random.default_rng(count).standard_normal((count, 1))
     check_parity(host_folder, layer, [x])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_numbers_that_are_not_finite_come_out_as_on_numpy(layer: str, host_folder: Path) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e300, -1e300])
+    check_parity(host_folder, layer, [x])
+
+
+def test_thresholds_equal_the_numpy_engine(host_folder: Path) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, 0.5, 0.75, -1.0])
+    layer = 'type: "Threshold" threshold_param { threshold: 0.5 }'
+    check_parity(host_folder, layer, [x], backward=False)
