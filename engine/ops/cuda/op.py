@@ -102,13 +102,19 @@ class KeptOnDevice:
 
     def keep(self, x: Value, out: Value) -> None:
         """Before a forward pass from `x` to `out`."""
+        copy = self.target(x, out)
+        if copy is not None:
+            layout = self._ops.layout
+            self._ops.runtime.copy(x.read(layout), copy.write(layout))
+
+    def target(self, x: Value, out: Value) -> Value | None:
+        """Where a kernel that goes from `x` to `out` is to write `x` itself, in place of `keep`;
+        None where it need not."""
         if not (x is out or x.shares_memory_with(out)):
             self._copy = None
-            return
-        if self._copy is None or self._copy.count != x.count:
+        elif self._copy is None or self._copy.count != x.count:
             self._copy = Value((x.count,), x.dtype)
-        layout = self._ops.layout
-        self._ops.runtime.copy(x.read(layout), self._copy.write(layout))
+        return self._copy
 
     def of(self, x: Value) -> Value:
         """The input of the last forward pass, given the value that held it."""

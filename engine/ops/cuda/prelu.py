@@ -23,8 +23,11 @@ class CudaPRelu(CudaOp):
     @step(reads="x a", writes="out")
     def forward(self, x: Value, a: Value, *, out: Value) -> None:
         """out: like x; may be x."""
-        self._kept.keep(x, out)
-        self.launch("prelu_forward", x.count, self.geometry.size, self.geometry.inner, x, a, out)
+        sizes = self.geometry.size, self.geometry.inner
+        if (kept := self._kept.target(x, out)) is None:
+            self.launch("prelu_forward", x.count, *sizes, x, a, out)
+        else:
+            self.launch("prelu_forward_kept", x.count, *sizes, x, a, out, kept)
 
     @step(reads="dy x a", writes="out")
     def backward_data(self, dy: Value, x: Value, a: Value, *, out: Value) -> None:

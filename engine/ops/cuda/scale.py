@@ -24,12 +24,11 @@ class CudaScale(CudaOp):
     @step(reads="x s b", writes="out")
     def forward(self, x: Value, s: Value, b: Value | None, *, out: Value) -> None:
         """out: like x; may be x."""
-        self._kept.keep(x, out)
-        sizes = self.geometry.size, self.geometry.inner
-        if b is None:
-            self.launch("scale_forward", x.count, *sizes, x, s, out)
-        else:
-            self.launch("scale_bias_forward", x.count, *sizes, x, s, b, out)
+        kernel, factors = ("scale_forward", (s,)) if b is None else ("scale_bias_forward", (s, b))
+        outs: tuple[Value, ...] = (out,)
+        if (kept := self._kept.target(x, out)) is not None:
+            kernel, outs = f"{kernel}_kept", (out, kept)
+        self.launch(kernel, x.count, self.geometry.size, self.geometry.inner, x, *factors, *outs)
 
     @step(reads="dy s", writes="out")
     def backward_data(self, dy: Value, s: Value, *, out: Value) -> None:

@@ -1,5 +1,5 @@
-// Dropout. x, dy and out have `count` elements; out may be x or dy. mask: one bit per element, those
-// of byte i for elements 8 i ... 8 i + 7, the lowest bit first: whether it stays.
+// Dropout. x, dy and out have `elements` elements; out may be x or dy. mask: one bit per element,
+// whether it stays: those of byte i for elements 8 i ... 8 i + 7, the lowest bit first.
 //
 // One thread takes 8 elements, for which one block of the generator has the bits. The mask costs
 // forward 1/64 more memory traffic; backward would be bound by the generator without it.

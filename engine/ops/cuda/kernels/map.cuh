@@ -1,4 +1,5 @@
-// Functions of single elements over whole blobs, 16 bytes at a time. To be included after common.cuh.
+// Functions of single elements over whole blobs, 16 bytes at a time. To be included after
+// common.cuh.
 
 const int LANES = 16 / sizeof(T);
 
@@ -22,14 +23,9 @@ struct Channel {
   size_t size, inner, channel, rest;
 
   __device__ Channel(size_t i, size_t size, size_t inner) : size(size), inner(inner) {
-    if ((i | size | inner) >> 32) {
-      channel = i / inner % size;
-      rest = i % inner;
-    } else {  // divisions of 32 bits take a fraction of the time
-      const unsigned place = i, length = inner, block = place / length;
-      channel = block % (unsigned)size;
-      rest = place - block * length;
-    }
+    const size_t block = i / inner;
+    rest = i - block * inner;
+    channel = block % size;
   }
   __device__ void next() {
     if (++rest < inner) return;
@@ -50,8 +46,8 @@ __device__ inline void map_lanes(P place, F& f, Vector* made, const V&... x) {
   }
 }
 
-// For all elements i: calls f(place, results, x[i]...), and writes results[k] to outs[k][i]. start(i)
-// gives the place of element i. outs may be among the x.
+// For all elements i: calls f(place, results, x[i]...), and writes results[k] to outs[k][i].
+// start(i) gives the place of element i. outs may be among the x.
 template <int K, class P, class F, class... X>
 __device__ inline void map_places(size_t count, P start, F f, T* const (&outs)[K], const X*... x) {
   bool whole = aligned(x..., (const T*)0);
@@ -97,4 +93,18 @@ __device__ inline void map_channels(size_t count, size_t size, size_t inner, F f
       count, [=](size_t i) { return Channel(i, size, inner); },
       [&](const Channel& at, T* results, X... here) { results[0] = f(at.channel, here...); }, outs,
       x...);
+}
+
+// The same with one x, which is written to `kept` too: out may be x.
+template <class F>
+__device__ inline void map_channels_kept(size_t count, size_t size, size_t inner, F f, T* out,
+                                         T* kept, const T* x) {
+  T* const outs[] = {out, kept};
+  map_places(
+      count, [=](size_t i) { return Channel(i, size, inner); },
+      [&](const Channel& at, T* results, T here) {
+        results[0] = f(at.channel, here);
+        results[1] = here;
+      },
+      outs, x);
 }

@@ -60,35 +60,79 @@ __device__ inline void add_terms(T (&totals)[Terms::sums][W], const L&... x) {
   }
 }
 
-// Adds the terms of elements [first, end) of a channel, which count from 0 over (outer, inner), to
-// `totals`, in this thread's share. W: elements that a thread reads at once; inner, first and end
-// are multiples of it.
-template <class Terms, int W, bool WHOLE, class... X>
-__device__ inline void add_run(size_t channel, size_t size, size_t inner, size_t first, size_t end,
-                               T* totals, const X*... x) {
+// Adds the terms at the next `steps` places of a walk to `totals`, W elements at each.
+template <class Terms, int W, bool WHOLE, class Walk, class... X>
+__device__ inline void add_walk(size_t steps, Walk walk, T (&totals)[Terms::sums],
+                                const X*... x) {
   T lanes[Terms::sums][W] = {};
-  const size_t step = (size_t)BLOCK * W, outer_step = step / inner, inner_step = step % inner;
-  const size_t start = first + (size_t)threadIdx.x * W;
-  size_t outer = start / inner, rest = start % inner;
-#pragma unroll 4
-  for (size_t at = start; at < end; at += step) {
-    const size_t place = (outer * size + channel) * inner + rest;
+#pragma unroll 1
+  for (; steps >= 4; steps -= 4) {  // whose loads wait for memory together
+    size_t places[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) places[i] = walk.next();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) add_terms<Terms>(lanes, load<W, WHOLE>(x + places[i])...);
+  }
+#pragma unroll 1
+  for (; steps; --steps) {
+    const size_t place = walk.next();
     add_terms<Terms>(lanes, load<W, WHOLE>(x + place)...);
-    outer += outer_step;
-    rest += inner_step;
-    if (rest >= inner) rest -= inner, ++outer;
   }
   for (int k = 0; k < Terms::sums; ++k)
     for (int lane = 0; lane < W; ++lane) totals[k] += lanes[k][lane];
 }
 
-// A block sums up a part of a channel: `length` elements (a multiple of LANES where inner is one)
-// of its `each`. count: channels and their parts.
+// How many of start, start + step, ... are less than end.
+__device__ inline size_t steps_to(size_t end, size_t start, size_t step) {
+  return start < end ? (end - start + step - 1) / step : 0;
+}
+
+// Places in (outer, size, inner), of elements of a channel that count from 0 over (outer, inner).
+struct RunWalk {
+  size_t channel, size, inner, outer_step, inner_step, outer, rest;
+
+  __device__ RunWalk(size_t channel, size_t size, size_t inner, size_t start, size_t step)
+      : channel(channel), size(size), inner(inner) {
+    outer_step = step / inner, inner_step = step - outer_step * inner;
+    outer = start / inner, rest = start - outer * inner;
+  }
+  __device__ size_t next() {
+    const size_t place = (outer * size + channel) * inner + rest;
+    outer += outer_step;
+    rest += inner_step;
+    if (rest >= inner) rest -= inner, ++outer;
+    return place;
+  }
+};
+
+// Places in a column, some rows apart.
+struct ColumnWalk {
+  size_t at, step;
+
+  __device__ size_t next() {
+    const size_t place = at;
+    at += step;
+    return place;
+  }
+};
+
+// This thread's share of elements [first, end) of a channel; inner, first and end are multiples of
+// W.
+template <class Terms, int W, bool WHOLE, class... X>
+__device__ inline void add_run(size_t channel, size_t size, size_t inner, size_t first, size_t end,
+                               T (&totals)[Terms::sums], const X*... x) {
+  const size_t start = first + (size_t)threadIdx.x * W, step = (size_t)BLOCK * W;
+  const RunWalk walk(channel, size, inner, start, step);
+  add_walk<Terms, W, WHOLE>(steps_to(end, start, step), walk, totals, x...);
+}
+
+// A block sums up a part of a channel: `length` elements (a multiple of LANES) of its `each`.
+// count: channels and their parts.
 template <class Terms, class... X>
 __device__ inline void sum_runs(size_t count, size_t size, size_t inner, size_t each, size_t parts,
                                 size_t length, T* sums, const X*... x) {
   EACH_ROW(row, count) {
-    const size_t channel = row / parts, first = row % parts * length;
+    const size_t channel = row / parts, first = (row - channel * parts) * length;
     const size_t end = first + length < each ? first + length : each;
     T totals[Terms::sums] = {};
     if (inner % LANES)
@@ -109,18 +153,15 @@ template <class Terms, class... X>
 __device__ inline void sum_columns(size_t count, size_t columns, size_t each, size_t parts,
                                    size_t length, T* sums, const X*... x) {
   __shared__ T shared[Terms::sums][BLOCK];
-  const int lane = threadIdx.x % 32;
+  const int lane = threadIdx.x % 32, step = BLOCK / 32;
   EACH_ROW(row, count) {
-    const size_t column = row / parts * 32 + lane, part = row % parts, first = part * length;
-    const size_t end = first + length < each ? first + length : each;
+    const size_t group = row / parts, part = row - group * parts, column = group * 32 + lane;
+    const size_t start = part * length + threadIdx.x / 32;
+    const size_t end = (part + 1) * length < each ? (part + 1) * length : each;
     T totals[Terms::sums] = {};
     if (column < columns) {
-#pragma unroll 4
-      for (size_t at = first + threadIdx.x / 32; at < end; at += BLOCK / 32) {
-        T made[Terms::sums];
-        Terms::terms(made, x[at * columns + column]...);
-        for (int k = 0; k < Terms::sums; ++k) totals[k] += made[k];
-      }
+      const ColumnWalk walk{start * columns + column, step * columns};
+      add_walk<Terms, 1, false>(steps_to(end, start, step), walk, totals, x...);
     }
     __syncthreads();  // what the row before left has been read
     for (int k = 0; k < Terms::sums; ++k) shared[k][threadIdx.x] = totals[k];
@@ -128,7 +169,7 @@ __device__ inline void sum_columns(size_t count, size_t columns, size_t each, si
     if (threadIdx.x < 32 && column < columns) {
       for (int k = 0; k < Terms::sums; ++k) {
         T total = 0;
-        for (int warp = 0; warp < BLOCK / 32; ++warp) total += shared[k][warp * 32 + lane];
+        for (int warp = 0; warp < step; ++warp) total += shared[k][warp * 32 + lane];
         sums[(k * columns + column) * parts + part] = total;
       }
     }
