@@ -69,7 +69,9 @@ def load(major: int) -> Any:
         except (OSError, AttributeError):  # AttributeError: another library of that name
             continue
         return library
-    raise DeviceError(f"cuBLAS: expected the library {name}, got none. Install {wheels[0]}.")
+    raise DeviceError(
+        f"cuBLAS: expected the library {name}, got none. Install caffepy[cuda{major}]."
+    )
 
 
 class Cublas:
