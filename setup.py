@@ -26,13 +26,14 @@ CHECK = ["ruff", "mypy", "types-protobuf"]
 PLOT = ["matplotlib>=3.9"]
 
 
+FRONTEND = "nvidia-cudnn-frontend>=1.10,<1.28"  # later ones bring a compiler that is not used
 LINUX = "; sys_platform == 'linux'"
 CUDA12 = [
     "cupy-cuda12x>=13.3",
     "nvidia-cublas-cu12",
     "nvidia-cuda-nvrtc-cu12>=12.2",
     "nvidia-cudnn-cu12>=9",
-    "nvidia-cudnn-frontend>=1.10",
+    FRONTEND,
     "nvidia-nccl-cu12" + LINUX,
 ]
 CUDA13 = [
@@ -40,7 +41,7 @@ CUDA13 = [
     "nvidia-cublas>=13",
     "nvidia-cuda-nvrtc>=13",
     "nvidia-cudnn-cu13>=9",
-    "nvidia-cudnn-frontend>=1.10",
+    FRONTEND,
     "nvidia-nccl-cu13" + LINUX,
 ]
 
