@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -120,6 +121,8 @@ class CupyRuntime:
         self._copies = cuda.Stream(non_blocking=True)
         self._pool = cuda.MemoryPool()
         self._workspace = self.allocate(cublas.WORKSPACE_BYTES, np.dtype(np.uint8))
+        with contextlib.suppress(ImportError):  # loads cuBLAS from where cupy alone may find it
+            importlib.import_module("cupy_backends.cuda.libs.cublas")
         library = cublas.load(self._cuda.runtimeGetVersion() // 1000)
         self._cublas = cublas.Cublas(library, self._stream.ptr, self._workspace.data.ptr)
 
