@@ -54,7 +54,7 @@ Operand = tuple[int, np.dtype]  # the address of the first element, and what it 
 
 
 def load(major: int) -> Any:
-    """The library for a major version of CUDA: the one that is loaded already, or the installed one.
+    """The library for a major version of CUDA: the one that is loaded, or the installed one.
 
     Raises: DeviceError where there is none.
     """
