@@ -27,8 +27,8 @@ from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.ops.cuda import code_cache, cublas, devices
 from caffepy.engine.ops.cuda.layout import DeviceLayout
+from caffepy.engine.ops.cuda.nvrtc import BLOCK
 from caffepy.engine.ops.cuda.port import DeviceProperties, Event, Graph, Product
-from caffepy.engine.ops.kernels import BLOCK
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -12,9 +12,9 @@ import pytest
 
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.ops.cuda import cublas, nvrtc, runtime
+from caffepy.engine.ops.cuda.nvrtc import BLOCK
 from caffepy.engine.ops.cuda.port import Product
 from caffepy.engine.ops.cuda.runtime import BLOCKS_PER_MULTIPROCESSOR, CupyRuntime
-from caffepy.engine.ops.kernels import BLOCK
 from tests.fake_cublas import FakeCublas
 from tests.fake_cupy import ATTRIBUTES, CUDADriverError, CUDARuntimeError, FakeGpu
 
