@@ -25,6 +25,26 @@ TEST = [
 CHECK = ["ruff", "mypy", "types-protobuf"]
 PLOT = ["matplotlib>=3.9"]
 
+
+FRONTEND = "nvidia-cudnn-frontend>=1.10,<1.28"  # later ones bring a compiler that is not used
+LINUX = "; sys_platform == 'linux'"
+CUDA12 = [
+    "cupy-cuda12x>=13.3",
+    "nvidia-cublas-cu12",
+    "nvidia-cuda-nvrtc-cu12>=12.2",
+    "nvidia-cudnn-cu12>=9",
+    FRONTEND,
+    "nvidia-nccl-cu12" + LINUX,
+]
+CUDA13 = [
+    "cupy-cuda13x>=13.6",
+    "nvidia-cublas>=13",
+    "nvidia-cuda-nvrtc>=13",
+    "nvidia-cudnn-cu13>=9",
+    FRONTEND,
+    "nvidia-nccl-cu13" + LINUX,
+]
+
 setup(
     name="caffepy",
     version=version,
@@ -37,6 +57,7 @@ setup(
     package_dir={"caffepy": "caffepy", **{f"caffepy.{part}": part for part in PARTS}},
     package_data={
         "caffepy": ["py.typed"],
+        "caffepy.engine.ops.cuda": ["kernels/*.cu", "kernels/*.cuh"],
         "caffepy.models": ["**/*"],
         "caffepy.proto": ["*.proto", "*.pyi"],
     },
@@ -52,7 +73,14 @@ setup(
         "plyvel>=1.5; sys_platform == 'linux' and python_version < '3.13'",
         "onednn-cpu-gomp>=2023.2; sys_platform == 'linux' and platform_machine == 'x86_64'",
     ],
-    extras_require={"plot": PLOT, "test": [*TEST, *PLOT], "check": CHECK},
+    extras_require={
+        "plot": PLOT,
+        "cuda12": CUDA12,
+        "cuda13": CUDA13,  # the two exclude each other
+        "test": [*TEST, *PLOT],
+        "check": CHECK,
+        "all": [*PLOT, *CUDA12],  # drivers for CUDA 13 run it too
+    },
     entry_points={
         "console_scripts": [
             "caffepy=caffepy.tools.cli:main",

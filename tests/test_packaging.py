@@ -41,7 +41,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
         f"caffepy/{path.relative_to(ROOT)}"
         for part in ("engine", "layers", "models", "proto", "tools")
         for path in (ROOT / part).rglob("*")
-        if path.suffix in (".py", ".pyi", ".proto", ".prototxt", ".cu")
+        if path.suffix in (".py", ".pyi", ".proto", ".prototxt", ".cu", ".cuh")
     }
     assert wanted
     assert not wanted - held

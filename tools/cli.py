@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("train_net", "Train or fine-tune a net by a solver prototxt."),
     "test": ("test_net", "Score weights on the test net of a prototxt."),
     "time": ("time_net", "Time each layer, forward and backward."),
+    "device_query": ("device_query", "What the GPUs are."),
     "compute_image_mean": ("compute_image_mean", "Mean image of a database."),
     "convert_imageset": ("convert_imageset", "Images and labels into a database."),
     "convert_mnist": ("convert_mnist", "MNIST's IDX files into a database."),

@@ -54,7 +54,7 @@ Operand = tuple[int, np.dtype]  # the address of the first element, and what it 
 
 
 def load(major: int) -> Any:
-    """The library for a major version of CUDA, which cupy has loaded where cupy was imported.
+    """The library for a major version of CUDA: the one that is loaded, or the installed one.
 
     Raises: DeviceError where there is none.
     """
@@ -69,7 +69,9 @@ def load(major: int) -> Any:
         except (OSError, AttributeError):  # AttributeError: another library of that name
             continue
         return library
-    raise DeviceError(f"cuBLAS: expected the library {name}, got none. Install {wheels[0]}.")
+    raise DeviceError(
+        f"cuBLAS: expected the library {name}, got none. Install caffepy[cuda{major}]."
+    )
 
 
 class Cublas:

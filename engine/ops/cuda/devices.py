@@ -8,13 +8,13 @@ from caffepy.engine.ops.cuda.port import DeviceProperties
 
 NO_DEVICE, INSUFFICIENT_DRIVER = 100, 35  # cudaError_t
 PACKAGES = "caffepy[cuda12], or caffepy[cuda13] where the driver is for CUDA 13"
-NOT_INSTALLED = f"GPU: expected cupy to be installed, got no such module. Install {PACKAGES}."
+NOT_INSTALLED = f"cupy is not installed. Install {PACKAGES}."
 
 
 def broken(error: ImportError) -> str:
     """What to say of a cupy that cannot be imported."""
     said = " ".join(str(error).split())
-    return f"GPU: expected cupy to load, got: {said}. Install {PACKAGES}."
+    return f"cupy does not load: {said}. Install {PACKAGES}."
 
 
 def lack(cuda: Any) -> str | None:
@@ -25,11 +25,9 @@ def lack(cuda: Any) -> str | None:
         if error.status == INSUFFICIENT_DRIVER:
             return _wrong_driver(cuda)
         if error.status != NO_DEVICE:
-            return f"GPU: expected CUDA to start, got: {error}. Look at what nvidia-smi says."
+            return f"CUDA does not start: {error}. Look at what nvidia-smi says."
         found = 0
-    if found:
-        return None
-    return "GPU: expected an NVIDIA GPU, got none. Look at nvidia-smi and CUDA_VISIBLE_DEVICES."
+    return None if found else "there is no NVIDIA GPU. Look at nvidia-smi and CUDA_VISIBLE_DEVICES."
 
 
 def properties(cuda: Any, index: int) -> DeviceProperties:
@@ -71,13 +69,10 @@ def _wrong_driver(cuda: Any) -> str:
     """What to say where the driver is missing, or older than cupy's CUDA."""
     wanted, driver = _version(cuda.runtimeGetVersion()), cuda.driverGetVersion()
     if not driver:
-        return (
-            f"GPU: expected NVIDIA's driver for CUDA {wanted}, got none. Install it, or run on the "
-            "CPU."
-        )
+        return f"there is no NVIDIA driver. Install one for CUDA {wanted} or later."
     return (
-        f"GPU: expected a driver for CUDA {wanted}, got one for CUDA {_version(driver)}. Install a "
-        "later driver, or the cupy for its CUDA."
+        f"the driver is for CUDA {_version(driver)}, and cupy for CUDA {wanted}. Install a later "
+        "driver, or the cupy for its CUDA."
     )
 
 

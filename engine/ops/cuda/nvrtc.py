@@ -23,7 +23,7 @@ WHEELS = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")
 FILE_NAMES = {
     "win32": ("nvrtc64_120_0.dll", "nvrtc64_130_0.dll"),
 }.get(sys.platform, ("libnvrtc.so.12", "libnvrtc.so.13", "libnvrtc.so"))
-BLOCK = 256  # the threads of a block on a GPU; the macro BLOCK in kernels
+BLOCK = 256  # threads of a block on a GPU
 OPTIONS = ("-std=c++17", f"-DBLOCK={BLOCK}")
 LOG_LINES = 30  # of a compiler that a message shows
 # `kernels.cu(3): error` from NVRTC, `kernels.cu:3:9: error` from g++

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
-from caffepy.engine.core.layout import Buffer
+from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.ops.cuda import code_cache, cublas, devices
 from caffepy.engine.ops.cuda.layout import DeviceLayout
 from caffepy.engine.ops.cuda.nvrtc import BLOCK
@@ -39,19 +40,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def available() -> str | None:
-    """Why there is no usable GPU; None where there is."""
+    """Why there is no usable GPU, and what to do; None where there is."""
     try:
         return devices.lack(_cupy().cuda.runtime)
-    except DeviceError as error:
+    except _CannotImport as error:
         return str(error)
 
 
 def count() -> int:
     """How many GPUs there are. Raises: DeviceError where none can be used."""
-    cupy = _cupy()
-    if (reason := devices.lack(cupy.cuda.runtime)) is not None:
-        raise DeviceError(reason)
-    found: int = cupy.cuda.runtime.getDeviceCount()
+    if (reason := available()) is not None:
+        raise DeviceError(f"GPU: expected one that can be used, got none: {reason}")
+    found: int = _cupy().cuda.runtime.getDeviceCount()
     return found
 
 
@@ -60,16 +60,17 @@ def properties(index: int) -> DeviceProperties:
     return devices.properties(_cupy().cuda.runtime, index)
 
 
+class _CannotImport(Exception):
+    """Why cupy cannot be imported."""
+
+
 def _cupy() -> ModuleType:
-    """The module. Raises: DeviceError where it cannot be imported."""
+    """The module. Raises: _CannotImport."""
     try:
         import cupy
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise DeviceError(devices.broken(error)) from error
-        raise DeviceError(devices.NOT_INSTALLED) from error
-    except ImportError as error:  # a library that it needs is missing
-        raise DeviceError(devices.broken(error)) from error
+    except ImportError as error:  # of cupy, or of what it needs
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        raise _CannotImport(devices.NOT_INSTALLED if missing else devices.broken(error)) from error
     return cast("ModuleType", cupy)
 
 
@@ -101,7 +102,7 @@ class CupyRuntime:
         cupy = _cupy()
         self.index = index
         self.capturing = False
-        self.layout = DeviceLayout(self)
+        self.layout: Layout = DeviceLayout(self)
         self._cupy = cupy
         self._cuda = cupy.cuda.runtime
         self._errors = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
@@ -120,6 +121,8 @@ class CupyRuntime:
         self._copies = cuda.Stream(non_blocking=True)
         self._pool = cuda.MemoryPool()
         self._workspace = self.allocate(cublas.WORKSPACE_BYTES, np.dtype(np.uint8))
+        with contextlib.suppress(ImportError):  # loads cuBLAS from where cupy alone may find it
+            importlib.import_module("cupy_backends.cuda.libs.cublas")
         library = cublas.load(self._cuda.runtimeGetVersion() // 1000)
         self._cublas = cublas.Cublas(library, self._stream.ptr, self._workspace.data.ptr)
 
@@ -211,8 +214,8 @@ class CupyRuntime:
         if not product.k:
             self._add_nothing(product, out)
         elif product.m and product.n and product.batch:
-            places = [(buffer.data.ptr, buffer.dtype) for buffer in (a, b, out)]
-            self._cublas.multiply(product, *places, tf32=precision == "tf32")
+            left, right, result = ((each.data.ptr, each.dtype) for each in (a, b, out))
+            self._cublas.multiply(product, left, right, result, precision == "tf32")
 
     def _add_nothing(self, product: Product, out: Buffer) -> None:
         """A product whose sums have no terms, which not all versions of cuBLAS take."""
@@ -288,7 +291,8 @@ class CupyRuntime:
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         memory = self._cupy.cuda.alloc_pinned_memory(max(size, 1))
-        return np.ndarray(shape, dtype, memory)
+        array: np.ndarray = np.ndarray(shape, dtype, memory)
+        return array
 
     @_on_the_device
     def upload_ahead(self, source: np.ndarray, buffer: Buffer) -> Event:

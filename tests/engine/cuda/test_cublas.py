@@ -14,16 +14,18 @@ from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.cuda import cublas
 from caffepy.engine.ops.cuda.cublas import Cublas
 from caffepy.engine.ops.cuda.port import Product
-from tests.fake_cupy import FakeCublas
+from tests.fake_cublas import FakeCublas
 
 sizes = st.integers(1, 5)
 gaps = st.integers(0, 3)
 
 
-def run(product: Product, *buffers: np.ndarray, tf32: bool = False) -> FakeCublas:
+def run(
+    product: Product, a: np.ndarray, b: np.ndarray, out: np.ndarray, tf32: bool = False
+) -> FakeCublas:
     library = FakeCublas()
-    operands = [(each.ctypes.data, each.dtype) for each in buffers]
-    Cublas(library, 11, 22).multiply(product, *operands, tf32=tf32)
+    left, right, result = ((each.ctypes.data, each.dtype) for each in (a, b, out))
+    Cublas(library, 11, 22).multiply(product, left, right, result, tf32)
     return library
 
 
@@ -49,10 +51,9 @@ def test_every_field_of_a_product_is_kept_to(
         0 if same else row * high + 1
         for (high, _), row, same in zip(lie, rows, shared, strict=True)
     ]
-    product = Product(
-        m, n, k, *transposed, add, batch, *steps, *starts,
-        *[row if more else None for row, more in zip(rows, gap, strict=True)],
-    )  # fmt: skip
+    given_rows = [row if more else None for row, more in zip(rows, gap, strict=True)]
+    fields: list[Any] = [m, n, k, *transposed, add, batch, *steps, *starts, *given_rows]
+    product = Product(*fields)
     random = np.random.default_rng(0)
     a, b, out = (
         random.integers(-4, 5, start + batch * (row * high + 1)).astype("f8" if wide else "f4")
@@ -77,9 +78,9 @@ def test_every_field_of_a_product_is_kept_to(
     [("f4", False, 68), ("f4", True, 77), ("f8", False, 70), ("f8", True, 70)],
 )
 def test_the_precision_is_the_one_asked_for(dtype: str, tf32: bool, compute: int) -> None:
-    buffers = [np.ones(4, dtype) for _ in range(3)]
-    assert run(Product(2, 2, 2), *buffers, tf32=tf32).computed == [("one", compute)]
-    np.testing.assert_array_equal(buffers[2], 2)
+    ones, out = np.ones(4, dtype), np.empty(4, dtype)
+    assert run(Product(2, 2, 2), ones, ones, out, tf32).computed == [("one", compute)]
+    np.testing.assert_array_equal(out, 2)
 
 
 def test_half_precision_is_summed_in_float32() -> None:
@@ -112,7 +113,9 @@ def test_an_error_names_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_library_that_is_not_there_is_named() -> None:
     name = "cublas64_1.dll" if sys.platform == "win32" else "libcublas.so.1"
-    with pytest.raises(DeviceError, match=f"expected the library {name}, got none. Install nvidia"):
+    with pytest.raises(
+        DeviceError, match=f"expected the library {name}, got none. Install caffepy"
+    ):
         cublas.load(1)
 
 
