@@ -30,6 +30,7 @@ from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
@@ -157,6 +158,9 @@ class CudaOps(Ops):
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)
     contrastive_accuracy = op(CudaContrastiveAccuracy)
+    lstm_unit = op(CudaLstmUnit)
+    lstm = op(CudaLstm)
+    rnn = op(CudaRnn)
 
 
 class _Replay:
