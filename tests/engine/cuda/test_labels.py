@@ -25,9 +25,12 @@ LAYERS = {
 NET = """
     layer { name: "in" type: "Input" top: "x" top: "label"
       input_param { shape { dim: 4 dim: 3 } shape { dim: 4 } } }
-    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "label" top: "loss" }
+    %s
+    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "%s" top: "loss"
+      propagate_down: true propagate_down: false }
     force_backward: true
 """
+MADE = 'layer { name: "made" type: "Power" bottom: "label" top: "made" }'  # on the device
 
 
 def cuda_ops(folder: Path) -> CudaOps:
@@ -82,7 +85,7 @@ def test_good_labels_on_the_device_pass(host_folder: Path) -> None:
 
 
 def test_a_launch_of_a_graph_is_refused_too(host_folder: Path) -> None:
-    net = make_net(NET, cuda_ops(host_folder))
+    net = make_net(NET % ("", "label"), cuda_ops(host_folder))
     for _ in range(4):
         run(net, [0, 1, 2, 0])
     losses = run(net, [0, 1, 2, 0]), run(net, [2, 1, 0, 0])
@@ -90,6 +93,19 @@ def test_a_launch_of_a_graph_is_refused_too(host_folder: Path) -> None:
     with pytest.raises(LabelError, match="sample 3 of the batch: expected 0 to 2, got 5"):
         run(net, [0, 0, 0, 5])
     assert run(net, [0, 1, 2, 0]) == losses[0]
+
+
+def test_the_watch_looks_on_after_it_told_of_a_label(host_folder: Path) -> None:
+    ops = cuda_ops(host_folder)
+    net = make_net(NET % (MADE, "made"), ops)
+    for labels in ([0, 1, 2, 0],) * 4:
+        run(net, labels)
+    for bad in (4, 5):
+        run(net, [0, bad, 2, 0])
+        with pytest.raises(LabelError, match=f"sample 1 of the batch: expected 0 to 2, got {bad}"):
+            ops.watch.check()
+        run(net, [0, 1, 2, 0])
+        ops.watch.check()
 
 
 def run(net: Net, labels: list[int]) -> float:
