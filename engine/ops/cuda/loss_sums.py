@@ -11,8 +11,8 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.kernels import Kernels
 
-PART = 2048  # elements that a block adds up at least, but for the last one
-MOST_PARTS = 512  # enough blocks to keep a GPU busy, few enough for one block to add up
+PART = 1024  # elements for a block of threads, or more
+MOST_PARTS = 1024  # enough blocks to fill a GPU, few enough for one of them to add up
 
 
 def parts_of(count: int) -> int:
