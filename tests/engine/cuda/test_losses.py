@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.loss_sums import PART
+from tests import host_runtime
 from tests.cuda_parity import check_parity
+from tests.harness import make_layer
+from tests.host_runtime import HostRuntime
 
 MODES = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 MANY = PART + 131  # elements that more than one block of threads adds up
@@ -157,3 +161,18 @@ def test_accuracy(shape: Shape, top_k: int, ignored: int | None, host_folder: Pa
     x[0, 0], x[-1, -1] = np.nan, -np.inf
     bottoms = [x, labels((shape[0], *shape[2:]), shape[1], ignored)]
     check_parity(host_folder, text, bottoms, backward=False)
+
+
+@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "EuclideanLoss"])
+def test_losses_have_equal_bits_on_any_grid(
+    kind: str, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = scores(MANY, 3)
+    targets = labels((MANY,), 3, 2) if kind == "SoftmaxWithLoss" else scores(MANY, 3)[::-1]
+    text = f'type: "{kind}" loss_param {{ ignore_label: 2 }}'
+    found = []
+    for blocks in (1, 7):
+        monkeypatch.setattr(host_runtime, "BLOCKS", blocks)
+        ops = CudaOps(HostRuntime(host_folder))
+        found.append(make_layer(text, [x, targets], ops=ops).forward()[0])
+    np.testing.assert_array_equal(*found)

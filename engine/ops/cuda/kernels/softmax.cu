@@ -1,6 +1,5 @@
 // Softmax along one axis. x, y, out, dy: (outer, size, inner), of which a position is one of outer *
-// inner; out may be x or dy. Where classes are few, a thread takes a position; where they are many, a
-// block does.
+// inner; out may be x or dy. Kernels are there twice: a thread takes a position, or a block of them.
 
 #include "common.cuh"
 #include "positions.cuh"
