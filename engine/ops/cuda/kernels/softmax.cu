@@ -1,13 +1,8 @@
 // Softmax along one axis. x, y, out, dy: (outer, size, inner), of which a position is one of outer *
-// inner; out may be x or dy. Where classes are few, a thread takes a position; where they are many, a
-// block does.
+// inner; out may be x or dy. Kernels are there twice: a thread takes a position, or a block of them.
 
 #include "common.cuh"
-
-// Where the first element of a position lies; the others follow `inner` apart.
-__device__ inline size_t start_of(size_t position, size_t size, size_t inner) {
-  return inner == 1 ? position * size : position / inner * size * inner + position % inner;
-}
+#include "positions.cuh"
 
 // The greater one of two numbers; nan where one is nan.
 __device__ inline T greater(T most, T element) {
