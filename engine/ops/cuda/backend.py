@@ -20,10 +20,12 @@ from caffepy.engine.ops.cuda.adaptive_update import (
     CudaAdam,
     CudaRmsProp,
 )
+from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
@@ -108,6 +110,8 @@ class CudaOps(Ops):
         return _Replay(actions, graph)
 
     relu = op(CudaRelu)
+    batch_norm = op(CudaBatchNorm)
+    mvn = op(CudaMvn)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
