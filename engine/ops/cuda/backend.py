@@ -22,13 +22,17 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveNumber
+from caffepy.engine.ops.cuda.ordering import CudaArgMax
+from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.reduction import CudaReduction
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.sources import source
@@ -112,6 +116,11 @@ class CudaOps(Ops):
     relu = op(CudaRelu)
     batch_norm = op(CudaBatchNorm)
     mvn = op(CudaMvn)
+    reduction = op(CudaReduction)
+    argmax = op(CudaArgMax)
+    concat = op(CudaConcat)
+    tile = op(CudaTile)
+    crop = op(CudaCrop)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
