@@ -13,6 +13,7 @@ from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.cuda.absolute import CudaAbsolute
+from caffepy.engine.ops.cuda.accuracy import CudaAccuracy, CudaContrastiveAccuracy
 from caffepy.engine.ops.cuda.activation import CudaPower, CudaRelu, CudaSigmoid, CudaTanH
 from caffepy.engine.ops.cuda.adaptive_update import (
     CudaAdaDelta,
@@ -22,19 +23,28 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
 from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.ordering import CudaArgMax
 from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
 from caffepy.engine.ops.cuda.scale import CudaScale
+from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
+from caffepy.engine.ops.cuda.softmax_loss import (
+    CudaInfogainLoss,
+    CudaSoftmaxLoss,
+    CudaSoftTargetLoss,
+)
 from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
@@ -151,6 +161,19 @@ class CudaOps(Ops):
     lars_update = op(CudaLars)
     sum_of_squares = op(CudaSumOfSquares)
     softmax = op(CudaSoftmax)
+    softmax_loss = op(CudaSoftmaxLoss)
+    infogain_loss = op(CudaInfogainLoss)
+    soft_target_loss = op(CudaSoftTargetLoss)
+    sigmoid_loss = op(CudaSigmoidLoss)
+    euclidean_loss = op(CudaEuclideanLoss)
+    contrastive_loss = op(CudaContrastiveLoss)
+    hinge_loss = op(CudaHingeLoss)
+    logistic_loss = op(CudaLogisticLoss)
+    accuracy = op(CudaAccuracy)
+    contrastive_accuracy = op(CudaContrastiveAccuracy)
+    lstm_unit = op(CudaLstmUnit)
+    lstm = op(CudaLstm)
+    rnn = op(CudaRnn)
 
 
 class _Replay:

@@ -7,15 +7,18 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.geometry import AxisGeometry
 
-FEW_CLASSES = 32  # a thread's loop over so many is no longer than a block's sum
-MANY_POSITIONS = 1 << 15  # enough threads, one each, to keep a GPU busy
+FEW_POSITIONS = 1024  # for which there are blocks of threads at once, and a thread's loop is long
+MANY_POSITIONS = 1 << 15  # that keep a GPU busy with a thread for each
+FEW_CLASSES = 32  # for which a block of threads has little to do
 
 
 def by_rows(geometry: AxisGeometry) -> bool:
-    """Whether a block of threads takes a position, and not a single thread: where its elements lie
-    side by side, or positions are few."""
-    few = geometry.inner == 1 or geometry.outer * geometry.inner < MANY_POSITIONS
-    return geometry.size > FEW_CLASSES and few
+    """Whether a block of threads takes a position, and not a single thread."""
+    positions = geometry.outer * geometry.inner
+    if positions <= FEW_POSITIONS:
+        return True
+    side_by_side = geometry.inner == 1
+    return geometry.size > FEW_CLASSES and (side_by_side or positions < MANY_POSITIONS)
 
 
 class PositionOp(CudaOp):

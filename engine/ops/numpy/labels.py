@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NoReturn
 
 import numpy as np
 
@@ -34,6 +35,7 @@ class LabelReader:
         self.noun = noun
         self.remedy = remedy
         self._read: tuple[Value, int, int] | None = None  # of what `_found` was made
+        self._checked: tuple[Value, int, int] | None = None
         self._found = np.empty(0, np.int64), np.empty(0, bool)
 
     def read(self, label: Value) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +51,29 @@ class LabelReader:
             self._found = self._look_up(label)
             self._read = content
         return self._found
+
+    def check(self, label: Value) -> None:
+        """Raises: LabelError as `read` does, without making class numbers of the labels."""
+        content = label, label.storage_id, label.version
+        if content != self._checked:
+            if not self._usual(label.read()):
+                numbers = np.trunc(label.read())
+                bad = ~self._good(numbers)
+                if self.ignore_label is not None:
+                    bad &= numbers != self.ignore_label
+                self._refuse_any(label, bad)
+            self._checked = content
+
+    def refuse(self, label: Value, place: int, number: float) -> NoReturn:
+        """Raises: LabelError about the element `number` at a place in C order."""
+        ignored = "" if self.ignore_label is None else f" or ignore_label {self.ignore_label}"
+        raise LabelError(
+            self.where,
+            label,
+            tuple(int(index) for index in np.unravel_index(place, label.shape)),
+            f"expected 0 to {self.scores.size - 1}{ignored}, got {number:g}. {self.remedy}",
+            self.noun,
+        )
 
     def places(self, classes: np.ndarray) -> np.ndarray:
         """(outer, inner) int64: where the scores of the classes lie among all scores."""
@@ -70,28 +95,29 @@ class LabelReader:
     def _look_up(self, label: Value) -> tuple[np.ndarray, np.ndarray]:
         shape = (self.scores.outer, self.scores.inner)
         numbers = label.read()
-        usual = self.ignore_label is None and numbers.size
-        if usual and numbers.min() >= 0 and numbers.max() < self.scores.size:
+        if self._usual(numbers):
             return numbers.astype(np.int64).reshape(shape), self.everything
         numbers = np.trunc(numbers)
         counted = np.full(label.shape, True) if self.ignore_label is None else (
             numbers != self.ignore_label
         )  # fmt: skip
-        good = (numbers >= 0) & (numbers < self.scores.size)
-        bad = counted & ~good
-        if bad.any():
-            self._refuse(label, bad)
+        good = self._good(numbers)
+        self._refuse_any(label, counted & ~good)
         classes = np.where(good, numbers, 0).astype(np.int64)
         return classes.reshape(shape), counted.reshape(shape)
 
-    def _refuse(self, label: Value, bad: np.ndarray) -> None:
-        index = tuple(int(place) for place in np.argwhere(bad)[0])
-        ignored = "" if self.ignore_label is None else f" or ignore_label {self.ignore_label}"
-        raise LabelError(
-            self.where,
-            label,
-            index,
-            f"expected 0 to {self.scores.size - 1}{ignored}, got {label.read()[index]:g}. "
-            f"{self.remedy}",
-            self.noun,
-        )
+    def _usual(self, numbers: np.ndarray) -> bool:
+        """Whether all are classes, and none is ignored, seen at little cost."""
+        if self.ignore_label is not None or not numbers.size:
+            return False
+        return bool(numbers.min() >= 0 and numbers.max() < self.scores.size)
+
+    def _good(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of the integers are classes."""
+        good: np.ndarray = (numbers >= 0) & (numbers < self.scores.size)
+        return good
+
+    def _refuse_any(self, label: Value, bad: np.ndarray) -> None:
+        if bad.any():
+            place = int(bad.argmax())
+            self.refuse(label, place, label.read().reshape(-1)[place])

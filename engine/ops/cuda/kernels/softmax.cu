@@ -3,11 +3,7 @@
 // block does.
 
 #include "common.cuh"
-
-// Where the first element of a position lies; the others follow `inner` apart.
-__device__ inline size_t start_of(size_t position, size_t size, size_t inner) {
-  return inner == 1 ? position * size : position / inner * size * inner + position % inner;
-}
+#include "positions.cuh"
 
 // The greater one of two numbers; nan where one is nan.
 __device__ inline T greater(T most, T element) {

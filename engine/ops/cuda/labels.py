@@ -1,0 +1,54 @@
+"""Class labels as ops on a GPU read them."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.op import DeviceOps
+from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.labels import LabelReader
+
+
+class DeviceLabels:
+    """Class numbers kept as floats, which kernels read by `class_of` of labels.cuh.
+
+    Where the labels lie on the host, as those that a data layer has just written, they are checked
+    there before anything is launched, in each run. Kernels check all that they read: a label that
+    is no class counts for nothing, and is told to the watch, which refuses the first one told.
+
+    arguments: for kernels, behind the label: ignores, ignore, number, add_watch.
+    """
+
+    def __init__(
+        self,
+        ops: DeviceOps,
+        scores: AxisGeometry,
+        ignore_label: int | None,
+        where: str,
+        *wording: str,
+    ) -> None:
+        """As LabelReader. wording: its noun and remedy."""
+        self._ops = ops
+        self._reader = LabelReader(scores, ignore_label, where, *wording)
+        self._label: Value | None = None
+        number = ops.watch.add(self._refuse)
+        ignores = ignore_label is not None
+        self.arguments: tuple[Any, ...] = ignores, ignore_label or 0, number, ops.watch.value
+
+    def check(self, label: Value) -> tuple[Any, ...]:
+        """Before kernels that read `label` are launched; gives it and `arguments` for them.
+
+        Raises: LabelError where it lies on the host, and one is no class.
+        """
+        self._label = label
+        self._ops.each_run(self._look)
+        return label, *self.arguments
+
+    def _look(self) -> None:
+        if self._label is not None and self._label.on_host:
+            self._reader.check(self._label)
+
+    def _refuse(self, place: int, number: float) -> NoReturn:
+        assert self._label is not None, "kernels tell of labels that were checked"
+        self._reader.refuse(self._label, place, number)
