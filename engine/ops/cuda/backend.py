@@ -37,6 +37,7 @@ from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
+from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
@@ -129,6 +130,8 @@ class CudaOps(Ops):
     reduction = op(CudaReduction)
     argmax = op(CudaArgMax)
     concat = op(CudaConcat)
+    take_rows = op(CudaTakeRows)
+    embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
     sigmoid = op(CudaSigmoid)
