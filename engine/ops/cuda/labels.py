@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
 from typing import Any, NoReturn
 
 from caffepy.engine.core.value import Value
@@ -30,9 +32,11 @@ class DeviceLabels:
     ) -> None:
         """As LabelReader. wording: its noun and remedy."""
         self._ops = ops
-        self._reader = LabelReader(scores, ignore_label, where, *wording)
+        self._reader, refusing = (
+            LabelReader(scores, ignore_label, where, *wording) for _ in range(2)
+        )
         self._label: Value | None = None
-        number = ops.watch.add(self._refuse)
+        number = ops.watch.add(functools.partial(_refuse, weakref.ref(self), refusing))
         ignores = ignore_label is not None
         self.arguments: tuple[Any, ...] = ignores, ignore_label or 0, number, ops.watch.value
 
@@ -49,6 +53,17 @@ class DeviceLabels:
         if self._label is not None and self._label.on_host:
             self._reader.check(self._label)
 
-    def _refuse(self, place: int, number: float) -> NoReturn:
-        assert self._label is not None, "kernels tell of labels that were checked"
-        self._reader.refuse(self._label, place, number)
+    @property
+    def last(self) -> Value | None:
+        """What was checked last."""
+        return self._label
+
+
+def _refuse(
+    labels: weakref.ref[DeviceLabels], reader: LabelReader, place: int, number: float
+) -> NoReturn:
+    """Raises the error about a label, whose op may be gone: the watch keeps neither its memory nor
+    that of the reader, which knows the labels that it has read."""
+    found = labels()
+    label = None if found is None else found.last
+    reader.refuse(label or Value((reader.scores.outer, reader.scores.inner)), place, number)

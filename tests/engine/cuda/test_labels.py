@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,16 @@ def test_good_labels_on_the_device_pass(host_folder: Path) -> None:
     run.bottom[1].data.modify(ops.layout)
     run.layer.forward(run.bottom, run.top)
     ops.watch.check()
+
+
+def test_a_label_of_a_net_that_is_gone_is_refused_still(host_folder: Path) -> None:
+    ops = cuda_ops(host_folder)
+    net = make_net(NET % (MADE, "made"), ops)
+    run(net, [0, 0, 3, 0])
+    del net
+    gc.collect()
+    with pytest.raises(LabelError, match="label of sample 2 of the batch: expected 0 to 2, got 3"):
+        ops.watch.check()
 
 
 def test_a_launch_of_a_graph_is_refused_too(host_folder: Path) -> None:
