@@ -21,16 +21,23 @@ from caffepy.engine.ops.cuda.adaptive_update import (
     CudaAdam,
     CudaRmsProp,
 )
+from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
+from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveNumber
+from caffepy.engine.ops.cuda.ordering import CudaArgMax
+from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
+from caffepy.engine.ops.cuda.reduction import CudaReduction
+from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
@@ -118,6 +125,15 @@ class CudaOps(Ops):
         return _Replay(actions, graph)
 
     relu = op(CudaRelu)
+    batch_norm = op(CudaBatchNorm)
+    mvn = op(CudaMvn)
+    reduction = op(CudaReduction)
+    argmax = op(CudaArgMax)
+    concat = op(CudaConcat)
+    take_rows = op(CudaTakeRows)
+    embed = op(CudaEmbed)
+    tile = op(CudaTile)
+    crop = op(CudaCrop)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)

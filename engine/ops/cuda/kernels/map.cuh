@@ -13,6 +13,24 @@ __device__ inline bool aligned(P... pointers) {
   return (((size_t)pointers | ...) % sizeof(Vector)) == 0;
 }
 
+template <int W>
+struct Lanes {
+  T lane[W];
+};
+
+// W elements. WHOLE: as one vector, which they are.
+template <int W, bool WHOLE>
+__device__ inline Lanes<W> load(const T* from) {
+  Lanes<W> read;
+  if (WHOLE) {
+    const Vector vector = *(const Vector*)from;
+    for (int lane = 0; lane < W; ++lane) read.lane[lane] = vector.lane[lane];
+  } else {
+    for (int lane = 0; lane < W; ++lane) read.lane[lane] = from[lane];
+  }
+  return read;
+}
+
 // The place of elements for functions that are the same everywhere.
 struct Anywhere {
   __device__ void next() {}

@@ -32,24 +32,6 @@ struct DotBelow {  // with x below 0
 
 // ---- parts
 
-template <int W>
-struct Lanes {
-  T lane[W];
-};
-
-// W elements. WHOLE: as one vector, which they are.
-template <int W, bool WHOLE>
-__device__ inline Lanes<W> load(const T* from) {
-  Lanes<W> read;
-  if (WHOLE) {
-    const Vector vector = *(const Vector*)from;
-    for (int lane = 0; lane < W; ++lane) read.lane[lane] = vector.lane[lane];
-  } else {
-    for (int lane = 0; lane < W; ++lane) read.lane[lane] = from[lane];
-  }
-  return read;
-}
-
 template <class Terms, int W, class... L>
 __device__ inline void add_terms(T (&totals)[Terms::sums][W], const L&... x) {
 #pragma unroll

@@ -1,0 +1,61 @@
+"""Batch normalisation on a GPU."""
+
+from __future__ import annotations
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.normalise import NormaliseOp
+from caffepy.engine.ops.cuda.op import DeviceOps
+from caffepy.engine.ops.geometry import AxisGeometry
+
+
+class CudaBatchNorm(NormaliseOp):
+    """y = (x - mean) / sqrt(variance + eps) per channel; x seen as (samples, channels, pixels).
+
+    x is read twice: for its statistics, and to be normalised; so are dy and x in the way back.
+    Sums have one order.
+    """
+
+    def __init__(self, ops: DeviceOps, geometry: AxisGeometry, eps: float, fraction: float) -> None:
+        super().__init__(ops, *geometry.shape)
+        self.geometry = geometry
+        self.eps = eps
+        self.fraction = fraction
+        self._kept: Value | None = None  # x of the last forward_train, where that overwrote it
+
+    @step(reads="x mean variance factor", writes="out mean variance factor")
+    def forward_train(
+        self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
+    ) -> None:
+        """out: like x, normalised by its own statistics; may be x. These are added to the sums: the
+        variance times m / (m - 1), for m elements per channel."""
+        unbiased = self.number / (self.number - 1) if self.number > 1 else 1
+        numbers = unbiased, self.eps, self.fraction
+        self.find_statistics("batch_statistics", x, numbers, (mean, variance, factor))
+        if not x.shares_memory_with(out):
+            self._kept = None
+        elif self._kept is None or self._kept.count != x.count:
+            self._kept = self.scratch(x.count)
+        self.normalise(x, out, self._kept)
+
+    @step(reads="x mean variance factor", writes="out")
+    def forward_test(
+        self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
+    ) -> None:
+        """out: like x, normalised by the stored statistics (0 where factor is 0); may be x."""
+        sums = mean, variance, factor
+        self.launch("stored_statistics", self.channels, self.eps, *sums, self.mean, self.inverse)
+        self.normalise(x, out)
+
+    @step(reads="dy x", writes="out")
+    def backward_train(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x after forward_train,
+        (dy - mean(dy) - mean(dy y) y) / sqrt(variance + eps); may be dy. x may be what forward
+        wrote over it."""
+        self.normalise_backward(dy, self._kept or x, out, normal=False)
+
+    @step(reads="dy", writes="out")
+    def backward_test(self, dy: Value, *, out: Value) -> None:
+        """out: gradient of x after forward_test, dy / sqrt(variance + eps); may be dy."""
+        sizes = dy.count, self.channels, self.inner
+        self.launch("scale_channels", *sizes, dy, self.inverse, out)
