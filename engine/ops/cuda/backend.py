@@ -21,9 +21,13 @@ from caffepy.engine.ops.cuda.adaptive_update import (
     CudaRmsProp,
 )
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.columns import CudaIm2col
+from caffepy.engine.ops.cuda.convolution import CudaConvolution
+from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
@@ -34,6 +38,7 @@ from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
+from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
@@ -63,6 +68,7 @@ class CudaOps(Ops):
         self.deterministic = deterministic
         self.recorder: Recorder | None = None
         self.watch = Watch(self)
+        self.workspace = Workspace(self.dtype)
         self._kernels: dict[str, Kernels] = {}
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
@@ -138,6 +144,9 @@ class CudaOps(Ops):
     lars_update = op(CudaLars)
     sum_of_squares = op(CudaSumOfSquares)
     softmax = op(CudaSoftmax)
+    convolution = op(CudaDepthwise, CudaConvolution)
+    im2col = op(CudaIm2col)
+    inner_product = op(CudaInnerProduct)
 
 
 class _Replay:

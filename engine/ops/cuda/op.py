@@ -14,6 +14,7 @@ from caffepy.engine.core.random import Counter
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.port import CudaRuntime, Product
+from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
 
 
@@ -22,13 +23,14 @@ class DeviceOps(Ops, Protocol):
 
     runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
     "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
-    that is slower.
+    that is slower.  workspace: memory that ops use in turn.
     """
 
     runtime: CudaRuntime
     layout: Layout
     precision: str
     deterministic: bool
+    workspace: Workspace
 
     def kernels(self, family: str) -> Kernels:
         """The kernels of `kernels/<family>.cu`."""
