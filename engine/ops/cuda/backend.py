@@ -29,6 +29,7 @@ from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, 
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.op import LiveNumber
+from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
 from caffepy.engine.ops.cuda.scale import CudaScale
@@ -146,6 +147,8 @@ class CudaOps(Ops):
     softmax = op(CudaSoftmax)
     convolution = op(CudaDepthwise, CudaConvolution)
     im2col = op(CudaIm2col)
+    pooling = op(CudaPooling)
+    stochastic_pooling = op(CudaStochasticPooling)
     inner_product = op(CudaInnerProduct)
 
 
