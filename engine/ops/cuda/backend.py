@@ -28,6 +28,7 @@ from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
+from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
@@ -149,6 +150,7 @@ class CudaOps(Ops):
     im2col = op(CudaIm2col)
     pooling = op(CudaPooling)
     stochastic_pooling = op(CudaStochasticPooling)
+    lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
 
 
