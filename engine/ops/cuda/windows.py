@@ -22,13 +22,10 @@ def constants(ops: DeviceOps, numbers: Sequence[int]) -> Value:
 def plane_windows(ops: DeviceOps, geometry: ConvolutionGeometry | PoolingGeometry) -> Value:
     """The numbers of `Windows` in kernels/windows.cuh. A convolution has two spatial axes at most:
     those that lack are of one pixel."""
-    if isinstance(geometry, PoolingGeometry):
-        out, dilation = geometry.out_size, (1, 1)
-    else:
-        out, dilation = geometry.out_spatial, geometry.dilation
+    dilation = (1, 1) if isinstance(geometry, PoolingGeometry) else geometry.dilation
     pairs = (
         (geometry.shape[2:], 1),
-        (out, 1),
+        (geometry.out_shape[2:], 1),
         (geometry.kernel, 1),
         (geometry.stride, 1),
         (geometry.pad, 0),

@@ -10,7 +10,8 @@
 
 // columns = the windows of x, 0 in padding; count: channels * samples * out_h * out_w.
 extern "C" __global__ void im2col(size_t count, size_t samples, size_t first, size_t row_step,
-                                  size_t sample_step, const int* windows, const T* x, T* columns) {
+                                  size_t sample_step, const int* windows, const T* __restrict__ x,
+                                  T* __restrict__ columns) {
   const Windows at = *(const Windows*)windows;
   EACH(i, count) {
     size_t rest = i;

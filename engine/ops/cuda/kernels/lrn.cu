@@ -8,11 +8,18 @@
 #include "common.cuh"
 #include "windows.cuh"
 
-// scale^-beta; for the usual 0.75 by roots, which are several times faster.
+#define USUAL ((T)0.75)  // beta for which there are roots in place of powers, several times faster
+
+// scale^-beta
+template <bool ROOTS>
 __device__ inline T power(T scale, T beta) {
-  if (beta != (T)0.75) return pow(scale, -beta);
+  if (!ROOTS) return pow(scale, -beta);
   const T root = rsqrt(scale);
   return root * sqrt(root);
+}
+
+__device__ inline T power(T scale, T beta) {
+  return beta == USUAL ? power<true>(scale, beta) : power<false>(scale, beta);
 }
 
 // ---- across SIZE channels. A thread walks along `length` channels of one pixel, and keeps those
@@ -51,9 +58,12 @@ __device__ inline T scale_of(const T (&ring)[SIZE], T weight, T k) {
   return sum * weight + k;
 }
 
-template <int SIZE>
+const int BATCH = 4;  // channels that are read before any is worked on, so that reads overlap
+
+template <int SIZE, bool ROOTS>
 __device__ void across_forward(size_t count, int channels, int length, int segments, size_t plane,
-                               T weight, T beta, T k, const T* x, T* out) {
+                               T weight, T beta, T k, const T* __restrict__ x,
+                               T* __restrict__ out) {
   const int reach = SIZE / 2;
   EACH(i, count) {
     const Segment at = segment_of(i, channels, length, segments, plane);
@@ -65,17 +75,28 @@ __device__ void across_forward(size_t count, int channels, int length, int segme
       const int c = at.from - reach + j - 1;
       around[j] = c >= 0 && c < channels ? source[c * plane] : (T)0;
     }
-#pragma unroll 4
-    for (int c = at.from; c < at.to; ++c) {
-      push(around, c + reach < channels ? source[(c + reach) * plane] : (T)0);
-      target[c * plane] = around[reach] * power(scale_of(around, weight, k), beta);
+    for (int batch = at.from; batch < at.to; batch += BATCH) {
+      T read[BATCH];
+#pragma unroll
+      for (int j = 0; j < BATCH; ++j) {
+        const int last = batch + j + reach;
+        read[j] = last < channels ? source[last * plane] : (T)0;
+      }
+#pragma unroll
+      for (int j = 0; j < BATCH; ++j) {
+        push(around, read[j]);
+        if (batch + j < at.to)
+          target[(batch + j) * plane] =
+              around[reach] * power<ROOTS>(scale_of(around, weight, k), beta);
+      }
     }
   }
 }
 
-template <int SIZE>
+template <int SIZE, bool ROOTS>
 __device__ void across_backward(size_t count, int channels, int length, int segments, size_t plane,
-                                T weight, T beta, T k, T factor, const T* dy, const T* x, T* out) {
+                                T weight, T beta, T k, T factor, const T* __restrict__ dy,
+                                const T* __restrict__ x, T* __restrict__ out) {
   const int reach = SIZE / 2;
   EACH(i, count) {
     const Segment at = segment_of(i, channels, length, segments, plane);
@@ -86,59 +107,72 @@ __device__ void across_backward(size_t count, int channels, int length, int segm
     T powers[SIZE / 2 + 1];        // dy s^-beta of c ... c + reach
     const int begin = at.from - 2 * reach;
 #pragma unroll
-    for (int j = 1; j < SIZE; ++j) {
+    for (int j = 0; j < SIZE; ++j) {
       const int c = begin + j - 1;
-      around[j] = c >= 0 && c < channels ? source[c * plane] : (T)0;
+      around[j] = j && c >= 0 && c < channels ? source[c * plane] : (T)0;
+      ratios[j] = 0;
     }
 #pragma unroll
-    for (int j = 0; j < SIZE; ++j) ratios[j] = 0;
-#pragma unroll
     for (int j = 0; j <= reach; ++j) powers[j] = 0;
-#pragma unroll 4
-    for (int c = begin; c < at.to; ++c) {
-      const int ahead = c + reach, last = ahead + reach;
-      push(around, last >= 0 && last < channels ? source[last * plane] : (T)0);
-      T ratio = 0, share = 0;
-      if (ahead >= 0 && ahead < channels) {
-        const T scale = scale_of(around, weight, k);
-        share = gradient[ahead * plane] * power(scale, beta);
-        ratio = share * around[reach] / scale;
-      }
-      push(ratios, ratio);
-      push(powers, share);
-      if (c < at.from) continue;
-      T sum = 0;
+    for (int batch = begin; batch < at.to; batch += BATCH) {
+      T read[BATCH], dy_read[BATCH];
 #pragma unroll
-      for (int j = 0; j < SIZE; ++j) sum += ratios[j];
-      target[c * plane] = powers[0] - sum * around[0] * factor;
+      for (int j = 0; j < BATCH; ++j) {
+        const int ahead = batch + j + reach, last = ahead + reach;
+        read[j] = last >= 0 && last < channels ? source[last * plane] : (T)0;
+        dy_read[j] = ahead >= 0 && ahead < channels ? gradient[ahead * plane] : (T)0;
+      }
+#pragma unroll
+      for (int j = 0; j < BATCH; ++j) {
+        const int c = batch + j, ahead = c + reach;
+        push(around, read[j]);
+        const T scale = scale_of(around, weight, k);
+        const T share = dy_read[j] * power<ROOTS>(scale, beta);
+        const bool inside = ahead >= 0 && ahead < channels;  // a scale of 0 is no number elsewhere
+        push(ratios, inside ? share * around[reach] / scale : (T)0);
+        push(powers, share);
+        if (c < at.from || c >= at.to) continue;
+        T sum = 0;
+#pragma unroll
+        for (int near = 0; near < SIZE; ++near) sum += ratios[near];
+        target[c * plane] = powers[0] - sum * around[0] * factor;
+      }
     }
   }
 }
 
+#define BY_BETA(function, SIZE, ...)      \
+  if (beta == USUAL)                      \
+    function<SIZE, true>(__VA_ARGS__);    \
+  else                                    \
+    function<SIZE, false>(__VA_ARGS__)
+
 extern "C" __global__ void across3_forward(size_t count, int channels, int length, int segments,
-                                           size_t plane, T weight, T beta, T k, const T* x,
-                                           T* out) {
-  across_forward<3>(count, channels, length, segments, plane, weight, beta, k, x, out);
+                                           size_t plane, T weight, T beta, T k,
+                                           const T* __restrict__ x, T* __restrict__ out) {
+  BY_BETA(across_forward, 3, count, channels, length, segments, plane, weight, beta, k, x, out);
 }
 
 extern "C" __global__ void across5_forward(size_t count, int channels, int length, int segments,
-                                           size_t plane, T weight, T beta, T k, const T* x,
-                                           T* out) {
-  across_forward<5>(count, channels, length, segments, plane, weight, beta, k, x, out);
+                                           size_t plane, T weight, T beta, T k,
+                                           const T* __restrict__ x, T* __restrict__ out) {
+  BY_BETA(across_forward, 5, count, channels, length, segments, plane, weight, beta, k, x, out);
 }
 
 extern "C" __global__ void across3_backward(size_t count, int channels, int length, int segments,
                                             size_t plane, T weight, T beta, T k, T factor,
-                                            const T* dy, const T* x, T* out) {
-  across_backward<3>(count, channels, length, segments, plane, weight, beta, k, factor, dy, x,
-                     out);
+                                            const T* __restrict__ dy, const T* __restrict__ x,
+                                            T* __restrict__ out) {
+  BY_BETA(across_backward, 3, count, channels, length, segments, plane, weight, beta, k, factor,
+          dy, x, out);
 }
 
 extern "C" __global__ void across5_backward(size_t count, int channels, int length, int segments,
                                             size_t plane, T weight, T beta, T k, T factor,
-                                            const T* dy, const T* x, T* out) {
-  across_backward<5>(count, channels, length, segments, plane, weight, beta, k, factor, dy, x,
-                     out);
+                                            const T* __restrict__ dy, const T* __restrict__ x,
+                                            T* __restrict__ out) {
+  BY_BETA(across_backward, 5, count, channels, length, segments, plane, weight, beta, k, factor,
+          dy, x, out);
 }
 
 // ---- any number of channels, or a window of a plane: a thread for each element, which reads all

@@ -10,7 +10,8 @@
 #include "philox.cuh"
 #include "windows.cuh"
 
-#define LOWEST ((T)-3.4028234663852886e+38)  // what Caffe's maximum starts from, in double precision too
+// -FLT_MAX: what Caffe's maximum starts from, in double precision too
+#define LOWEST ((T)-3.4028234663852886e+38)
 
 // The part of a window that lies in its image, and where its plane starts.
 struct Part {
@@ -37,6 +38,22 @@ __device__ inline T area_of(int top, int left, const Windows& at) {
   const int rows = min(top + at.kernel_h, at.height + at.pad_h) - top;
   return (T)rows * (min(left + at.kernel_w, at.width + at.pad_w) - left);
 }
+
+__device__ inline bool square(const Windows& at, int size, int stride) {
+  return at.kernel_h == size && at.kernel_w == size && at.stride_h == stride &&
+         at.stride_w == stride;
+}
+
+// Calls a function made for the windows `at`, if they are usual ones, else for any.
+#define BY_SIZE(function, ...)       \
+  if (square(at, 3, 2))              \
+    function<3, 2>(__VA_ARGS__);     \
+  else if (square(at, 2, 2))         \
+    function<2, 2>(__VA_ARGS__);     \
+  else if (square(at, 3, 1))         \
+    function<3, 1>(__VA_ARGS__);     \
+  else                               \
+    function<0, 0>(__VA_ARGS__)
 
 // ---- the maximum. It leaves nan out, and is LOWEST at least; the first one in row order counts,
 // and of a window without a number above LOWEST its first pixel.
@@ -69,15 +86,7 @@ __device__ void maxima(size_t count, const Windows& at, const T* x, T* out,
 extern "C" __global__ void max_forward(size_t count, const int* windows, const T* x, T* out,
                                        unsigned char* chosen) {
   const Windows at = *(const Windows*)windows;
-  const bool square = at.kernel_h == at.kernel_w && at.stride_h == at.stride_w;
-  if (square && at.kernel_h == 3 && at.stride_h == 2)
-    maxima<3, 2>(count, at, x, out, chosen);
-  else if (square && at.kernel_h == 2 && at.stride_h == 2)
-    maxima<2, 2>(count, at, x, out, chosen);
-  else if (square && at.kernel_h == 3 && at.stride_h == 1)
-    maxima<3, 1>(count, at, x, out, chosen);
-  else
-    maxima<0, 0>(count, at, x, out, chosen);
+  BY_SIZE(maxima, count, at, x, out, chosen);
 }
 
 // A loop of warps over windows.
@@ -133,12 +142,14 @@ extern "C" __global__ void mask_of_wide(size_t count, const int* windows, const 
   places_in_planes(count, *(const Windows*)windows, chosen, mask);
 }
 
-// out: gradient of x. Each pixel takes the gradients of the windows that chose it.
-template <class Place, int SIZE, int STRIDE>
-__device__ void from_chosen(size_t count, const Windows& at, const T* dy, const Place* chosen,
-                            T* out) {
+// The gradient of pixels: over all windows that hold one, what share(window, row, column, kh, kw)
+// gives, where the window is in that row and column of its plane and the pixel in (kh, kw) of it.
+template <int SIZE, int STRIDE, class F>
+__device__ void from_windows(size_t count, const Windows& at, T* out, F share) {
   const int kernel_h = SIZE ? SIZE : at.kernel_h, kernel_w = SIZE ? SIZE : at.kernel_w;
   const int stride_h = STRIDE ? STRIDE : at.stride_h, stride_w = STRIDE ? STRIDE : at.stride_w;
+  const int most_h = (kernel_h + stride_h - 1) / stride_h;  // windows over a pixel
+  const int most_w = (kernel_w + stride_w - 1) / stride_w;
   EACH(i, count) {
     size_t rest = i;
     const int w = (int)last_digit(rest, at.width) + at.pad_w;
@@ -147,46 +158,68 @@ __device__ void from_chosen(size_t count, const Windows& at, const T* dy, const 
     const Span rows = windows_over(h, kernel_h, stride_h, at.out_h);
     const Span columns = windows_over(w, kernel_w, stride_w, at.out_w);
     T sum = 0;
-    for (int row = rows.from; row < rows.to; ++row)
-      for (int column = columns.from; column < columns.to; ++column) {
-        const size_t window = plane + (size_t)row * at.out_w + column;
-        const int place = (h - row * stride_h) * kernel_w + w - column * stride_w;
-        if (chosen[window] == place) sum += dy[window];
+#pragma unroll
+    for (int r = 0; r < most_h; ++r) {
+      const int row = rows.from + r;
+#pragma unroll
+      for (int c = 0; c < most_w; ++c) {
+        const int column = columns.from + c;
+        if (row < rows.to && column < columns.to)
+          sum += share(plane + (size_t)row * at.out_w + column, row, column, h - row * stride_h,
+                       w - column * stride_w);
       }
+    }
     out[i] = sum;
   }
+}
+
+// out: gradient of x. Each pixel takes the gradients of the windows that chose it.
+template <int SIZE, int STRIDE, class Place>
+__device__ void from_chosen(size_t count, const Windows& at, const T* dy, const Place* chosen,
+                            T* out) {
+  const int kernel_w = SIZE ? SIZE : at.kernel_w;
+  from_windows<SIZE, STRIDE>(count, at, out, [=](size_t window, int, int, int kh, int kw) {
+    const T gradient = dy[window];  // read beside the place, not after it
+    return chosen[window] == kh * kernel_w + kw ? gradient : (T)0;
+  });
 }
 
 extern "C" __global__ void chosen_backward(size_t count, const int* windows, const T* dy,
                                            const unsigned char* chosen, T* out) {
   const Windows at = *(const Windows*)windows;
-  const bool square = at.kernel_h == at.kernel_w && at.stride_h == at.stride_w;
-  if (square && at.kernel_h == 3 && at.stride_h == 2)
-    from_chosen<unsigned char, 3, 2>(count, at, dy, chosen, out);
-  else if (square && at.kernel_h == 2 && at.stride_h == 2)
-    from_chosen<unsigned char, 2, 2>(count, at, dy, chosen, out);
-  else if (square && at.kernel_h == 3 && at.stride_h == 1)
-    from_chosen<unsigned char, 3, 1>(count, at, dy, chosen, out);
-  else
-    from_chosen<unsigned char, 0, 0>(count, at, dy, chosen, out);
+  BY_SIZE(from_chosen, count, at, dy, chosen, out);
 }
 
 extern "C" __global__ void chosen_backward_wide(size_t count, const int* windows, const T* dy,
                                                 const int* chosen, T* out) {
-  from_chosen<int, 0, 0>(count, *(const Windows*)windows, dy, chosen, out);
+  from_chosen<0, 0>(count, *(const Windows*)windows, dy, chosen, out);
 }
 
 // ---- the mean, padding counted as zeros
 
-extern "C" __global__ void ave_forward(size_t count, const int* windows, const T* x, T* out) {
-  const Windows at = *(const Windows*)windows;
+template <int SIZE, int STRIDE>
+__device__ void means(size_t count, const Windows& at, const T* x, T* out) {
+  const int kernel_h = SIZE ? SIZE : at.kernel_h, kernel_w = SIZE ? SIZE : at.kernel_w;
   EACH(i, count) {
-    const Part part = part_of<0, 0>(i, at, x);
+    const Part part = part_of<SIZE, STRIDE>(i, at, x);
     T sum = 0;
-    for (int h = part.from_h; h < part.to_h; ++h)
-      for (int w = part.from_w; w < part.to_w; ++w) sum += part.plane[(size_t)h * at.width + w];
+#pragma unroll
+    for (int kh = 0; kh < kernel_h; ++kh) {
+      const int h = part.top + kh;
+      const T* line = part.plane + (long long)h * at.width;
+#pragma unroll
+      for (int kw = 0; kw < kernel_w; ++kw) {
+        const int w = part.left + kw;
+        if (h >= part.from_h && h < part.to_h && w >= part.from_w && w < part.to_w) sum += line[w];
+      }
+    }
     out[i] = sum / area_of(part.top, part.left, at);
   }
+}
+
+extern "C" __global__ void ave_forward(size_t count, const int* windows, const T* x, T* out) {
+  const Windows at = *(const Windows*)windows;
+  BY_SIZE(means, count, at, x, out);
 }
 
 extern "C" __global__ void ave_forward_wide(size_t count, const int* windows, const T* x, T* out) {
@@ -204,23 +237,18 @@ extern "C" __global__ void ave_forward_wide(size_t count, const int* windows, co
   }
 }
 
-// out: gradient of x; count: its elements
+template <int SIZE, int STRIDE>
+__device__ void from_means(size_t count, const Windows& at, const T* dy, T* out) {
+  from_windows<SIZE, STRIDE>(count, at, out, [=](size_t window, int row, int column, int, int) {
+    return dy[window] /
+           area_of(row * at.stride_h - at.pad_h, column * at.stride_w - at.pad_w, at);
+  });
+}
+
+// out: gradient of x
 extern "C" __global__ void ave_backward(size_t count, const int* windows, const T* dy, T* out) {
   const Windows at = *(const Windows*)windows;
-  EACH(i, count) {
-    size_t rest = i;
-    const int w = (int)last_digit(rest, at.width) + at.pad_w;
-    const int h = (int)last_digit(rest, at.height) + at.pad_h;
-    const T* plane = dy + rest * at.out_h * at.out_w;
-    const Span rows = windows_over(h, at.kernel_h, at.stride_h, at.out_h);
-    const Span columns = windows_over(w, at.kernel_w, at.stride_w, at.out_w);
-    T sum = 0;
-    for (int row = rows.from; row < rows.to; ++row)
-      for (int column = columns.from; column < columns.to; ++column)
-        sum += plane[(size_t)row * at.out_w + column] /
-               area_of(row * at.stride_h - at.pad_h, column * at.stride_w - at.pad_w, at);
-    out[i] = sum;
-  }
+  BY_SIZE(from_means, count, at, dy, out);
 }
 
 // ---- an element drawn with a probability proportional to it
