@@ -24,15 +24,21 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
+from caffepy.engine.ops.cuda.columns import CudaIm2col
 from caffepy.engine.ops.cuda.concat import CudaConcat
+from caffepy.engine.ops.cuda.convolution import CudaConvolution
+from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.ordering import CudaArgMax
 from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
+from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
@@ -51,6 +57,7 @@ from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
+from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
@@ -80,6 +87,7 @@ class CudaOps(Ops):
         self.deterministic = deterministic
         self.recorder: Recorder | None = None
         self.watch = Watch(self)
+        self.workspace = Workspace(self.dtype)
         self._kernels: dict[str, Kernels] = {}
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
@@ -177,6 +185,12 @@ class CudaOps(Ops):
     lstm_unit = op(CudaLstmUnit)
     lstm = op(CudaLstm)
     rnn = op(CudaRnn)
+    convolution = op(CudaDepthwise, CudaConvolution)
+    im2col = op(CudaIm2col)
+    pooling = op(CudaPooling)
+    stochastic_pooling = op(CudaStochasticPooling)
+    lrn = op(CudaLrn)
+    inner_product = op(CudaInnerProduct)
 
 
 class _Replay:

@@ -15,6 +15,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.port import CudaRuntime, Product
 from caffepy.engine.ops.cuda.watch import Watch
+from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
 
 
@@ -24,6 +25,7 @@ class DeviceOps(Ops, Protocol):
     runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
     "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
     that is slower.  watch: what kernels find wrong with their inputs.
+    that is slower.  workspace: memory that ops use in turn.
     """
 
     runtime: CudaRuntime
@@ -31,6 +33,7 @@ class DeviceOps(Ops, Protocol):
     precision: str
     deterministic: bool
     watch: Watch
+    workspace: Workspace
 
     def kernels(self, family: str) -> Kernels:
         """The kernels of `kernels/<family>.cu`."""

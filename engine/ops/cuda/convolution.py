@@ -1,0 +1,187 @@
+"""Convolution on a GPU by matrix products of our own columns: what needs no cuDNN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.columns import WindowOp
+from caffepy.engine.ops.cuda.op import DeviceOps
+from caffepy.engine.ops.cuda.port import Product
+from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
+
+SCRATCH_BYTES = 256 << 20  # of the columns and outputs of as many samples as are worked on at once
+
+
+class CudaConvolution(WindowOp):
+    """y[n, o] = b[o] + sum over the channels c of o's group and kernel places: w[o, c] x[n, c].
+
+    x: geometry.shape.  w: geometry.weight_shape.  b: (num_output,) or None.  y: geometry.out_shape.
+    Per chunk of samples: columns, (group, C / group * kernel, samples * places), then one product
+    per group, to or from outputs, (group, O / group, samples * places). Where each window is one
+    pixel, and all of them are, products of the images themselves. Gradients of weights are summed
+    chunk by chunk, in one order.
+    """
+
+    def __init__(self, ops: DeviceOps, geometry: ConvolutionGeometry) -> None:
+        super().__init__(ops, geometry)
+        count, channels = geometry.shape[:2]
+        outputs = geometry.num_output
+        self._bias = CudaBias(ops, AxisGeometry(count, outputs, self.places))
+        one_pixel = math.prod(geometry.kernel) == math.prod(geometry.stride) == 1
+        self._pointwise = one_pixel and not any(geometry.pad) and geometry.group == 1
+        weights = math.prod(geometry.weight_shape)
+        # products of each sample for the weights, then their sum: where that is less memory
+        self._per_sample = self._pointwise and weights <= (channels + outputs) * self.places
+        elements = (self.rows + outputs) * self.places
+        most = max(1, SCRATCH_BYTES // max(1, elements * ops.dtype.itemsize))
+        self._samples = -(-count // max(1, -(-count // most)))  # chunks of one size, or nearly
+        if self._per_sample:
+            ops.workspace.reserve("first", weights * count)
+        else:
+            ops.workspace.reserve("first", self.rows * self.places * self._samples)
+            ops.workspace.reserve("second", outputs * self.places * self._samples)
+
+    @step(reads="x w b", writes="out")
+    def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
+        """out: y."""
+        if self._pointwise:
+            product = self._of_images(self.geometry.num_output, self.geometry.shape[1])
+            self._multiply(product, w, x, out)
+            if b is not None:
+                self._bias.forward(out, b, out=out)
+            return
+        out.write(self.ops.layout)
+        columns, outputs = self._columns(), self._outputs()
+        for chunk in self._chunks():
+            wide = len(chunk) * self.places
+            self.gather(x, columns, chunk, wide, self.places)
+            m, k = self._group_sizes()
+            self._multiply(self._grouped(m, wide, k), w, columns, outputs)
+            channels = self.geometry.num_output
+            sizes = channels, len(chunk), self.places, chunk.start, b is not None
+            bias = outputs if b is None else b
+            self.launch("by_sample", channels * wide, *sizes, outputs, bias, out)
+
+    @step(reads="dy w", writes="out")
+    def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
+        """out: gradient of x."""
+        if self._pointwise:
+            product = self._of_images(self.geometry.shape[1], self.geometry.num_output, turned=True)
+            self._multiply(product, w, dy, out)
+            return
+        out.write(self.ops.layout)
+        columns, outputs = self._columns(), self._outputs()
+        for chunk in self._chunks():
+            wide = len(chunk) * self.places
+            self._take_outputs(dy, outputs, chunk)
+            k, m = self._group_sizes()
+            self._multiply(self._grouped(m, wide, k, transpose_a=True), w, outputs, columns)
+            self.scatter(columns, out, chunk, wide, self.places)
+
+    @step(reads="dy x", adds="add_w add_b")
+    def backward_params(
+        self, dy: Value, x: Value, *, add_w: Value | None = None, add_b: Value | None = None
+    ) -> None:
+        """Adds the gradients of the parameters."""
+        if add_b is not None:
+            self._bias.backward_bias(dy, add_b=add_b)
+        if add_w is None:
+            return
+        columns = self._columns()
+        if self._per_sample:
+            self._add_products(dy, x, columns, add_w)
+            return
+        outputs = self._outputs()
+        for chunk in self._chunks():
+            wide = len(chunk) * self.places
+            self.gather(x, columns, chunk, wide, self.places)
+            self._take_outputs(dy, outputs, chunk)
+            m, n = self._group_sizes()
+            product = self._grouped(m, n, wide, transpose_b=True, add=add_w.allocated)
+            self._multiply(product, outputs, columns, add_w)
+
+    def _add_products(self, dy: Value, x: Value, products: Value, add_w: Value) -> None:
+        """Adds the gradient of pointwise weights, sample by sample."""
+        samples, channels = self.geometry.shape[:2]
+        outputs, places = self.geometry.num_output, self.places
+        weights = outputs * channels
+        product = Product(
+            m=outputs,
+            n=channels,
+            k=places,
+            transpose_b=True,
+            batch=samples,
+            a_step=outputs * places,
+            b_step=channels * places,
+            out_step=weights,
+        )
+        self._multiply(product, dy, x, products)
+        self.launch("add_terms", weights, samples, products, add_w)
+
+    def _take_outputs(self, y: Value, outputs: Value, chunk: range) -> None:
+        """Copies some samples of y, (N, O, places), to (O, samples, places)."""
+        channels = self.geometry.num_output
+        sizes = channels, len(chunk), self.places, chunk.start
+        self.launch("by_channel", channels * len(chunk) * self.places, *sizes, y, outputs)
+
+    def _multiply(self, product: Product, a: Value, b: Value, out: Value) -> None:
+        layout = self.ops.layout
+        target = out.modify(layout) if product.add else out.write(layout)
+        self.ops.multiply(product, a.read(layout), b.read(layout), target)
+
+    def _of_images(self, m: int, k: int, turned: bool = False) -> Product:
+        """Of pointwise weights with each sample, (k, places). turned: the weights are (k, m)."""
+        places = self.places
+        return Product(
+            m=m,
+            n=places,
+            k=k,
+            transpose_a=turned,
+            batch=self.geometry.shape[0],
+            b_step=k * places,
+            out_step=m * places,
+        )
+
+    def _grouped(
+        self,
+        m: int,
+        n: int,
+        k: int,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        add: bool = False,
+    ) -> Product:
+        """One product per group, of matrices side by side."""
+        return Product(
+            m=m,
+            n=n,
+            k=k,
+            transpose_a=transpose_a,
+            transpose_b=transpose_b,
+            add=add,
+            batch=self.geometry.group,
+            a_step=m * k,
+            b_step=k * n,
+            out_step=m * n,
+        )
+
+    def _group_sizes(self) -> tuple[int, int]:
+        """Outputs and rows of a group: the sides of its weights."""
+        group = self.geometry.group
+        return self.geometry.num_output // group, self.rows // group
+
+    def _chunks(self) -> Iterator[range]:
+        """All samples, so many at a time."""
+        count = self.geometry.shape[0]
+        for start in range(0, count, max(1, self._samples)):
+            yield range(start, min(start + self._samples, count))
+
+    def _columns(self) -> Value:
+        return self.ops.workspace.take("first")
+
+    def _outputs(self) -> Value:
+        return self.ops.workspace.take("second")

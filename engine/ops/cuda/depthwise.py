@@ -1,0 +1,74 @@
+"""Convolution with a kernel for each channel on a GPU."""
+
+from __future__ import annotations
+
+import math
+
+from caffepy.engine.core.record import step
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.windows import plane_windows
+from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
+
+TILE = 9  # as in kernels/depthwise.cu
+BLOCKS = 1024  # that keep a GPU busy
+LEAST = 4096  # windows that are worth a block
+
+
+class CudaDepthwise(CudaOp):
+    """A convolution of one input and one output channel per group, without columns.
+
+    The gradient of w comes in parts of all windows, as many as the shape demands, which are then
+    added up in order.
+    """
+
+    family = "depthwise"
+
+    @classmethod
+    def supports(cls, ops: Ops, geometry: ConvolutionGeometry) -> bool:
+        channels = geometry.shape[1]
+        return geometry.group == channels == geometry.num_output and len(geometry.kernel) <= 2
+
+    def __init__(self, ops: DeviceOps, geometry: ConvolutionGeometry) -> None:
+        super().__init__(ops)
+        self.geometry = geometry
+        count, channels = geometry.shape[:2]
+        places = math.prod(geometry.out_spatial)
+        self._windows = plane_windows(ops, geometry)
+        self._bias = CudaBias(ops, AxisGeometry(count, channels, places))
+        self._weights = math.prod(geometry.weight_shape)
+        self._tiles = -(-math.prod(geometry.kernel) // TILE)
+        self._total = count * places
+        wanted = -(-BLOCKS // max(1, channels * self._tiles))
+        self._parts = max(1, min(wanted, self._total // LEAST))
+        self._sums = ops.kernels("convolution")
+        ops.workspace.reserve("first", self._parts * self._weights)
+
+    @step(reads="x w b", writes="out")
+    def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
+        """out: y."""
+        bias = w if b is None else b
+        self.launch("depthwise_forward", out.count, b is not None, self._windows, x, w, bias, out)
+
+    @step(reads="dy w", writes="out")
+    def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
+        """out: gradient of x."""
+        self.launch("depthwise_data", out.count, self._windows, dy, w, out)
+
+    @step(reads="dy x", adds="add_w add_b")
+    def backward_params(
+        self, dy: Value, x: Value, *, add_w: Value | None = None, add_b: Value | None = None
+    ) -> None:
+        """Adds the gradients of the parameters."""
+        if add_b is not None:
+            self._bias.backward_bias(dy, add_b=add_b)
+        if add_w is None:
+            return
+        sums = self.ops.workspace.take("first")
+        rows = self._parts * self.geometry.shape[1] * self._tiles
+        length = -(-self._total // self._parts)
+        sizes = self._tiles, length, self._total
+        self.launch_rows("depthwise_weights", rows, *sizes, self._windows, dy, x, sums)
+        self._sums.launch("add_terms", self._weights, self._parts, sums, add_w)
