@@ -25,6 +25,7 @@ from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.op import LiveNumber
+from caffepy.engine.ops.cuda.passes import CudaPassWatch
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
 from caffepy.engine.ops.cuda.scale import CudaScale
@@ -47,6 +48,7 @@ class CudaOps(Ops):
     """
 
     name: ClassVar[str] = "cuda"
+    late: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -66,6 +68,10 @@ class CudaOps(Ops):
         self._kernels: dict[str, Kernels] = {}
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
+
+    def check(self) -> None:
+        """Waits for the device, and raises what kernels reported since the last look."""
+        self.watch.check()
 
     def let_go(self) -> None:
         """Ops hold on to no memory of values."""
@@ -138,6 +144,7 @@ class CudaOps(Ops):
     lars_update = op(CudaLars)
     sum_of_squares = op(CudaSumOfSquares)
     softmax = op(CudaSoftmax)
+    pass_watch = op(CudaPassWatch)
 
 
 class _Replay:

@@ -14,6 +14,7 @@ from caffepy.engine.core.random import Counter
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.port import CudaRuntime, Product
+from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.kernels import Kernels
 
 
@@ -22,13 +23,14 @@ class DeviceOps(Ops, Protocol):
 
     runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
     "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
-    that is slower.
+    that is slower.  watch: what kernels find wrong with their inputs.
     """
 
     runtime: CudaRuntime
     layout: Layout
     precision: str
     deterministic: bool
+    watch: Watch
 
     def kernels(self, family: str) -> Kernels:
         """The kernels of `kernels/<family>.cu`."""

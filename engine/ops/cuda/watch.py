@@ -47,4 +47,5 @@ class Watch:
         number, place, bits = self.value.content()
         if number:
             self.value.clear()
+            self.value.read(self._layout)  # graphs look at the memory itself
             self._refusals[int(number) - 1](int(place), float(bits.view(np.float64)))
