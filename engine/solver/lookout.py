@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class Lookout:
         self._passes.clear()
         if self._late:
             nets = self._solver.net, *self._solver.test_nets
-            self._states = [(net, net_state(net)) for net in nets]
+            # layers may go on changing what they gave
+            self._states = [(net, copy.deepcopy(net_state(net))) for net in nets]
 
     def look(self) -> None:
         """Raises what is wrong with the passes since the last look."""
