@@ -46,6 +46,6 @@ class Watch:
             return
         number, place, bits = self.value.content()
         if number:
-            self.value.clear()
-            self.value.read(self._layout)  # graphs look at the memory itself
+            # at once: a graph that is launched next does not ask whether it was cleared
+            self._layout.clear(self.value.write(self._layout))
             self._refusals[int(number) - 1](int(place), float(bits.view(np.float64)))
