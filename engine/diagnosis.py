@@ -61,7 +61,9 @@ def is_finite(value: Value) -> bool:
     """Whether a value holds neither nan nor inf."""
     if not value.allocated:
         return True
-    elements = value.home.elements(value.read(value.home))
+    home = value.home
+    on_host = home.space is None
+    elements = home.elements(value.read(home)) if on_host else value.content().reshape(-1)
     with np.errstate(all="ignore"):
         # large numbers overflow too: these are looked at one by one
         return bool(np.isfinite(np.dot(elements, elements)) or np.isfinite(elements).all())

@@ -134,15 +134,21 @@ class Net:
 
     # ---- running
 
-    def forward(self, start: int = 0, end: int | None = None) -> None:
+    def forward(self, start: int = 0, end: int | None = None, *, look: bool = True) -> None:
         """Runs the layers from index `start` to `end`, both included; the weighted sum of the
-        losses among them is then in `loss`."""
+        losses among them is then in `loss`.
+
+        look: end with a look at what a GPU found wrong; else somebody looks later, and calls go on
+        before the device is done.
+        """
         last = len(self.layers) - 1
         end = last if end is None else end
         check_range(self.layers, "forward", start, end)
         self.passes.value += 1
         try:
             self._forward(start, end)
+            if look:
+                self.ops.check()
         except LabelError as error:
             samples.name_label(self, error)
             raise

@@ -9,7 +9,6 @@ from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.core.layout import PLAIN
 from caffepy.proto.caffe_pb2 import ParamSpec
 
 
@@ -101,8 +100,8 @@ class Parameters:
                 f"got {blob.shape}. Make the layers agree, or {way_out}."
             )
         if permissive:
-            owner.blob.data.prefer(PLAIN)
-            owner.blob.diff.prefer(PLAIN)
+            owner.blob.data.prefer(layer.ops.layout)
+            owner.blob.diff.prefer(layer.ops.layout)
         blob.alias(owner.blob, blob.shape)
         line = (
             f"Sharing parameters '{spec.name}' owned by layer '{owner.layer.name}', "

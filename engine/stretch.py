@@ -36,8 +36,11 @@ class Stretch:
         self.whole.move_to(memory, self._flat)
         for value, start, size in zip(self.values, starts, sizes, strict=True):
             value.move_to(memory[start : start + size], value.home)
-        self._homes = [value.home for value in self.values]
-        self._buffers = [value.read(value.home) for value in self.values]
+        homes = [value.home for value in self.values]
+        self._places = [
+            (value, home, (home, home.key(value.shape)), value.read(home))
+            for value, home in zip(self.values, homes, strict=True)
+        ]
 
     def open(self, *, change: bool) -> bool:
         """Brings every value's content into `whole`; False where one of them lies elsewhere now, as
@@ -45,7 +48,9 @@ class Stretch:
 
         change: `whole` is going to be changed, and the values with it.
         """
-        for value, home, buffer in zip(self.values, self._homes, self._buffers, strict=True):
+        for value, home, key, buffer in self._places:
+            if value.retake(key, buffer, change=change):
+                continue
             found = value.modify(home) if change else value.read(home)
             if found is not buffer:
                 return False

@@ -41,12 +41,20 @@ class Ops(Protocol):
 
     dtype: of all values.  recorder: while set, op calls append their Steps to it.
     runtime: where kernels run; None on backends that compute on the CPU.
+    layout: in which parameters are at home where no op has chosen another layout for them.
+    late: whether calls of ops return before their work is done: what they find wrong with their
+    inputs is then raised by `check`.
     """
 
     name: ClassVar[str]
     dtype: np.dtype
     recorder: Recorder | None
     runtime: Runtime | None
+    layout: Layout
+    late: ClassVar[bool]
+
+    def check(self) -> None:
+        """Raises what ops found wrong since the last look, and did not raise themselves."""
 
     def let_go(self) -> None:
         """Forgets the arrays that ops hold on to since their last call, before values move."""

@@ -192,6 +192,25 @@ class Value:
         self.write(layout)
         return buffer
 
+    def retake(self, key: tuple[Layout, Shape], buffer: Buffer, *, change: bool) -> bool:
+        """`modify`, or `read` without `change`, where that is to give `buffer`, which was there
+        before: True where it does at once. False, having done nothing, where there is work to do.
+
+        key: the layout, no plain one, and its key of the value's shape.
+        """
+        storage = self._storage
+        fresh = storage.fresh
+        if key not in fresh or storage.root is not None or storage.copies[key] is not buffer:
+            return False
+        if change:
+            storage.version += 1
+            storage.written = key
+            storage.plain_is_fresh = False
+            if len(fresh) > 1:
+                fresh.clear()
+                fresh.add(key)
+        return True
+
     def lease(self) -> np.ndarray:
         """The content as a plain array that may be read and written at any time while it lives.
 

@@ -215,14 +215,19 @@ class Kernels:
         """A number as the type that the kernel takes."""
         wanted = parameter.numpy_type(self.ops.dtype)
         if wanted.kind in "iu":
-            bounds = np.iinfo(wanted)
-            if not bounds.min <= argument <= bounds.max or argument != int(argument):
-                _refuse(
-                    where, parameter, f"a whole number from {bounds.min} to {bounds.max}", argument
-                )
+            least, most = _bounds(wanted)
+            if not least <= argument <= most or argument != int(argument):
+                _refuse(where, parameter, f"a whole number from {least} to {most}", argument)
             argument = int(argument)
         scalar: np.generic = wanted.type(argument)
         return scalar
+
+
+@functools.cache
+def _bounds(dtype: np.dtype) -> tuple[int, int]:
+    """The least and the greatest number of an integer type."""
+    bounds = np.iinfo(dtype)
+    return int(bounds.min), int(bounds.max)
 
 
 def _buffers(given: Sequence[tuple[Parameter, Any]], layout: Layout) -> dict[int, Buffer]:

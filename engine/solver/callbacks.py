@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from caffepy.engine.net import Net
 from caffepy.engine.solver.loss_window import LossWindow
@@ -51,7 +51,11 @@ class Callback:
     """Does nothing at each of the moments of a solver; subclasses do something at some.
 
     Any of them may call `solver.request_stop()` or `solver.request_snapshot()`.
+
+    ends_at_nan: whether it ends a run whose loss is nan or inf. On a GPU, updates do nothing then.
     """
+
+    ends_at_nan: ClassVar[bool] = False
 
     def check(self, solver: Training) -> None:
         """`solve` was called. Refuses what cannot work, before any callback does anything."""
@@ -63,7 +67,8 @@ class Callback:
         """An iteration begins; tests that are due before it are over."""
 
     def on_forward(self, solver: Training, net: Net) -> None:
-        """The train net or a test net has run forward over a batch; nothing was made of it yet."""
+        """The train net or a test net has run forward over a batch; nothing was made of it yet. On
+        a GPU only where something is wrong with the batch, and when the host comes to look."""
 
     def on_gradients_ready(self, solver: Training) -> None:
         """Losses and gradients of an iteration are there; parameters are not updated yet."""

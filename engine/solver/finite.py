@@ -21,7 +21,8 @@ HUGE = 1e15  # magnitudes from which a sum of products soon leaves float32
 
 class StopOnNan(Callback):
     """Looks at the loss of every batch before anything is made of it, and at parameters and
-    history before every snapshot and at the end: nan and inf are never written.
+    history before every snapshot and at the end: nan and inf are never written. On a GPU the device
+    looks at the loss, and the host later (`Lookout`).
 
     Test nets only warn: a score may have no value for some batch while the training is well. A
     parameter that is not learnt may hold inf from the start, as masks do.
@@ -30,9 +31,12 @@ class StopOnNan(Callback):
     snapshot, whose numbers are finite.
     """
 
+    ends_at_nan = True
+
     def __init__(self) -> None:
         self._snapshot: Path | None = None
-        self._learnt = False  # whether this run has updated the parameters
+        self._first_update = math.inf  # how many iterations were done after this run's first one
+        self._has_gradients = False  # whether diffs are those of the last update
         self._warned: list[Net] = []  # test nets, in the test that is running
         self._masks: list[Blob] = []  # parameters that hold inf from the start
 
@@ -48,7 +52,9 @@ class StopOnNan(Callback):
     def on_forward(self, solver: Training, net: Net) -> None:
         if net is not solver.net:
             self._look_at_test(solver, net)
-        elif not diagnosis.is_finite(net.loss):
+            return
+        self._has_gradients = not net.ops.late
+        if not diagnosis.is_finite(net.loss):
             finding = diagnosis.find_in_forward(net, _bad(diagnosis.losses(net)))
             if finding is not None:
                 self._refuse(solver, finding)
@@ -67,7 +73,8 @@ class StopOnNan(Callback):
             self._stop(solver, what, got, self._slower(solver))
 
     def on_updated(self, solver: Training) -> None:
-        self._learnt = True
+        self._first_update = min(self._first_update, solver.iteration)
+        self._has_gradients = True
 
     def on_tested(self, solver: Training, result: TestResult) -> None:
         self._warned.clear()
@@ -93,6 +100,10 @@ class StopOnNan(Callback):
                 what = f"history {place // len(learnable)} of parameter {owner.index}"
                 self._refuse(solver, Finding(owner.layer, what, census, parameter=owner.index))
 
+    def _has_learnt(self, solver: Training) -> bool:
+        """Whether this run had updated the parameters before the solver's iteration."""
+        return solver.iteration >= self._first_update
+
     def _look_at_test(self, solver: Training, net: Net) -> None:
         if any(net is one for one in self._warned):
             return
@@ -115,7 +126,8 @@ class StopOnNan(Callback):
         self._stop(solver, _described(finding), str(finding.census), self._advice(solver, finding))
 
     def _stop(self, solver: Training, what: str, got: str, advice: str) -> NoReturn:
-        snapshot = self._snapshot or (solver.resumed_from if self._learnt else None)
+        learnt = self._has_learnt(solver)
+        snapshot = self._snapshot or (solver.resumed_from if learnt else None)
         kept = (
             f"The last snapshot with finite numbers is '{snapshot}'."
             if snapshot
@@ -139,11 +151,13 @@ class StopOnNan(Callback):
             )
         if finding.parameter is None:
             return f"{_reason(finding)} {self._remedy(solver, finding)}"
-        if not self._learnt:
+        if not self._has_learnt(solver):
             return "It was so before training began: correct the weights, or the filler."
         if not _learns(finding.layer, finding.parameter):
             return f"It is not learnt; the layer itself wrote it. {self._slower(solver)}"
         update = f"The update of iteration {solver.iteration - 1} made it so"
+        if not self._has_gradients:
+            return f"{update}, by its gradient or by too large a step. {self._slower(solver)}"
         gradient = diagnosis.find_in_backward(solver.net)
         if gradient is None:
             return f"{update}, by too large a step. {self._slower(solver)}"
@@ -158,7 +172,7 @@ class StopOnNan(Callback):
         return self._slower(solver)
 
     def _slower(self, solver: Training) -> str:
-        if not self._learnt:
+        if not self._has_learnt(solver):
             return "Scale the data or the fillers down."
         return (
             f"Lower base_lr (the learning rate was {solver.learning_rate:g}), or set "

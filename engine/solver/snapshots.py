@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import SaveError, SnapshotError, WeightsError
 from caffepy.engine.files import refusing, sync_folder, written_together
-from caffepy.engine.net import Net
 from caffepy.engine.snapshot import Snapshot, find_weights, put_snapshot, read_snapshot
 from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.engine.solver.lr_policy import LrPolicy
+from caffepy.engine.solver.net_state import net_state, restore_net
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.snapshot_files import SnapshotFiles
 from caffepy.engine.weights import fit_weights
@@ -27,6 +27,8 @@ class Saved(Training, Protocol):
     param: SolverParameter
     policy: LrPolicy
     callbacks: list[Callback]
+
+    def look(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Snapshots:
 
         Raises: SnapshotError.
         """
+        self._solver.look()
         solver, files = self._solver, self._files()
         for callback in solver.callbacks:
             callback.on_snapshot_due(solver)
@@ -146,7 +149,7 @@ class Snapshots:
             )
         solver.losses.restore(extra.get("losses", ()))
         for net, saved in zip((solver.net, *solver.test_nets), extra.get("nets", ())):
-            _restore_net(net, saved)
+            restore_net(net, saved)
         for callback in solver.callbacks:
             if type(callback).__name__ in extra.get("callbacks", {}):
                 callback.restore(extra["callbacks"][type(callback).__name__])
@@ -191,25 +194,8 @@ class Snapshots:
         solver = self._solver
         return {
             "losses": solver.losses.state(),
-            "nets": [_net_state(net) for net in (solver.net, *solver.test_nets)],
+            "nets": [net_state(net) for net in (solver.net, *solver.test_nets)],
             "callbacks": {
                 type(one).__name__: state for one in solver.callbacks if (state := one.state())
             },
         }
-
-
-def _net_state(net: Net) -> dict[str, Any]:
-    layers = {layer.key: state for layer in net.layers if (state := layer.state())}
-    return {"passes": net.passes.value, "layers": layers}
-
-
-def _restore_net(net: Net, saved: dict[str, Any]) -> None:
-    net.passes.value = saved["passes"]
-    for layer in net.layers:
-        if layer.key in saved["layers"]:
-            layer.restore(saved["layers"][layer.key])
-        elif layer.state():
-            log.warning(
-                f"{layer.where}: expected its state in the snapshot, got none: it starts from the "
-                "beginning. Give the layer the name it had to go on exactly."
-            )

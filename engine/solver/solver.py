@@ -19,6 +19,7 @@ from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.solver.callbacks import Callback, TestResult
 from caffepy.engine.solver.display import Display
+from caffepy.engine.solver.lookout import Lookout
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.lr_policy import make_policy
 from caffepy.engine.solver.nets import MakeNet, make_nets
@@ -29,7 +30,6 @@ from caffepy.engine.solver.snapshots import Resumption, Snapshots
 from caffepy.engine.solver.sources import net_sources
 from caffepy.engine.solver.updates.rule import find_rule
 from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import SolverParameter
 
 
 class Solver:
@@ -101,6 +101,7 @@ class Solver:
         self._norm = ops.sum_of_squares()
         self._norm_value = Value((), ops.dtype)
         self._shown = Display()
+        self._lookout = Lookout(self)
         try:
             self.rule = rule_class(settings, self.net.parameters.learnable, ops)
             memory.log()
@@ -156,6 +157,7 @@ class Solver:
         self._keep_losses = False
         self._stopped = False
         self._shown.start(self.iteration)
+        self._lookout.begin()
         for _ in range(iterations):
             self.net.parameters.clear_diffs()
             if self._is_due(self.param.test_interval) and (
@@ -171,6 +173,12 @@ class Solver:
                 self.snapshot()
             if self._take_stop():
                 break
+        self.look()
+
+    def look(self) -> None:
+        """Raises what was found wrong with the passes so far; most backends raise at once, a GPU
+        finds it later. Its updates did nothing from there on: `iteration` is that one again."""
+        self._lookout.look()
 
     def test_all(self) -> None:
         """Runs every test net over its test_iter batches. A snapshot meanwhile, or before the next
@@ -183,6 +191,7 @@ class Solver:
     def test(self, index: int) -> None:
         """Runs one test net over its batches and logs its mean outputs."""
         log.info(f"Iteration {self.iteration}, Testing net (#{index})")
+        self.look()
         net = self.test_nets[index]
         scores = Scores(net)
         for _ in range(self.param.test_iter[index]):
@@ -192,12 +201,14 @@ class Solver:
             if self._take_stop():
                 log.info("Test interrupted.")
                 return
-            self._forward(net)
+            self._lookout.forward(net)
             scores.add()
-        loss = scores.mean_loss() if self.param.test_compute_loss else None
-        if loss is not None:
+        means, loss = scores.means(), scores.mean_loss()
+        self._lookout.end_test(net, (loss, *(output.value for output in means)))
+        if self.param.test_compute_loss:
             log.info(f"Test loss: {loss:g}")
-        result = TestResult(self.iteration, index, scores.means(), loss)
+        shown = loss if self.param.test_compute_loss else None
+        result = TestResult(self.iteration, index, means, shown)
         for output in result.outputs:
             log.info(f"    Test net output {output}")
         for callback in self.callbacks:
@@ -256,17 +267,13 @@ class Solver:
         self.net.debug_info = display and self.param.debug_info
         self.losses.begin()
         for _ in range(self.param.iter_size):
-            self._forward(self.net)
+            self._lookout.forward(self.net)
             self.net.backward()
             self.losses.add(self.net.loss)
         if display:
+            self.look()
             interval = self.param.display
             self._shown.log(self.iteration, interval, self.losses.mean(), outputs(self.net))
-
-    def _forward(self, net: Net) -> None:
-        net.forward()
-        for callback in self.callbacks:
-            callback.on_forward(self, net)
 
     def apply_update(self) -> None:
         """Updates the parameters by the gradients that are there: the end of an iteration."""
@@ -286,6 +293,8 @@ class Solver:
             return 1.0
         self._norm.forward(self.rule.diffs(), out=self._norm_value)
         norm = math.sqrt(float(self._norm_value.read()))
+        if not math.isfinite(norm):
+            self.look()  # whether the loss is the cause
         for callback in self.callbacks:
             callback.on_gradient_norm(self, norm)
         if not norm > limit:
@@ -300,9 +309,10 @@ class Solver:
         """After the last update: the loss of one more batch, and a test, where they are due."""
         self._snapshots.hold()
         if self._is_due(self.param.display):
-            self._forward(self.net)
+            self._lookout.forward(self.net)
             self.losses.begin()
             self.losses.add(self.net.loss)
+            self.look()
             self._shown.log_last(self.iteration, self.losses.mean())
             for callback in self.callbacks:
                 callback.on_displayed(self, self._shown.loss, None)
@@ -340,9 +350,9 @@ class Solver:
 
 def _check_mode(settings: Settings, ops: Ops) -> None:
     """Raises: DeviceError where the solver asks for a GPU that the backend does not use."""
-    param = settings.param
-    if param.HasField("solver_mode") and param.solver_mode == SolverParameter.GPU:
+    if settings.asks_for_gpu and ops.runtime is None:
         raise DeviceError(
-            f"{settings.where('solver_mode')}: expected CPU, got GPU: this version of caffepy has "
-            f"no GPU engine yet. Set solver_mode: CPU, or choose a CPU engine: --engine {ops.name}."
+            f"{settings.where('solver_mode')}: expected an engine on a GPU, got {ops.name}, one of "
+            "the CPU. Install caffepy[cuda12] and give the solver make_gpu_ops(), or set "
+            "solver_mode: CPU."
         )

@@ -76,6 +76,24 @@ def test_modify_keeps_the_content_and_outdates_other_layouts(value: Value) -> No
     np.testing.assert_array_equal(value.read(), np.full(SHAPE, 8))
 
 
+def test_a_buffer_is_taken_again_only_where_that_is_no_work(value: Value) -> None:
+    key = PADDED, PADDED.key(value.shape)
+    buffer, before = value.read(PADDED), value.version
+    assert value.retake(key, buffer, change=False)
+    assert value.version == before
+    assert value.retake(key, buffer, change=True)
+    assert value.version > before
+    assert value.fresh_layout is PADDED
+    assert not value.on_host
+    value.modify()[0] = 5
+    assert not value.retake(key, buffer, change=True)
+    assert value.modify(PADDED) is buffer
+    assert not value.retake(key, buffer.copy(), change=False)
+    lease = value.lease()
+    assert not value.retake(key, buffer, change=False)
+    del lease
+
+
 def test_layouts_convert_directly_where_they_can(
     value: Value, monkeypatch: pytest.MonkeyPatch
 ) -> None:

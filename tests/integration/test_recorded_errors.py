@@ -196,7 +196,7 @@ WANTED: dict[str, tuple[int, list[str]]] = {
     ),
     "gpu_on_cpu_build": (
         1,
-        ["solver.prototxt:5:1: solver_mode: expected CPU, got GPU", "Set solver_mode: CPU, or"],
+        ["solver.prototxt:5:1: solver_mode: expected a GPU that can be used", "solver_mode: CPU."],
     ),
     "include_and_exclude": (
         1,

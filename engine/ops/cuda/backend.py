@@ -37,6 +37,7 @@ from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveNumber
 from caffepy.engine.ops.cuda.ordering import CudaArgMax
+from caffepy.engine.ops.cuda.passes import CudaPassWatch
 from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
 from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
@@ -71,6 +72,7 @@ class CudaOps(Ops):
     """
 
     name: ClassVar[str] = "cuda"
+    late: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -91,6 +93,10 @@ class CudaOps(Ops):
         self._kernels: dict[str, Kernels] = {}
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
+
+    def check(self) -> None:
+        """Waits for the device, and raises what kernels reported since the last look."""
+        self.watch.check()
 
     def let_go(self) -> None:
         """Ops hold on to no memory of values."""
@@ -191,6 +197,7 @@ class CudaOps(Ops):
     stochastic_pooling = op(CudaStochasticPooling)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
+    pass_watch = op(CudaPassWatch)
 
 
 class _Replay:

@@ -25,7 +25,7 @@ class DeviceOps(Ops, Protocol):
     runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
     "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
     that is slower.  watch: what kernels find wrong with their inputs.
-    that is slower.  workspace: memory that ops use in turn.
+    workspace: memory that ops use in turn.
     """
 
     runtime: CudaRuntime

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from caffepy.engine.core.backend import Runtime
+from caffepy.engine.core.layout import PLAIN, Layout
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.numpy.absolute import Absolute
@@ -57,6 +58,8 @@ class NumpyOps(Ops):
     """
 
     name: ClassVar[str] = "numpy"
+    late: ClassVar[bool] = False
+    layout: Layout = PLAIN
 
     def __init__(self, dtype: Any = np.float32, threads: int | None = None) -> None:
         self.dtype = np.dtype(dtype)
@@ -64,6 +67,9 @@ class NumpyOps(Ops):
         self.recorder: Recorder | None = None
         self.runtime: Runtime | None = None
         self.scratch = Scratch()
+
+    def check(self) -> None:
+        """Nothing is wrong: ops raise at once."""
 
     def let_go(self) -> None:
         """Forgets the arrays that ops hold on to since their last call, before values move."""

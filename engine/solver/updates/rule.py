@@ -89,6 +89,7 @@ class UpdateRule:
     def diffs(self) -> list[Value]:
         """The gradients, at home in the layouts in which their parameters are updated."""
         for one in self.learnable:
+            one.blob.data.prefer(self.ops.layout)
             one.blob.diff.prefer(one.blob.data.home)
         return [one.blob.diff for one in self.learnable]
 
@@ -186,6 +187,7 @@ class UpdateRule:
             if index in self._idle:
                 continue
             values = self._values(index)
+            one.blob.data.prefer(self.ops.layout)
             for value in values:
                 value.prefer(one.blob.data.home)
             homes = {value.home for value in values}

@@ -3,37 +3,10 @@
 //
 // data, diff, update and histories have `count` elements. update: gets what was subtracted from the
 // weights where `keep` is set; it may be diff, and else is not touched. watch: where something was
-// found wrong, nothing is changed. A thread takes LANES elements at a time, in accesses of 16 bytes
-// where all pointers allow it.
+// found wrong, nothing is changed.
 
 #include "common.cuh"
-
-constexpr int LANES = 16 / sizeof(T);
-
-struct alignas(16) Pack {
-  T at[LANES];
-};
-
-// A loop over the lanes that leaves packs in registers.
-#define EACH_LANE(lane) _Pragma("unroll") for (int lane = 0; lane < LANES; ++lane)
-
-// At place i of an array a pack, or the `size` elements that are left of it, and zeros.
-__device__ inline Pack load(const T* from, size_t i, int size, bool whole) {
-  if (whole) return *(const Pack*)(from + i);
-  Pack pack = {};
-  EACH_LANE(lane) if (lane < size) pack.at[lane] = from[i + lane];
-  return pack;
-}
-
-__device__ inline void store(T* to, size_t i, int size, bool whole, const Pack& pack) {
-  if (whole) {
-    *(Pack*)(to + i) = pack;
-  } else {
-    EACH_LANE(lane) if (lane < size) to[i + lane] = pack.at[lane];
-  }
-}
-
-__device__ inline bool aligned(const T* pointer) { return (size_t)pointer % sizeof(Pack) == 0; }
+#include "map.cuh"
 
 // decay * weight, or decay * sign(weight).
 __device__ inline T penalty(T weight, T decay, int l1) {
@@ -49,42 +22,42 @@ __device__ inline T normalised(T term, T squares, T rate, T delta) {
   return term / (sqrt(squares) + delta) * rate;
 }
 
-// Calls rule(g, weight, first, second) for each element, which changes the histories and returns
-// what is subtracted from the weight. g = scale * diff + decay * weight (its sign with l1).
-// second: null for a rule of one history.
-template <class Rule>
-__device__ inline void update_each(size_t count, T scale, T decay, int l1, int keep, const u64* watch,
-                                   const T* diff, T* update, T* data, T* first, T* second,
-                                   const Rule& rule) {
-  if (*watch) return;
-  const bool wide = aligned(diff) && aligned(data) && aligned(first) && aligned(second) &&
-                    (!keep || aligned(update));
-  const size_t stride = (size_t)gridDim.x * blockDim.x * LANES;
-  for (size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * LANES; i < count; i += stride) {
-    const int size = count - i < LANES ? (int)(count - i) : LANES;
-    const bool whole = wide && size == LANES;
-    Pack slope = load(diff, i, size, whole);
-    Pack weights = load(data, i, size, whole);
-    Pack one = load(first, i, size, whole);
-    Pack other = {};
-    if (second) other = load(second, i, size, whole);
-    EACH_LANE(lane) {
-      T g = slope.at[lane] * scale;
-      if (decay != 0) g += penalty(weights.at[lane], decay, l1);
-      const T taken = rule(g, weights.at[lane], one.at[lane], other.at[lane]);
-      weights.at[lane] -= taken;
-      slope.at[lane] = taken;
-    }
-    store(data, i, size, whole, weights);
-    store(first, i, size, whole, one);
-    if (second) store(second, i, size, whole, other);
-    if (keep) store(update, i, size, whole, slope);
+// What becomes of each element. g = scale * diff + decay * weight (its sign with l1);
+// rule(g, weight, past...) changes the histories and returns what is subtracted from the weight.
+template <bool KEEP, class Rule, class... H>
+__device__ inline void change(size_t count, T scale, T decay, int l1, Rule rule, const T* diff,
+                              T* update, T* data, H*... histories) {
+  const auto each = [=](const Anywhere&, T* results, T slope, T weight, H... past) {
+    T g = slope * scale;
+    if (decay != 0) g += penalty(weight, decay, l1);
+    const T taken = rule(g, weight, past...);
+    const T made[] = {weight - taken, past..., taken};
+    for (int k = 0; k < (int)sizeof...(H) + 1 + KEEP; ++k) results[k] = made[k];
+  };
+  const auto start = [](size_t) { return Anywhere(); };
+  if constexpr (KEEP) {
+    T* const outs[] = {data, histories..., update};
+    map_places(count, start, each, outs, diff, data, histories...);
+  } else {
+    T* const outs[] = {data, histories...};
+    map_places(count, start, each, outs, diff, data, histories...);
   }
+}
+
+template <class Rule, class... H>
+__device__ inline void update_each(size_t count, T scale, T decay, int l1, int keep,
+                                   const u64* watch, Rule rule, const T* diff, T* update, T* data,
+                                   H*... histories) {
+  if (*watch) return;
+  if (keep)
+    change<true>(count, scale, decay, l1, rule, diff, update, data, histories...);
+  else
+    change<false>(count, scale, decay, l1, rule, diff, update, data, histories...);
 }
 
 struct Descent {
   T momentum;
-  __device__ T operator()(T g, T, T& velocity, T&) const {
+  __device__ T operator()(T g, T, T& velocity) const {
     velocity = velocity * momentum + g;
     return velocity;
   }
@@ -94,21 +67,21 @@ struct Descent {
 extern "C" __global__ void sgd(size_t count, T scale, T decay, int l1, int keep,
                                const unsigned long long* watch, const T* diff, T* update,
                                T* add_data, T* add_history, T momentum) {
-  update_each(count, scale, decay, l1, keep, watch, diff, update, add_data, add_history, (T*)0,
-              Descent{momentum});
+  update_each(count, scale, decay, l1, keep, watch, Descent{momentum}, diff, update, add_data,
+              add_history);
 }
 
 // factors: (2,) what takes the place of scale and decay.
 extern "C" __global__ void lars(size_t count, int l1, int keep,
                                 const unsigned long long* watch, const T* diff, T* update,
                                 T* add_data, T* add_history, T momentum, const double* factors) {
-  update_each(count, (T)factors[0], (T)factors[1], l1, keep, watch, diff, update, add_data,
-              add_history, (T*)0, Descent{momentum});
+  update_each(count, (T)factors[0], (T)factors[1], l1, keep, watch, Descent{momentum}, diff, update,
+              add_data, add_history);
 }
 
 struct Nesterov {
   T momentum, ahead;
-  __device__ T operator()(T g, T, T& velocity, T&) const {
+  __device__ T operator()(T g, T, T& velocity) const {
     const T back = velocity * momentum;
     velocity = back + g;
     return velocity * ahead - back;
@@ -119,13 +92,13 @@ struct Nesterov {
 extern "C" __global__ void nesterov(size_t count, T scale, T decay, int l1, int keep,
                                     const unsigned long long* watch, const T* diff, T* update,
                                     T* add_data, T* add_history, T momentum, T ahead) {
-  update_each(count, scale, decay, l1, keep, watch, diff, update, add_data, add_history, (T*)0,
-              Nesterov{momentum, ahead});
+  update_each(count, scale, decay, l1, keep, watch, Nesterov{momentum, ahead}, diff, update,
+              add_data, add_history);
 }
 
 struct AdaGrad {
   T rate, delta;
-  __device__ T operator()(T g, T, T& squares, T&) const {
+  __device__ T operator()(T g, T, T& squares) const {
     squares += g * g;
     return normalised(g, squares, rate, delta);
   }
@@ -134,13 +107,13 @@ struct AdaGrad {
 extern "C" __global__ void adagrad(size_t count, T scale, T decay, int l1, int keep,
                                    const unsigned long long* watch, const T* diff, T* update,
                                    T* add_data, T* add_history, T rate, T delta) {
-  update_each(count, scale, decay, l1, keep, watch, diff, update, add_data, add_history, (T*)0,
-              AdaGrad{rate, delta});
+  update_each(count, scale, decay, l1, keep, watch, AdaGrad{rate, delta}, diff, update, add_data,
+              add_history);
 }
 
 struct RmsProp {
   T rate, delta, rms_decay, rest;
-  __device__ T operator()(T g, T, T& squares, T&) const {
+  __device__ T operator()(T g, T, T& squares) const {
     squares = blend_square(squares, g, rms_decay, rest);
     return normalised(g, squares, rate, delta);
   }
@@ -151,8 +124,8 @@ extern "C" __global__ void rmsprop(size_t count, T scale, T decay, int l1, int k
                                    const unsigned long long* watch, const T* diff, T* update,
                                    T* add_data, T* add_history, T rate, T delta, T rms_decay,
                                    T rest) {
-  update_each(count, scale, decay, l1, keep, watch, diff, update, add_data, add_history, (T*)0,
-              RmsProp{rate, delta, rms_decay, rest});
+  update_each(count, scale, decay, l1, keep, watch, RmsProp{rate, delta, rms_decay, rest}, diff,
+              update, add_data, add_history);
 }
 
 struct AdaDelta {
@@ -171,8 +144,8 @@ extern "C" __global__ void adadelta(size_t count, T scale, T decay, int l1, int 
                                     const unsigned long long* watch, const T* diff, T* update,
                                     T* add_data, T* add_squares, T* add_updates, T rate, T delta,
                                     T momentum, T rest) {
-  update_each(count, scale, decay, l1, keep, watch, diff, update, add_data, add_squares,
-              add_updates, AdaDelta{rate, delta, momentum, rest});
+  update_each(count, scale, decay, l1, keep, watch, AdaDelta{rate, delta, momentum, rest}, diff,
+              update, add_data, add_squares, add_updates);
 }
 
 struct Adam {
@@ -192,8 +165,9 @@ extern "C" __global__ void adam(size_t count, T scale, T decay, int l1, int keep
                                 const unsigned long long* watch, const T* diff, T* update,
                                 T* add_data, T* add_mean, T* add_squares, T rate, T delta,
                                 T momentum, T rest, T momentum2, T rest2, T shrink) {
-  update_each(count, scale, decay, l1, keep, watch, diff, update, add_data, add_mean, add_squares,
-              Adam{rate, delta, momentum, rest, momentum2, rest2, shrink, l1});
+  update_each(count, scale, decay, l1, keep, watch,
+              Adam{rate, delta, momentum, rest, momentum2, rest2, shrink, l1}, diff, update,
+              add_data, add_mean, add_squares);
 }
 
 // ---- norms: the elements of an array go in `parts` rows of `size`, so that sums have one order
