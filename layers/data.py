@@ -46,14 +46,14 @@ class DataLayer(PrefetchingDataLayer[RecordBatch]):
         self._check(param)
         path = self.find_file(param.source, "data_param.source")
         backend: str = DataParameter.DB.Name(param.backend)
-        transformer = self.make_transformer()
+        feed = self.make_feed()
         skip = self.random_skip(param.rand_skip)
-        color = True if param.force_encoded_color else transformer.color
+        color = True if param.force_encoded_color else feed.transformer.color
         try:
             database = open_db(path, backend)
         except (DataError, DeviceError) as error:
             raise type(error)(f"{self.where}: {error}") from None
-        self._source = RecordSource(database, transformer, skip, color)
+        self._source = RecordSource(database, feed, skip, color)
         record, shape = self._source.first_record()
         if color is not None and not record.encoded:
             log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")

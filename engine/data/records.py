@@ -9,8 +9,8 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import Cursor, Database
+from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.pipeline import Batch
-from caffepy.engine.data.transformer import Transformer
 from caffepy.proto.caffe_pb2 import Datum
 
 
@@ -29,10 +29,11 @@ class RecordSource:
     """
 
     def __init__(
-        self, database: Database, transformer: Transformer, skip: int = 0, color: bool | None = None
+        self, database: Database, feed: Feed, skip: int = 0, color: bool | None = None
     ) -> None:
         self.database = database
-        self.transformer = transformer
+        self.feed = feed
+        self.transformer = feed.transformer
         self.skip = skip
         self.color = color
         self._cursor = Cursor(database)
@@ -67,7 +68,7 @@ class RecordSource:
             images.append(datum.array(record, where, self.color))
             labels[index] = record.label
             names.append(name)
-        batch = RecordBatch(self.transformer.batch(images, first, names), labels, names, key)
+        batch = RecordBatch(self.feed.batch(images, first, names), labels, names, key)
         self._next = first + count
         return batch
 

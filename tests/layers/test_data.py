@@ -216,6 +216,6 @@ def test_batches_take_turns_in_the_memory_of_a_few(layer: Any, tmp_path: Path) -
     batches = run.layer._batches
     for _ in range(20):
         batch = batches.next()
-        seen.add(batch.data.ctypes.data)
-        run.layer._transformer.reuse(batch.data)
+        seen.add(batch.images.ctypes.data)
+        run.layer._feed.transformer.reuse(batch.images)
     assert len(seen) <= 4  # in use, made ahead, being made

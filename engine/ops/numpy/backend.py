@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from caffepy.engine.core.backend import Runtime
+from caffepy.engine.core.backend import Device, Runtime
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.numpy.absolute import Absolute
@@ -45,6 +45,7 @@ from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
+from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -63,6 +64,8 @@ class NumpyOps(Ops):
         self.workers = Workers(threads)
         self.recorder: Recorder | None = None
         self.runtime: Runtime | None = None
+        self.device: Device | None = None
+        self.keeps_data = False
         self.scratch = Scratch()
 
     def let_go(self) -> None:
@@ -127,3 +130,4 @@ class NumpyOps(Ops):
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
     rnn = op(Rnn)
+    transform = op(Transform)
