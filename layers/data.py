@@ -9,6 +9,8 @@ from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.data.db import open_db
+from caffepy.engine.data.feed import DeviceFeed
+from caffepy.engine.data.kept_records import KeptRecords
 from caffepy.engine.data.prefetching_layer import PrefetchingDataLayer
 from caffepy.engine.data.records import RecordBatch, RecordSource
 from caffepy.proto.caffe_pb2 import DataParameter
@@ -53,7 +55,10 @@ class DataLayer(PrefetchingDataLayer[RecordBatch]):
             database = open_db(path, backend)
         except (DataError, DeviceError) as error:
             raise type(error)(f"{self.where}: {error}") from None
-        self._source = RecordSource(database, feed, skip, color)
+        if self.ops.keeps_data and isinstance(feed, DeviceFeed):
+            self._source: RecordSource = KeptRecords(database, feed, skip, color)
+        else:
+            self._source = RecordSource(database, feed, skip, color)
         record, shape = self._source.first_record()
         if color is not None and not record.encoded:
             log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")
