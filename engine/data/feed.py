@@ -50,8 +50,12 @@ class Feed:
 
     def deliver(self, images: Images, out: Value) -> None:
         """Writes a batch to `out`, of its shape. Its memory goes to a later one."""
-        assert isinstance(images, np.ndarray), "a host gets floats"
         out.write()[...] = images
+        self.reuse(images)
+
+    def reuse(self, images: Images) -> None:
+        """A later batch may take the memory of this one, which nobody looks at any more."""
+        assert isinstance(images, np.ndarray), "a host gets floats"
         self.transformer.reuse(images)
 
     def close(self) -> None:
@@ -129,7 +133,13 @@ class DeviceFeed(Feed):
         self._under_way.clear()
         pixels = self._data if images.data is not None else self.kept
         self._op.forward(pixels, self._choices, out=out)
-        self._unused.append(images)
+        self.reuse(images)
+
+    def reuse(self, images: Images) -> None:
+        if isinstance(images, Pixels):
+            self._unused.append(images)
+        else:
+            super().reuse(images)
 
     def close(self) -> None:
         self._forgotten()
@@ -146,7 +156,7 @@ class DeviceFeed(Feed):
         """A batch that was sent is not used."""
         for pixels in self._under_way:
             self.device.wait_for(pixels.copied)
-            self._unused.append(pixels)
+            self.reuse(pixels)
         self._under_way.clear()
 
     def _memory(self, shape: Shape, whole: bool) -> Pixels:

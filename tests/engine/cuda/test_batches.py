@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -196,25 +197,48 @@ def test_each_pass_writes_to_the_same_place_and_labels_stay_on_the_host(
         assert run.top[1].data.on_host
 
 
+class Sent(HostEvent):
+    """The end of a copy of a Watched."""
+
+    def __init__(self, runtime: Watched, event: HostEvent) -> None:
+        self._runtime = runtime
+        self.event = event
+
+    def milliseconds_since(self, earlier: HostEvent) -> float:
+        self._runtime.forget(self)
+        return 0.0
+
+
 class Watched(HostRuntime):
-    """Notes in which order the two streams get work; copies are seen to read what was sent."""
+    """Notes in which order the two streams get work, and looks whether memory stays as it was
+    until the host knows that its copy is done."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.asked: list[str] = []
-        self.sent: list[tuple[np.ndarray, np.ndarray]] = []  # memory, and what was in it
+        self._turn = threading.Lock()
+        self._sent: dict[Sent, tuple[np.ndarray, np.ndarray]] = {}  # memory, and what was in it
 
-    def upload_ahead(self, source: np.ndarray, buffer: DeviceArray) -> HostEvent:
+    def upload_ahead(self, source: np.ndarray, buffer: DeviceArray) -> Sent:
         self.asked.append("copy")
-        self.sent.append((source, source.copy()))
-        return super().upload_ahead(source, buffer)
+        sent = Sent(self, super().upload_ahead(source, buffer))
+        with self._turn:
+            self._sent[sent] = source, source.copy()
+        return sent
+
+    def forget(self, last: Sent) -> None:
+        """The host knows that copies are done, up to that one."""
+        with self._turn:
+            while last in self._sent:
+                del self._sent[next(iter(self._sent))]
 
     def wait_for(self, event: HostEvent) -> None:
-        for memory, content in self.sent:
-            np.testing.assert_array_equal(memory, content, "changed while it was copied")
-        self.sent.clear()
+        assert isinstance(event, Sent)
+        with self._turn:
+            for memory, content in self._sent.values():
+                np.testing.assert_array_equal(memory, content, "changed while it was copied")
         self.asked.append("wait")
-        super().wait_for(event)
+        super().wait_for(event.event)
 
     def launch(self, *arguments: Any) -> None:
         self.asked.append("launch")
