@@ -9,6 +9,8 @@ from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.data.db import open_db
+from caffepy.engine.data.feed import DeviceFeed
+from caffepy.engine.data.kept_records import KeptRecords
 from caffepy.engine.data.prefetching_layer import PrefetchingDataLayer
 from caffepy.engine.data.records import RecordBatch, RecordSource
 from caffepy.proto.caffe_pb2 import DataParameter
@@ -46,14 +48,17 @@ class DataLayer(PrefetchingDataLayer[RecordBatch]):
         self._check(param)
         path = self.find_file(param.source, "data_param.source")
         backend: str = DataParameter.DB.Name(param.backend)
-        transformer = self.make_transformer()
+        feed = self.make_feed()
         skip = self.random_skip(param.rand_skip)
-        color = True if param.force_encoded_color else transformer.color
+        color = True if param.force_encoded_color else feed.transformer.color
         try:
             database = open_db(path, backend)
         except (DataError, DeviceError) as error:
             raise type(error)(f"{self.where}: {error}") from None
-        self._source = RecordSource(database, transformer, skip, color)
+        if self.ops.keeps_data and isinstance(feed, DeviceFeed):
+            self._source: RecordSource = KeptRecords(database, feed, skip, color)
+        else:
+            self._source = RecordSource(database, feed, skip, color)
         record, shape = self._source.first_record()
         if color is not None and not record.encoded:
             log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")

@@ -52,8 +52,8 @@ class ImageDataLayer(PrefetchingDataLayer[Batch]):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.image_data_param
         self._check(param)
-        transformer = self.make_transformer()
-        if transformer.color is not None:
+        feed = self.make_feed()
+        if feed.transformer.color is not None:
             log.warning(f"{self.where}: force_color and force_gray do nothing here; is_color does.")
         path = self.find_file(param.source, "image_data_param.source")
         log.info(f"Opening file {path}")
@@ -73,7 +73,7 @@ class ImageDataLayer(PrefetchingDataLayer[Batch]):
         self._check_root(param.root_folder)
         source = ImageSource(
             self._listed,
-            transformer,
+            feed,
             self.find_file,
             root=param.root_folder,
             size=(param.new_height, param.new_width) if param.new_height else None,

@@ -61,6 +61,11 @@ RECORDED = {  # of the nets that Caffe's own definitions are recorded of
             "train_overhead --nets lenet --engine numpy --rounds 1 --seconds 0.01 --threads 1",
             ("LeNet (64), 1 threads: bare step ", "caffepy train"),
         ),
+        (
+            "input_pipeline --size 24 --records 9 --batch 4 --transform crop_size:20 --rounds 1 "
+            "--seconds 0.001",
+            ("floats ", "bytes ", "kept "),
+        ),
         ("start_up --runs 1 --engine numpy", ("caffepy --help: ", "to iteration 0: ")),
         (
             "side_by_side --net lenet --iterations 16 --rounds 1 --threads 1 --ways alone",

@@ -1,4 +1,4 @@
-"""--engine, --threads, --gpu, --precision, --deterministic: what a command runs nets on."""
+"""--engine, --threads, --gpu and what belongs to it: what a command runs nets on."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OPTIONS = ("engine", "threads", "gpu", "precision", "deterministic")
+OPTIONS = ("engine", "threads", "gpu", "precision", "deterministic", "cache")
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What the options ask for. gpu: as it was given, None without."""
+    """What the options ask for. gpu: as it was given, None without.  cache: "device" or None."""
 
     engine: str
     threads: int | None
     gpu: str | None
     precision: str
     deterministic: bool
+    cache: str | None
 
     def make_ops(self, settings: Settings | None = None) -> Ops:
         """The backend. settings: of a solver, whose solver_mode and device_id hold where no option
@@ -46,7 +47,19 @@ class EngineChoice:
         if settings is not None and self.engine == "auto" and not gpu and settings.asks_for_gpu:
             gpu, asked_by = str(settings.param.device_id), settings.where("solver_mode")
         if gpu:
-            return make_gpu_ops(gpu, self.precision, self.deterministic, asked_by=asked_by)
+            return make_gpu_ops(
+                gpu,
+                self.precision,
+                self.deterministic,
+                asked_by=asked_by,
+                keep_data=self.cache == "device",
+            )
+        if self.cache:
+            raise click.UsageError(
+                f"--cache {self.cache}: expected a GPU to keep the data set on, got an engine of "
+                "the CPU, which reads it from the system's own cache. Leave it away, or add "
+                "--gpu 0."
+            )
         log.info("Use CPU.")
         return make_ops(self.engine, self.threads)
 
@@ -60,6 +73,11 @@ def engine_options(command: F) -> F:
         return command(*args, chosen=chosen, **kwargs)
 
     for option in (
+        click.option(
+            "--cache",
+            type=click.Choice(["device"]),
+            help="Keep the databases of Data layers on the GPU, where they fit.",
+        ),
         click.option(
             "--deterministic",
             is_flag=True,

@@ -28,7 +28,7 @@ SECTIONS = {
     "Where to begin": ("snapshot", "weights", "on_mismatch"),
     "Snapshots": ("keep", "keep_best", "on_snapshot_error"),
     "When to end": ("iterations", "early_stop", "on_nan", "sigint_effect", "sighup_effect"),
-    "What to run on": ("engine", "threads", "gpu", "precision", "deterministic"),
+    "What to run on": ("engine", "threads", "gpu", "precision", "deterministic", "cache"),
 }
 
 

@@ -36,6 +36,38 @@ class Runtime(Protocol):
         block may work together (__syncthreads, __shared__, shuffles)."""
 
 
+class Copied(Protocol):
+    """The end of a copy."""
+
+    def milliseconds_since(self, earlier: Any) -> float:
+        """The time between two; waits until the copy is done."""
+
+
+class Device(Protocol):
+    """Where data layers bring their batches while the batches before are computed with.
+
+    layout: of values there. Work on it is in order, but for copies ahead.
+    """
+
+    layout: Layout
+
+    def memory(self) -> tuple[int, int]:
+        """The bytes that can be allocated, and all that it has."""
+
+    def pinned(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Host memory that copies to the device need not wait for."""
+
+    def upload(self, source: np.ndarray, buffer: Buffer) -> None:
+        """From the host, in C order; `source` may be changed once this returns."""
+
+    def upload_ahead(self, source: np.ndarray, buffer: Buffer) -> Copied:
+        """Copies pinned memory after the work asked for so far, beside what is asked for next.
+        Until it is done `source` must not change."""
+
+    def wait_for(self, event: Any) -> None:
+        """Work asked for from now on waits for the end of a copy; the host does not."""
+
+
 class Ops(Protocol):
     """What every backend has. The op constructors are those of NumpyOps, the reference.
 
@@ -44,6 +76,8 @@ class Ops(Protocol):
     layout: in which parameters are at home where no op has chosen another layout for them.
     late: whether calls of ops return before their work is done: what they find wrong with their
     inputs is then raised by `check`.
+    device: where batches are brought ahead of their use; None where they are used on the host.
+    keeps_data: whether data sets are to be kept there.
     """
 
     name: ClassVar[str]
@@ -52,6 +86,8 @@ class Ops(Protocol):
     runtime: Runtime | None
     layout: Layout
     late: ClassVar[bool]
+    device: Device | None
+    keeps_data: bool
 
     def check(self) -> None:
         """Raises what ops found wrong since the last look, and did not raise themselves."""

@@ -10,9 +10,9 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import images
+from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.image_list import ImageList
 from caffepy.engine.data.pipeline import Batch
-from caffepy.engine.data.transformer import Transformer
 
 
 class ImageSource:
@@ -28,7 +28,7 @@ class ImageSource:
     def __init__(
         self,
         listed: ImageList,
-        transformer: Transformer,
+        feed: Feed,
         find_file: Callable[[str, str], Path],
         *,
         root: str = "",
@@ -38,7 +38,8 @@ class ImageSource:
         order: Stream | None = None,
     ) -> None:
         self.listed = listed
-        self.transformer = transformer
+        self.feed = feed
+        self.transformer = feed.transformer
         self.find_file = find_file
         self.root = root
         self.size = size
@@ -62,7 +63,7 @@ class ImageSource:
         names = [self._name(index) for index in indices]
         pictures = [self._image(index) for index in indices]
         labels = self.listed.labels[indices].astype(self.transformer.dtype)
-        return Batch(self.transformer.batch(pictures, first, names), labels, names)
+        return Batch(self.feed.batch(pictures, first, names), labels, names)
 
     def close(self) -> None:
         """Nothing is open between batches."""

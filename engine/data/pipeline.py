@@ -11,6 +11,8 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from caffepy.engine.data.feed import Images
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -21,10 +23,10 @@ JOIN_SECONDS = 5.0  # how long `close` waits for a batch that is being made
 class Batch:
     """Samples of images.
 
-    data: (N, C, H, W).  labels: (N,).  names: of the samples, where they come from, for messages.
+    images: (N, C, H, W).  labels: (N,).  names: of the samples, where they come from, for messages.
     """
 
-    data: np.ndarray
+    images: Images
     labels: np.ndarray
     names: Sequence[str]
 
@@ -69,6 +71,11 @@ class Prefetcher(Generic[T]):
         batch = self._ring.take()
         self.position += self.batch_size
         return batch
+
+    def coming(self) -> T | None:
+        """The batch that `next` is going to give, when it is made; None where there is none, since
+        the source raised."""
+        return self._ring.first()
 
     def seek(self, position: int) -> None:
         """Makes sample number `position` the first of the next batch."""
@@ -132,6 +139,11 @@ class _Ring(Generic[T]):
             if self._failure is not None:
                 raise self._failure
             raise RuntimeError("the prefetcher is closed")
+
+    def first(self) -> T | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._failure or self._ended)
+            return self._ready[0] if self._ready else None
 
     def restart(self, first: int) -> None:
         with self._changed:

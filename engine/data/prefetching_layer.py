@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from caffepy.engine.core import log
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.random import Stream
+from caffepy.engine.data.feed import Feed, make_feed
 from caffepy.engine.data.pipeline import Batch, Prefetcher, Source
 from caffepy.engine.data.transformer import Transformer
 
@@ -25,9 +26,10 @@ class PrefetchingDataLayer(Layer, Generic[B]):
     tops: ClassVar[int | tuple[int, int | None]] = (1, 2)
     records = False
 
-    def make_transformer(self) -> Transformer:
-        """What transform_param asks for. Its choices are a function of the samples' numbers."""
-        self._transformer = Transformer(
+    def make_feed(self) -> Feed:
+        """The images' way into the net, with what transform_param asks for. Its choices are a
+        function of the samples' numbers."""
+        transformer = Transformer(
             self.param.transform_param,
             testing=self.testing,
             stream=self.sample_stream("transform"),
@@ -35,7 +37,8 @@ class PrefetchingDataLayer(Layer, Generic[B]):
             where=self.where,
             find_file=self.find_file,
         )
-        return self._transformer
+        self._feed = make_feed(transformer, self.ops)
+        return self._feed
 
     def sample_stream(self, purpose: str) -> Stream:
         """Random numbers without the rank: samples are numbered over all ranks."""
@@ -72,11 +75,13 @@ class PrefetchingDataLayer(Layer, Generic[B]):
             self.error("expected a net that is open, got one that was closed. Open it again.")
         batch = self._batches.next()
         self.note(batch)
-        top[0].reshape(batch.data.shape)
-        top[0].data.write()[...] = batch.data
-        self._transformer.reuse(batch.data)
+        top[0].reshape(batch.images.shape)
+        self._feed.deliver(batch.images, top[0].data)
         if len(top) > 1:
             top[1].data.write()[...] = batch.labels
+        coming = self._batches.coming() if self._feed.ahead else None
+        if coming is not None:
+            self._feed.send(coming.images)
 
     def note(self, batch: B) -> None:
         """Keeps what is asked of the batch in use besides its images."""
@@ -94,3 +99,4 @@ class PrefetchingDataLayer(Layer, Generic[B]):
     def close(self) -> None:
         if hasattr(self, "_batches"):  # setup came that far
             self._batches.close()
+            self._feed.close()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import Cursor, Database
+from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.pipeline import Batch
-from caffepy.engine.data.transformer import Transformer
 from caffepy.proto.caffe_pb2 import Datum
 
 
@@ -21,6 +22,16 @@ class RecordBatch(Batch):
     last_key: bytes
 
 
+class Places(Protocol):
+    """What can be moved along the records, as a Cursor."""
+
+    def seek(self, position: int) -> None:
+        """Makes record number `position` the next one, counted round and round from 0."""
+
+    def seek_after(self, key: bytes) -> bool:
+        """Makes the record that follows `key` the next one. False where there is no such key."""
+
+
 class RecordSource:
     """Makes batches of a database's records, which follow each other round and round.
 
@@ -29,20 +40,22 @@ class RecordSource:
     """
 
     def __init__(
-        self, database: Database, transformer: Transformer, skip: int = 0, color: bool | None = None
+        self, database: Database, feed: Feed, skip: int = 0, color: bool | None = None
     ) -> None:
         self.database = database
-        self.transformer = transformer
+        self.feed = feed
+        self.transformer = feed.transformer
         self.skip = skip
         self.color = color
-        self._cursor = Cursor(database)
+        self._records = Cursor(database)
+        self._cursor: Places = self._records
         self._next = -skip  # the sample that the cursor stands before
         self._after: tuple[int, bytes] | None = None
 
     def first_record(self) -> tuple[Datum, tuple[int, ...]]:
         """The database's first record and its transformed shape (C, H, W)."""
         key, value = next(self.database.records())
-        name = self._name(key)
+        name = self.name(key)
         where = f"{self.transformer.where}: {name}"
         record = datum.parse(value, where)
         image = datum.array(record, where, self.color)
@@ -58,18 +71,23 @@ class RecordSource:
         Raises: DataError for a record that does not fit, naming its key.
         """
         self._go_to(first)
-        images, labels, names, key = [], np.empty(count, self.transformer.dtype), [], b""
-        for index in range(count):
-            key, value = self._cursor.read()
-            name = self._name(key)
-            where = f"{self.transformer.where}: {name}"
-            record = datum.parse(value, where)
-            images.append(datum.array(record, where, self.color))
-            labels[index] = record.label
-            names.append(name)
-        batch = RecordBatch(self.transformer.batch(images, first, names), labels, names, key)
+        batch = self._made(first, count)
         self._next = first + count
         return batch
+
+    def read(self, key: bytes, value: bytes) -> tuple[str, int, np.ndarray]:
+        """The name of a record, for messages, its label, and its image (C, H, W).
+
+        Raises: DataError where it cannot be read, naming its key.
+        """
+        name = self.name(key)
+        where = f"{self.transformer.where}: {name}"
+        record = datum.parse(value, where)
+        return name, record.label, datum.array(record, where, self.color)
+
+    def name(self, key: bytes) -> str:
+        """What messages call the record of a key."""
+        return f"record '{_readable(key)}' of '{self.database.path}'"
 
     def close(self) -> None:
         self.database.close()
@@ -88,8 +106,15 @@ class RecordSource:
             self._cursor.seek(first + self.skip)
         self._next = -1 - self.skip  # unknown until the batch is made
 
-    def _name(self, key: bytes) -> str:
-        return f"record '{_readable(key)}' of '{self.database.path}'"
+    def _made(self, first: int, count: int) -> RecordBatch:
+        """The batch of the records from the cursor on."""
+        images, labels, names, key = [], np.empty(count, self.transformer.dtype), [], b""
+        for index in range(count):
+            key, value = self._records.read()
+            name, labels[index], image = self.read(key, value)
+            images.append(image)
+            names.append(name)
+        return RecordBatch(self.feed.batch(images, first, names), labels, names, key)
 
 
 def _readable(key: bytes) -> str:

@@ -36,6 +36,7 @@ class Transformer:
     belongs to the image before it is cropped and mirrored.
 
     find_file: from (name, where it is named) to a path.  where: the beginning of errors.
+    mean: what is subtracted, of the images' shape, or (C, 1, 1), or (1, 1, 1); None: nothing.
     Raises: NetError for parameters that contradict each other or that only forks of Caffe know,
     DataError where the mean cannot be read or does not fit the images.
     Source: Caffe's layer catalogue, Transformations.
@@ -59,16 +60,16 @@ class Transformer:
         self._check()
         self.crop = (param.crop_h, param.crop_w) if param.crop_h else (param.crop_size,) * 2
         self._unused: list[np.ndarray] = []  # batches whose memory the next one may take
-        self._mean: np.ndarray | None = None
+        self.mean: np.ndarray | None = None
         if param.HasField("mean_file"):
             path = find_file(param.mean_file, "transform_param.mean_file")
             log.info(f"Loading mean file from: {path}")
             try:
-                self._mean = load_mean(path).astype(dtype)
+                self.mean = load_mean(path).astype(dtype)
             except (DataError, WeightsError) as error:
                 raise type(error)(f"{where}: transform_param.mean_file: {error}") from None
         elif param.mean_value:
-            self._mean = np.array(param.mean_value, dtype).reshape(-1, 1, 1)
+            self.mean = np.array(param.mean_value, dtype).reshape(-1, 1, 1)
 
     @property
     def color(self) -> bool | None:
@@ -78,7 +79,7 @@ class Transformer:
     def shape(self, image: Shape, what: str) -> Shape:
         """The shape of a transformed image. what: the image, in errors. Raises: DataError."""
         channels, height, width = image
-        mean = self._mean
+        mean = self.mean
         if mean is not None and self.param.mean_value and len(mean) not in (1, channels):
             raise DataError(
                 f"{self.where}: transform_param.mean_value: expected one, or one for each of "
@@ -106,6 +107,18 @@ class Transformer:
         names: of the images, in errors.
         Raises: DataError where the transformed images differ in shape.
         """
+        shape = self.common_shape(images, names)
+        out = self._memory((len(images), *shape))
+        chosen = self.windows([image.shape for image in images], first, shape)
+        windows = [_window(*choice, *shape[1:]) for choice in chosen.tolist()]
+        step = max(1, CHUNK // max(1, out[0].size))
+        for start in range(0, len(images), step):
+            here = slice(start, start + step)
+            self._fill(out[here], images[here], windows[here])
+        return out
+
+    def common_shape(self, images: Sequence[np.ndarray], names: Sequence[str]) -> Shape:
+        """The shape of all images of a batch, transformed. Raises: DataError where they differ."""
         shapes = [self.shape(image.shape, name) for image, name in zip(images, names, strict=True)]
         for shape, name in zip(shapes, names, strict=True):
             if shape != shapes[0]:
@@ -114,13 +127,25 @@ class Transformer:
                     f"same batch, got {shape}. Make all images one size, set crop_size, or use "
                     "batch_size 1."
                 )
-        out = self._memory((len(images), *shapes[0]))
-        windows = self._choices(images, first, shapes[0])
-        step = max(1, CHUNK // max(1, out[0].size))
-        for start in range(0, len(images), step):
-            here = slice(start, start + step)
-            self._fill(out[here], images[here], windows[here])
-        return out
+        return shapes[0]
+
+    def windows(self, images: Sequence[Shape], first: int, shape: Shape) -> np.ndarray:
+        """(N, 3) int64: what is taken of images of number `first` and up: the top and the left of
+        the window, and whether it is mirrored.
+
+        images: their shapes.  shape: of all of them, transformed.
+        """
+        free = np.array([image[1:] for image in images]) - shape[1:]  # (N, 2)
+        corners, mirrored = free // 2, np.zeros(len(images), bool)
+        random_crop = any(self.crop) and not self.testing
+        if random_crop or self.param.mirror:
+            words = self.stream.blocks(first, len(images))
+            uniform = (words >> np.uint64(11)) * 2.0**-53
+            if self.param.mirror:
+                mirrored = uniform[:, 0] >= 0.5
+            if random_crop:
+                corners = (uniform[:, 1:3] * (free + 1)).astype(np.int64)
+        return np.column_stack((corners, mirrored))
 
     def reuse(self, batch: np.ndarray) -> None:
         """A later batch may take the memory of this one, which nobody looks at any more. Any thread
@@ -139,7 +164,7 @@ class Transformer:
         self, out: np.ndarray, images: Sequence[np.ndarray], windows: Sequence[Window]
     ) -> None:
         """Crops, mirrors, subtracts the mean and scales; out: (n, C, H, W)."""
-        mean = self._mean
+        mean = self.mean
         for image, window, target in zip(images, windows, out, strict=True):
             target[...] = image[window]
         if mean is not None and mean.shape[1:] == (1, 1):
@@ -149,24 +174,6 @@ class Transformer:
                 np.subtract(target, mean[window], out=target)
         if self.param.scale != 1:
             out *= self.dtype.type(self.param.scale)
-
-    def _choices(self, images: Sequence[np.ndarray], first: int, shape: Shape) -> list[Window]:
-        """Per image: what is taken of it, and in which order."""
-        free = np.array([image.shape[1:] for image in images]) - shape[1:]  # (N, 2)
-        corners, mirrored = free // 2, np.zeros(len(images), bool)
-        random_crop = any(self.crop) and not self.testing
-        if random_crop or self.param.mirror:
-            words = self.stream.blocks(first, len(images))
-            uniform = (words >> np.uint64(11)) * 2.0**-53
-            if self.param.mirror:
-                mirrored = uniform[:, 0] >= 0.5
-            if random_crop:
-                corners = (uniform[:, 1:3] * (free + 1)).astype(np.int64)
-        height, width = shape[1:]
-        return [
-            _window(top, left, height, width, flipped)
-            for (top, left), flipped in zip(corners.tolist(), mirrored.tolist(), strict=True)
-        ]
 
     def _check(self) -> None:
         """Refuses what contradicts itself, and what only forks do."""
@@ -195,7 +202,7 @@ class Transformer:
             )
 
 
-def _window(top: int, left: int, height: int, width: int, mirrored: bool) -> Window:
+def _window(top: int, left: int, mirrored: int, height: int, width: int) -> Window:
     columns = slice(left, left + width)
     if mirrored:
         columns = slice(left + width - 1, left - 1 if left else None, -1)

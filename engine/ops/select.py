@@ -50,11 +50,12 @@ def make_gpu_ops(
     deterministic: bool = False,
     dtype: Any = np.float32,
     asked_by: str = "gpu",
+    keep_data: bool = False,
 ) -> Ops:
     """The backend on a GPU; logs one line about it.
 
-    gpu: its number, or "all".  precision, deterministic: see CudaOps.  asked_by: what wants it, for
-    messages.
+    gpu: its number, or "all".  precision, deterministic, keep_data: see CudaOps.
+    asked_by: what wants it, for messages.
 
     Raises: DeviceError where there is none that can be used, or no such one.
     """
@@ -68,7 +69,7 @@ def make_gpu_ops(
             "without --gpu, and with --engine auto|numpy|onednn or solver_mode: CPU."
         )
     device = runtime.CupyRuntime(_chosen(gpu, runtime.count(), asked_by))
-    ops = CudaOps(device, dtype, precision, deterministic)
+    ops = CudaOps(device, dtype, precision, deterministic, keep_data)
     properties = device.properties()
     log.info(f"Use GPU with device ID {properties.index}")
     log.info(f"GPU {properties.index}: {properties.name}")

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from caffepy.engine.core.errors import DataError, NetError
+from caffepy.engine.core.value import Value
 from caffepy.engine.data import datum, images
 from caffepy.engine.data.db import create_db
+from caffepy.engine.data.feed import Images, Pixels
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.proto.caffe_pb2 import TEST, Datum
 from tests.data_cases import run_batches
 from tests.harness import LayerRun, make_layer
+from tests.host_runtime import HostRuntime
 
 EXACT = [
     "data_crop", "data_crop_meanfile", "data_encoded_crop", "data_encoded_force_gray",
@@ -35,16 +39,20 @@ def open_layers() -> Iterator[list[LayerRun]]:
         run.layer.close()
 
 
-@pytest.fixture
-def layer(open_layers: list[LayerRun], tmp_path: Path) -> Any:
-    """Makes a Data layer on tmp_path/db."""
+@pytest.fixture(params=["numpy", "cuda", "cuda --cache device"])
+def layer(open_layers: list[LayerRun], tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """Makes a Data layer on tmp_path/db, on each of the ways that batches take into a net."""
+    ops: Ops | None = None
+    if request.param != "numpy":
+        folder = request.getfixturevalue("host_folder")
+        ops = CudaOps(HostRuntime(folder), keep_data="cache" in request.param)
 
     def make(options: str = "batch_size: 2", transform: str = "", tops: int = 2, **kw: Any) -> Any:
         names = " ".join(f'top: "{name}"' for name in ("data", "label")[:tops])
         backend = "" if "backend" in options else "backend: LMDB"
         param = f"""type: "Data" {names} transform_param {{ {transform} }}
             data_param {{ source: "db" {options} {backend} }}"""
-        run = make_layer(param, [], folders=(tmp_path,), **kw)
+        run = make_layer(param, [], folders=(tmp_path,), ops=ops, **kw)
         open_layers.append(run)
         return run
 
@@ -208,14 +216,20 @@ def test_parameters_that_make_no_sense_are_refused(layer: Any, tmp_path: Path) -
     layer("batch_size: 1 cache: true threads: 3")
 
 
-def test_batches_take_turns_in_the_memory_of_a_few(layer: Any, tmp_path: Path) -> None:
+def test_batches_take_turns_in_the_memory_of_a_few(
+    layer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, numbered(7))
     run = layer("batch_size: 3 prefetch: 2")
-    run.forward()
     seen: set[int] = set()
-    batches = run.layer._batches
+    deliver = run.layer._feed.deliver
+
+    def watched(images: Images, out: Value) -> None:
+        memory = images.choices if isinstance(images, Pixels) else images
+        seen.add(memory.ctypes.data)
+        deliver(images, out)
+
+    monkeypatch.setattr(run.layer._feed, "deliver", watched)
     for _ in range(20):
-        batch = batches.next()
-        seen.add(batch.data.ctypes.data)
-        run.layer._transformer.reuse(batch.data)
+        run.layer.forward([], run.top)
     assert len(seen) <= 4  # in use, made ahead, being made

@@ -12,8 +12,10 @@ import pytest
 from caffepy.engine.core.errors import DataError, NetError
 from caffepy.engine.data import images
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.backend import CudaOps
 from tests.data_cases import run_batches
 from tests.harness import LayerRun, make_layer
+from tests.host_runtime import HostRuntime
 
 EXACT = ("image_color_png", "image_crop", "image_digits_as_color", "image_gray")
 
@@ -27,14 +29,17 @@ def open_layers() -> Iterator[list[LayerRun]]:
         run.layer.close()
 
 
-@pytest.fixture
-def layer(open_layers: list[LayerRun], tmp_path: Path) -> Any:
-    """Makes an ImageData layer on tmp_path/list.txt."""
+@pytest.fixture(params=["numpy", "cuda"])
+def layer(open_layers: list[LayerRun], tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """Makes an ImageData layer on tmp_path/list.txt, whose batches go either way into a net."""
+    ops: Ops | None = None
+    if request.param == "cuda":
+        ops = CudaOps(HostRuntime(request.getfixturevalue("host_folder")))
 
     def make(options: str = "batch_size: 2", transform: str = "", **kw: Any) -> LayerRun:
         param = f"""type: "ImageData" top: "data" top: "label" transform_param {{ {transform} }}
             image_data_param {{ source: "list.txt" {options} }}"""
-        run = make_layer(param, [], folders=(tmp_path,), **kw)
+        run = make_layer(param, [], folders=(tmp_path,), ops=ops, **kw)
         open_layers.append(run)
         return run
 

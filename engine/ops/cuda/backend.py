@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from caffepy.engine.core.backend import Device
 from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Recorder
@@ -56,6 +57,7 @@ from caffepy.engine.ops.cuda.softmax_loss import (
 from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
+from caffepy.engine.ops.cuda.transform import CudaTransform
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
@@ -69,6 +71,7 @@ class CudaOps(Ops):
 
     dtype: float32 or float64.  precision: of products, one of PRECISIONS; those of float64 are
     exact.  deterministic: whether sums of many threads have one order where that is slower.
+    keep_data: whether data sets that fit stay on the GPU.
     """
 
     name: ClassVar[str] = "cuda"
@@ -80,9 +83,12 @@ class CudaOps(Ops):
         dtype: Any = np.float32,
         precision: str = "tf32",
         deterministic: bool = False,
+        keep_data: bool = False,
     ) -> None:
         assert precision in PRECISIONS, precision
         self.runtime: CudaRuntime = runtime
+        self.device: Device | None = runtime
+        self.keeps_data = keep_data
         self.layout: Layout = runtime.layout
         self.dtype = np.dtype(dtype)
         self.precision = "fp32" if self.dtype == np.float64 else precision
@@ -151,6 +157,7 @@ class CudaOps(Ops):
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
+    transform = op(CudaTransform)
     prelu = op(CudaPRelu)
     dropout = op(CudaDropout)
     scale = op(CudaScale)

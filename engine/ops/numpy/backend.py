@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from caffepy.engine.core.backend import Runtime
+from caffepy.engine.core.backend import Device, Runtime
 from caffepy.engine.core.layout import PLAIN, Layout
 from caffepy.engine.core.record import Recorder
 from caffepy.engine.ops.base import Ops, op
@@ -46,6 +46,7 @@ from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
+from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -66,6 +67,8 @@ class NumpyOps(Ops):
         self.workers = Workers(threads)
         self.recorder: Recorder | None = None
         self.runtime: Runtime | None = None
+        self.device: Device | None = None
+        self.keeps_data = False
         self.scratch = Scratch()
 
     def check(self) -> None:
@@ -133,3 +136,4 @@ class NumpyOps(Ops):
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
     rnn = op(Rnn)
+    transform = op(Transform)

@@ -1,0 +1,187 @@
+"""The way of images into a net: made by the data thread, brought to a top by the net's own."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffepy.engine.core.backend import Copied, Device, Ops
+from caffepy.engine.core.value import Value
+from caffepy.engine.data.transformer import Shape, Transformer
+
+
+@dataclass(eq=False)
+class Pixels:
+    """A batch of images of bytes, of which the device makes what the net sees.
+
+    shape: (N, C, H, W), of that.  choices: (N, 4) int32, pinned: see the op `transform`.
+    data: uint8 of that shape, pinned, not mirrored; None: the numbers in `choices` are those of
+    images on the device.  copied: the end of the last copy to the device.
+    """
+
+    shape: Shape
+    choices: np.ndarray
+    data: np.ndarray | None
+    copied: Copied | None = None
+
+
+Images = np.ndarray | Pixels  # (N, C, H, W) floats as the net sees them, or bytes
+
+
+class Feed:
+    """Batches that are transformed where they are made, by the data thread."""
+
+    ahead = False  # whether `send` has something to do
+
+    def __init__(self, transformer: Transformer) -> None:
+        self.transformer = transformer
+
+    def batch(self, images: Sequence[np.ndarray], first: int, names: Sequence[str]) -> Images:
+        """The batch of images (C, H, W) of number `first` and up; see `Transformer.batch`. Any
+        thread may ask, but one at a time."""
+        return self.transformer.batch(images, first, names)
+
+    def send(self, images: Images) -> None:
+        """Says that `deliver` is next called with this batch, as far as is known."""
+
+    def deliver(self, images: Images, out: Value) -> None:
+        """Writes a batch to `out`, of its shape. Its memory goes to a later one."""
+        out.write()[...] = images
+        self.reuse(images)
+
+    def reuse(self, images: Images) -> None:
+        """A later batch may take the memory of this one, which nobody looks at any more."""
+        assert isinstance(images, np.ndarray), "a host gets floats"
+        self.transformer.reuse(images)
+
+    def close(self) -> None:
+        """Ends what is on its way."""
+
+
+class DeviceFeed(Feed):
+    """Batches that go to a device as bytes and are transformed there, with the same numbers.
+
+    They are copied while the batch before is computed with. Batches that are no bytes come as
+    floats, the usual way.
+
+    kept: images of bytes (M, C, H, W) on the device that `chosen` takes batches of.
+    """
+
+    ahead = True
+
+    def __init__(self, transformer: Transformer, ops: Ops, device: Device) -> None:
+        super().__init__(transformer)
+        self.device = device
+        self.kept: Value | None = None
+        self._op = ops.transform(transformer.mean, transformer.param.scale)
+        self._data = Value((0,), np.uint8)
+        self._choices = Value((0, 4), np.int32)
+        self._under_way: list[Pixels] = []  # none or one: the batch in these values
+        self._unused: deque[Pixels] = deque()  # batches whose memory later ones may take
+        # A copy may not outlive the memory that it goes to.
+        self._forgotten = weakref.finalize(self, _end, device, self._under_way)
+        self._forgotten.atexit = False
+
+    def batch(self, images: Sequence[np.ndarray], first: int, names: Sequence[str]) -> Images:
+        if any(image.dtype != np.uint8 for image in images):
+            return super().batch(images, first, names)
+        shape = self.transformer.common_shape(images, names)
+        windows = self.transformer.windows([image.shape for image in images], first, shape)
+        pixels = self._memory((len(images), *shape), whole=False)
+        assert pixels.data is not None, "asked for"
+        pixels.choices[:, 0] = np.arange(len(images))
+        pixels.choices[:, 1:] = windows
+        _, height, width = shape
+        for image, (top, left, _), target in zip(
+            images, windows.tolist(), pixels.data, strict=True
+        ):
+            target[...] = image[:, top : top + height, left : left + width]
+        return pixels
+
+    def chosen(self, numbers: np.ndarray, first: int) -> Images:
+        """The batch of the images `numbers` among those that are kept, as samples of number `first`
+        and up."""
+        assert self.kept is not None, "images are kept first"
+        image = self.kept.shape[1:]
+        shape = self.transformer.shape(image, "the data set")
+        pixels = self._memory((len(numbers), *shape), whole=True)
+        pixels.choices[:, 0] = numbers
+        pixels.choices[:, 1:] = self.transformer.windows([image] * len(numbers), first, shape)
+        return pixels
+
+    def send(self, images: Images) -> None:
+        if isinstance(images, Pixels) and self._under_way != [images]:
+            self._drop()
+            if images.data is not None:
+                self._data = self._shaped(self._data, images.data)
+                self._copy(images.data, self._data)
+            self._choices = self._shaped(self._choices, images.choices)
+            images.copied = self._copy(images.choices, self._choices)
+            self._under_way.append(images)
+
+    def deliver(self, images: Images, out: Value) -> None:
+        if not isinstance(images, Pixels):
+            self._drop()
+            super().deliver(images, out)
+            return
+        self.send(images)
+        self.device.wait_for(images.copied)
+        self._under_way.clear()
+        pixels = self._data if images.data is not None else self.kept
+        self._op.forward(pixels, self._choices, out=out)
+        self.reuse(images)
+
+    def reuse(self, images: Images) -> None:
+        if isinstance(images, Pixels):
+            self._unused.append(images)
+        else:
+            super().reuse(images)
+
+    def close(self) -> None:
+        self._forgotten()
+
+    def _copy(self, source: np.ndarray, value: Value) -> Copied:
+        return self.device.upload_ahead(source, value.write(self.device.layout))
+
+    @staticmethod
+    def _shaped(value: Value, source: np.ndarray) -> Value:
+        """The value, or a new one where it has another shape than the array."""
+        return value if value.shape == source.shape else Value(source.shape, source.dtype)
+
+    def _drop(self) -> None:
+        """A batch that was sent is not used."""
+        for pixels in self._under_way:
+            self.device.wait_for(pixels.copied)
+            self.reuse(pixels)
+        self._under_way.clear()
+
+    def _memory(self, shape: Shape, whole: bool) -> Pixels:
+        """For a batch, content undefined. It is free when its last copy is done, which is waited
+        for. whole: without `data`."""
+        while self._unused:
+            pixels = self._unused.popleft()
+            if pixels.copied is not None:
+                pixels.copied.milliseconds_since(pixels.copied)
+                pixels.copied = None
+            if pixels.shape == shape and (pixels.data is None) == whole:
+                return pixels
+        choices = self.device.pinned((shape[0], 4), np.dtype(np.int32))
+        data = None if whole else self.device.pinned(shape, np.dtype(np.uint8))
+        return Pixels(shape, choices, data)
+
+
+def make_feed(transformer: Transformer, ops: Ops) -> Feed:
+    """The way that the backend wants images to take."""
+    device = ops.device
+    return Feed(transformer) if device is None else DeviceFeed(transformer, ops, device)
+
+
+def _end(device: Device, under_way: list[Pixels]) -> None:
+    """Lets the device's work wait for copies that nobody did."""
+    for pixels in under_way:
+        device.wait_for(pixels.copied)
+    under_way.clear()
