@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from caffepy.engine.core.errors import CaffepyError, NotFiniteError
+from caffepy.engine.core.errors import CaffepyError, LabelError, NotFiniteError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.numpy.backend import NumpyOps
@@ -202,6 +202,33 @@ def test_a_bad_batch_is_named_as_on_the_cpu(
     assert on_gpu.iteration == on_cpu.iteration == (1 if "iter_size" in more else 5)
     assert_same_state(on_gpu, on_cpu)
     assert not Path("s_iter_6.solverstate").exists()
+
+
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_a_bad_label_is_named_as_on_the_cpu(
+    phase: str, rows: Callable[..., None], gpu: Callable[[], Ops]
+) -> None:
+    files = {"TRAIN": "good", "TEST": "good", phase: "bad"}
+    data = [
+        f'layer {{ name: "rows" type: "HDF5Data" top: "x" top: "label" include {{ phase: {one} }} '
+        f'hdf5_data_param {{ source: "{file}.txt" batch_size: 2 }} }}'
+        for one, file in files.items()
+    ]
+    middle = NET[NET.index('layer { name: "scale"') : NET.index('layer { name: "loss"')]
+    loss = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "z" bottom: "label" top: "loss" }'
+    rows(net="\n".join((*data, middle, loss)))
+    for file, label in (("good", 1), ("bad", COLUMNS)):
+        Path(f"{file}.txt").write_text(f"{file}.h5\n")
+        with h5py.File(f"{file}.h5", "w") as content:
+            content["x"] = np.random.default_rng(1).standard_normal((ROWS, COLUMNS))
+            content["label"] = [1] * 11 + [label] + [1] * 4
+    more = "test_iter: 8 test_interval: 3 test_initialization: false"
+    expected, on_cpu, _ = refusal(NumpyOps(np.float64), more, LabelError)
+    found, on_gpu, _ = refusal(gpu(), more, LabelError)
+    assert found == expected
+    assert "(row 11," in found
+    assert on_gpu.iteration == on_cpu.iteration
+    assert_same_state(on_gpu, on_cpu)
 
 
 def test_the_host_looks_at_least_every_few_passes(

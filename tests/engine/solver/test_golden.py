@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import NetParameter, SolverState
@@ -18,6 +22,7 @@ from tests.engine.solver.running import (
     expectations,
     golden_run,
 )
+from tests.host_runtime import HostRuntime
 
 # A dozen iterations amplify the last bits in which sums of another order differ.
 LOSS_RTOL, LOSS_ATOL = 2e-5, 2e-6
@@ -28,16 +33,35 @@ NAMES = sorted(path.name for path in CASES.iterdir())
 RESUMED = [name for name in NAMES if name.startswith("resume_")]
 
 
+@pytest.fixture(params=["numpy", "cuda"])
+def engine(request: pytest.FixtureRequest) -> Ops:
+    """The engines that are held to Caffe's numbers here, one object of each for all runs."""
+    return _cuda(request.getfixturevalue("host_folder")) if request.param == "cuda" else _numpy()
+
+
+@functools.cache
+def _numpy() -> Ops:
+    return NumpyOps()
+
+
+@functools.cache
+def _cuda(folder: Path) -> Ops:
+    return CudaOps(HostRuntime(folder), precision="fp32")
+
+
 @pytest.mark.parametrize("case", NAMES)
-def test_log_lines_are_those_of_caffe(case: str) -> None:
+def test_log_lines_are_those_of_caffe(case: str, engine: Ops) -> None:
     assert_same_lines(
-        golden_run(case).lines, caffe_lines(CASES / case / "log.txt"), LOSS_RTOL, LOSS_ATOL
+        golden_run(case, ops=engine).lines,
+        caffe_lines(CASES / case / "log.txt"),
+        LOSS_RTOL,
+        LOSS_ATOL,
     )
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_losses_and_rates_of_each_iteration_are_those_of_caffe(case: str) -> None:
-    run, expected = golden_run(case), expectations(case)
+def test_losses_and_rates_of_each_iteration_are_those_of_caffe(case: str, engine: Ops) -> None:
+    run, expected = golden_run(case, ops=engine), expectations(case)
     if run.solver.param.iter_size == 1:  # the recorded one is that of the last batch only
         np.testing.assert_allclose(
             list(run.history.losses.values()), expected["loss"], rtol=LOSS_RTOL, atol=LOSS_ATOL
@@ -48,8 +72,8 @@ def test_losses_and_rates_of_each_iteration_are_those_of_caffe(case: str) -> Non
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_test_outputs_are_those_of_caffe(case: str) -> None:
-    tests = golden_run(case).history.tests
+def test_test_outputs_are_those_of_caffe(case: str, engine: Ops) -> None:
+    tests = golden_run(case, ops=engine).history.tests
     expected = expectations(case)["tests"]
     assert [(test.iteration, test.net) for test in tests] == [
         (test["iter"], test["net"]) for test in expected
@@ -68,16 +92,16 @@ def test_test_outputs_are_those_of_caffe(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", NAMES)
-def test_snapshots_hold_what_caffe_wrote(case: str) -> None:
-    run = golden_run(case)
+def test_snapshots_hold_what_caffe_wrote(case: str, engine: Ops) -> None:
+    run = golden_run(case, ops=engine)
     for theirs in sorted((CASES / case).glob("snap_iter_*")):
         assert_same_snapshot(run.folder / theirs.name, theirs)
 
 
 @pytest.mark.parametrize("case", RESUMED)
-def test_a_state_of_caffe_goes_on_as_in_caffe(case: str) -> None:
+def test_a_state_of_caffe_goes_on_as_in_caffe(case: str, engine: Ops) -> None:
     expected = expectations(case)["resume"]
-    run = golden_run(case, expected["snapshot"])
+    run = golden_run(case, expected["snapshot"], ops=engine)
     lines = caffe_lines(CASES / case / "log_resume.txt")
     hdf5 = expected["snapshot"].endswith(".h5")  # then Caffe does not say that it restores
     ours = [line for line in run.lines if not (hdf5 and "restoring history" in line)]
