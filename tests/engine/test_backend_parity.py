@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from caffepy.engine.ops.base import op
+from caffepy.engine.ops.base import Op, Ops, op
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 
-BACKENDS = [OneDnnOps]
+BACKENDS: list[type[Ops]] = [OneDnnOps, CudaOps]
 OPS = [name for name in dir(NumpyOps) if isinstance(getattr(NumpyOps, name), op)]
 
 
@@ -32,7 +33,7 @@ def steps(cls: type) -> dict[str, Any]:
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
 @pytest.mark.parametrize("name", OPS)
-def test_classes_of_an_op_have_equal_signatures(name: str, backend: type[NumpyOps]) -> None:
+def test_classes_of_an_op_have_equal_signatures(name: str, backend: type[Ops]) -> None:
     (reference,) = getattr(NumpyOps, name).classes
     for cls in getattr(backend, name).classes:
         assert parameters(cls.__init__) == parameters(reference.__init__)
@@ -43,9 +44,13 @@ def test_classes_of_an_op_have_equal_signatures(name: str, backend: type[NumpyOp
             assert other.step_arguments == method.step_arguments, method_name
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
-def test_the_last_class_of_an_op_is_the_one_that_supports_everything(
-    backend: type[NumpyOps],
-) -> None:
+def test_an_op_of_onednn_falls_back_on_the_one_that_supports_everything() -> None:
     for name in OPS:
-        assert getattr(backend, name).classes[-1] is getattr(NumpyOps, name).classes[-1]
+        assert getattr(OneDnnOps, name).classes[-1] is getattr(NumpyOps, name).classes[-1]
+
+
+def test_the_last_class_of_an_op_on_a_gpu_supports_everything() -> None:
+    for name in OPS:
+        last = getattr(CudaOps, name).classes[-1]
+        assert last.supports.__func__ is Op.supports.__func__, name  # type: ignore[attr-defined]
+        assert not issubclass(last, getattr(NumpyOps, name).classes)  # nothing runs on the host
