@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from caffepy.engine.ops.base import op
+from caffepy.engine.ops.base import Ops, op
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 
-BACKENDS = [OneDnnOps]
+BACKENDS: list[type[Ops]] = [OneDnnOps, CudaOps]
 OPS = [name for name in dir(NumpyOps) if isinstance(getattr(NumpyOps, name), op)]
 
 
@@ -32,7 +33,7 @@ def steps(cls: type) -> dict[str, Any]:
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
 @pytest.mark.parametrize("name", OPS)
-def test_classes_of_an_op_have_equal_signatures(name: str, backend: type[NumpyOps]) -> None:
+def test_classes_of_an_op_have_equal_signatures(name: str, backend: type[Ops]) -> None:
     (reference,) = getattr(NumpyOps, name).classes
     for cls in getattr(backend, name).classes:
         assert parameters(cls.__init__) == parameters(reference.__init__)
@@ -43,9 +44,12 @@ def test_classes_of_an_op_have_equal_signatures(name: str, backend: type[NumpyOp
             assert other.step_arguments == method.step_arguments, method_name
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
-def test_the_last_class_of_an_op_is_the_one_that_supports_everything(
-    backend: type[NumpyOps],
-) -> None:
+def test_the_last_class_of_an_op_is_the_one_that_supports_everything() -> None:
     for name in OPS:
-        assert getattr(backend, name).classes[-1] is getattr(NumpyOps, name).classes[-1]
+        assert getattr(OneDnnOps, name).classes[-1] is getattr(NumpyOps, name).classes[-1]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_op_of_a_gpu_runs_there(name: str) -> None:
+    for cls in getattr(CudaOps, name).classes:
+        assert cls.__module__.startswith("caffepy.engine.ops.cuda.")
