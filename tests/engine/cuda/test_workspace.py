@@ -15,7 +15,8 @@ from tests.host_runtime import HostRuntime
 from tests.nets import make_net
 
 NET = """
-    layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 9 dim: 9 } } }
+    layer { name: "in" type: "Input" top: "x"
+      input_param { shape { dim: 2 dim: 3 dim: 9 dim: 9 } } }
     layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" convolution_param {
       num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
     layer { name: "lrn" type: "LRN" bottom: "conv" top: "lrn" lrn_param { local_size: 7 } }
