@@ -11,6 +11,7 @@ from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.columns import WindowOp
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.cuda.port import Product
+from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
 
 SCRATCH_BYTES = 256 << 20  # of the columns and outputs of as many samples as are worked on at once
@@ -35,11 +36,16 @@ class CudaConvolution(WindowOp):
         self._pointwise = one_pixel and not any(geometry.pad) and geometry.group == 1
         weights = math.prod(geometry.weight_shape)
         # products of each sample for the weights, then their sum: where that is less memory
-        self._per_sample = self._pointwise and weights <= (channels + outputs) * self.places
+        self._per_sample = (
+            self._pointwise
+            and weights <= (channels + outputs) * self.places
+            and weights * count * ops.dtype.itemsize <= SCRATCH_BYTES
+        )
         elements = (self.rows + outputs) * self.places
         most = max(1, SCRATCH_BYTES // max(1, elements * ops.dtype.itemsize))
         self._samples = -(-count // max(1, -(-count // most)))  # chunks of one size, or nearly
         if self._per_sample:
+            self._totals = ChannelTotals(ops, AxisGeometry(count, weights, 1))
             ops.workspace.reserve("first", weights * count)
         else:
             ops.workspace.reserve("first", self.rows * self.places * self._samples)
@@ -120,7 +126,8 @@ class CudaConvolution(WindowOp):
             out_step=weights,
         )
         self._multiply(product, dy, x, products)
-        self.launch("add_terms", weights, samples, products, add_w)
+        self._totals.take("sum", products)
+        self._totals.give(add=add_w)
 
     def _take_outputs(self, y: Value, outputs: Value, chunk: range) -> None:
         """Copies some samples of y, (N, O, places), to (O, samples, places)."""

@@ -9,6 +9,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.cuda.windows import plane_windows
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
 
@@ -38,13 +39,13 @@ class CudaDepthwise(CudaOp):
         places = math.prod(geometry.out_spatial)
         self._windows = plane_windows(ops, geometry)
         self._bias = CudaBias(ops, AxisGeometry(count, channels, places))
-        self._weights = math.prod(geometry.weight_shape)
         self._tiles = -(-math.prod(geometry.kernel) // TILE)
         self._total = count * places
         wanted = -(-BLOCKS // max(1, channels * self._tiles))
         self._parts = max(1, min(wanted, self._total // LEAST))
-        self._sums = ops.kernels("convolution")
-        ops.workspace.reserve("first", self._parts * self._weights)
+        weights = math.prod(geometry.weight_shape)
+        self._totals = ChannelTotals(ops, AxisGeometry(self._parts, weights, 1))
+        ops.workspace.reserve("first", self._parts * weights)
 
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
@@ -71,4 +72,5 @@ class CudaDepthwise(CudaOp):
         length = -(-self._total // self._parts)
         sizes = self._tiles, length, self._total
         self.launch_rows("depthwise_weights", rows, *sizes, self._windows, dy, x, sums)
-        self._sums.launch("add_terms", self._weights, self._parts, sums, add_w)
+        self._totals.take("sum", sums)
+        self._totals.give(add=add_w)

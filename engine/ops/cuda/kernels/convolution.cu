@@ -146,12 +146,3 @@ extern "C" __global__ void by_sample(size_t count, size_t channels, size_t sampl
     target[i] = biased ? at + bias[channel] : at;
   }
 }
-
-// Adds up terms, (terms, count), one after the other.
-extern "C" __global__ void add_terms(size_t count, size_t terms, const T* sums, T* add_sum) {
-  EACH(i, count) {
-    T sum = 0;
-    for (size_t term = 0; term < terms; ++term) sum += sums[term * count + i];
-    add_sum[i] += sum;
-  }
-}
