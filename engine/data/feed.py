@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from caffepy.engine.core.backend import Copied, Device, Ops
 from caffepy.engine.core.value import Value
-from caffepy.engine.data.transformer import Shape, Transformer
+from caffepy.engine.data.transformer import Cut, Picture, Shape, Transformer
 
 
 @dataclass(eq=False)
@@ -40,10 +41,10 @@ class Feed:
     def __init__(self, transformer: Transformer) -> None:
         self.transformer = transformer
 
-    def batch(self, images: Sequence[np.ndarray], first: int, names: Sequence[str]) -> Images:
-        """The batch of images (C, H, W) of number `first` and up; see `Transformer.batch`. Any
-        thread may ask, but one at a time."""
-        return self.transformer.batch(images, first, names)
+    def batch(self, pictures: Iterable[Picture], first: int, count: int) -> Images:
+        """The batch of images of number `first` and up; see `Transformer.batch`. Any thread may
+        ask, but one at a time."""
+        return self.transformer.batch(pictures, first, count)
 
     def send(self, images: Images) -> None:
         """Says that `deliver` is next called with this batch, as far as is known."""
@@ -86,31 +87,35 @@ class DeviceFeed(Feed):
         self._forgotten = weakref.finalize(self, _end, device, self._under_way)
         self._forgotten.atexit = False
 
-    def batch(self, images: Sequence[np.ndarray], first: int, names: Sequence[str]) -> Images:
-        if any(image.dtype != np.uint8 for image in images):
-            return super().batch(images, first, names)
-        shape = self.transformer.common_shape(images, names)
-        windows = self.transformer.windows([image.shape for image in images], first, shape)
-        pixels = self._memory((len(images), *shape), whole=False)
-        assert pixels.data is not None, "asked for"
-        pixels.choices[:, 0] = np.arange(len(images))
-        pixels.choices[:, 1:] = windows
-        _, height, width = shape
-        for image, (top, left, _), target in zip(
-            images, windows.tolist(), pixels.data, strict=True
-        ):
-            target[...] = image[:, top : top + height, left : left + width]
+    def batch(self, pictures: Iterable[Picture], first: int, count: int) -> Images:
+        taken: list[Cut] = []
+        pixels: Pixels | None = None
+        cuts = self.transformer.cuts(pictures, first, count)
+        for index, cut in enumerate(cuts):
+            if cut.image.dtype != np.uint8:
+                images = self.transformer.floats(chain(taken, [cut], cuts), count)
+                if pixels is not None:
+                    self.reuse(pixels)
+                return images
+            if pixels is None:
+                pixels = self._memory((count, *cut.image.shape), whole=False)
+            assert pixels.data is not None, "asked for"
+            pixels.data[index] = cut.image
+            taken.append(cut._replace(image=pixels.data[index]))
+        assert pixels is not None, "layers refuse empty batches"
+        pixels.choices[:, 0] = np.arange(count)
+        pixels.choices[:, 1:] = [cut[1:] for cut in taken]
         return pixels
 
     def chosen(self, numbers: np.ndarray, first: int) -> Images:
         """The batch of the images `numbers` among those that are kept, as samples of number `first`
         and up."""
         assert self.kept is not None, "images are kept first"
-        image = self.kept.shape[1:]
+        image, count = self.kept.shape[1:], len(numbers)
         shape = self.transformer.shape(image, "the data set")
-        pixels = self._memory((len(numbers), *shape), whole=True)
+        pixels = self._memory((count, *shape), whole=True)
         pixels.choices[:, 0] = numbers
-        pixels.choices[:, 1:] = self.transformer.windows([image] * len(numbers), first, shape)
+        pixels.choices[:, 1:] = self.transformer.choices(image, first, count)
         return pixels
 
     def send(self, images: Images) -> None:

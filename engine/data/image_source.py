@@ -61,9 +61,9 @@ class ImageSource:
         """
         indices = self._indices(first, count)
         names = [self._name(index) for index in indices]
-        pictures = [self._image(index) for index in indices]
+        pictures = ((name, self._image(index)) for name, index in zip(names, indices, strict=True))
         labels = self.listed.labels[indices].astype(self.transformer.dtype)
-        return Batch(self.feed.batch(pictures, first, names), labels, names)
+        return Batch(self.feed.batch(pictures, first, count), labels, names)
 
     def close(self) -> None:
         """Nothing is open between batches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from caffepy.engine.data import datum
 from caffepy.engine.data.db import Cursor, Database
 from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.pipeline import Batch
+from caffepy.engine.data.transformer import Picture
 from caffepy.proto.caffe_pb2 import Datum
 
 
@@ -108,13 +110,18 @@ class RecordSource:
 
     def _made(self, first: int, count: int) -> RecordBatch:
         """The batch of the records from the cursor on."""
-        images, labels, names, key = [], np.empty(count, self.transformer.dtype), [], b""
-        for index in range(count):
-            key, value = self._records.read()
-            name, labels[index], image = self.read(key, value)
-            images.append(image)
-            names.append(name)
-        return RecordBatch(self.feed.batch(images, first, names), labels, names, key)
+        labels, names, key = np.empty(count, self.transformer.dtype), list[str](), b""
+
+        def pictures() -> Iterator[Picture]:
+            nonlocal key
+            for index in range(count):
+                key, value = self._records.read()
+                name, labels[index], image = self.read(key, value)
+                names.append(name)
+                yield name, image
+
+        images = self.feed.batch(pictures(), first, count)
+        return RecordBatch(images, labels, names, key)
 
 
 def _readable(key: bytes) -> str:

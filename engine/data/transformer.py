@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,17 @@ _KNOWN = {
 }  # fmt: skip
 
 Shape = tuple[int, ...]
-Window = tuple[slice, ...]  # of an image (C, H, W)
+Picture = tuple[str, np.ndarray]  # what messages call it, and the image (C, H, W)
+Choice = tuple[int, int, bool]  # top and left of what is taken, and whether it is mirrored
+
+
+class Cut(NamedTuple):
+    """What is taken of an image. image: (C, h, w), not mirrored; the others: see Choice."""
+
+    image: np.ndarray
+    top: int
+    left: int
+    mirrored: bool
 
 
 class Transformer:
@@ -101,51 +112,55 @@ class Transformer:
             )
         return (channels, *self.crop)
 
-    def batch(self, images: Sequence[np.ndarray], first: int, names: Sequence[str]) -> np.ndarray:
-        """(N, C, H, W): images (C, H, W) of number `first` and up, transformed.
+    def batch(self, pictures: Iterable[Picture], first: int, count: int) -> np.ndarray:
+        """(count, C, H, W): images (C, H, W) of number `first` and up, transformed.
 
-        names: of the images, in errors.
+        Each image is let go before the next one is asked for: memory for all of them together would
+        be fetched from the system, and take longer than what is done here.
+
         Raises: DataError where the transformed images differ in shape.
         """
-        shape = self.common_shape(images, names)
-        out = self._memory((len(images), *shape))
-        chosen = self.windows([image.shape for image in images], first, shape)
-        windows = [_window(*choice, *shape[1:]) for choice in chosen.tolist()]
-        step = max(1, CHUNK // max(1, out[0].size))
-        for start in range(0, len(images), step):
-            here = slice(start, start + step)
-            self._fill(out[here], images[here], windows[here])
-        return out
+        return self.floats(self.cuts(pictures, first, count), count)
 
-    def common_shape(self, images: Sequence[np.ndarray], names: Sequence[str]) -> Shape:
-        """The shape of all images of a batch, transformed. Raises: DataError where they differ."""
-        shapes = [self.shape(image.shape, name) for image, name in zip(images, names, strict=True)]
-        for shape, name in zip(shapes, names, strict=True):
-            if shape != shapes[0]:
+    def cuts(self, pictures: Iterable[Picture], first: int, count: int) -> Iterator[Cut]:
+        """What is taken of `count` images of number `first` and up. Raises: DataError."""
+        draws, of = self._draws(first, count), ""
+        common: Shape = ()
+        for (name, image), draw in zip(pictures, draws, strict=True):
+            shape = self.shape(image.shape, name)
+            if not of:
+                common, of = shape, name
+            elif shape != common:
                 raise DataError(
-                    f"{self.where}: {name}: expected shape {shapes[0]}, that of {names[0]} in the "
-                    f"same batch, got {shape}. Make all images one size, set crop_size, or use "
+                    f"{self.where}: {name}: expected shape {common}, that of {of} in the same "
+                    f"batch, got {shape}. Make all images one size, set crop_size, or use "
                     "batch_size 1."
                 )
-        return shapes[0]
+            top, left, mirrored = self._choice(draw, image.shape, shape)
+            _, height, width = shape
+            yield Cut(image[:, top : top + height, left : left + width], top, left, mirrored)
 
-    def windows(self, images: Sequence[Shape], first: int, shape: Shape) -> np.ndarray:
-        """(N, 3) int64: what is taken of images of number `first` and up: the top and the left of
-        the window, and whether it is mirrored.
+    def choices(self, image: Shape, first: int, count: int) -> np.ndarray | Choice:
+        """The choices for `count` images of one shape, of number `first` and up: (count, 3), or one
+        for all."""
+        shape = self.shape(image, "the data set")
+        if not self._is_random:
+            return self._choice(None, image, shape)
+        return np.array([self._choice(draw, image, shape) for draw in self._draws(first, count)])
 
-        images: their shapes.  shape: of all of them, transformed.
-        """
-        free = np.array([image[1:] for image in images]) - shape[1:]  # (N, 2)
-        corners, mirrored = free // 2, np.zeros(len(images), bool)
-        random_crop = any(self.crop) and not self.testing
-        if random_crop or self.param.mirror:
-            words = self.stream.blocks(first, len(images))
-            uniform = (words >> np.uint64(11)) * 2.0**-53
-            if self.param.mirror:
-                mirrored = uniform[:, 0] >= 0.5
-            if random_crop:
-                corners = (uniform[:, 1:3] * (free + 1)).astype(np.int64)
-        return np.column_stack((corners, mirrored))
+    def floats(self, cuts: Iterable[Cut], count: int) -> np.ndarray:
+        """(count, C, H, W): what was taken of images, transformed."""
+        out, chunk, step = np.empty(0), list[Cut](), 1
+        for index, cut in enumerate(cuts):
+            if not index:
+                out = self._memory((count, *cut.image.shape))
+                step = max(1, CHUNK // max(1, cut.image.size))
+            out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
+            chunk.append(cut)
+            if len(chunk) == step or index == count - 1:
+                self._finish(out[index + 1 - len(chunk) : index + 1], chunk)
+                chunk.clear()
+        return out
 
     def reuse(self, batch: np.ndarray) -> None:
         """A later batch may take the memory of this one, which nobody looks at any more. Any thread
@@ -160,20 +175,41 @@ class Transformer:
                 return batch
         return np.empty(shape, self.dtype)
 
-    def _fill(
-        self, out: np.ndarray, images: Sequence[np.ndarray], windows: Sequence[Window]
-    ) -> None:
-        """Crops, mirrors, subtracts the mean and scales; out: (n, C, H, W)."""
-        mean = self.mean
-        for image, window, target in zip(images, windows, out, strict=True):
-            target[...] = image[window]
+    def _finish(self, out: np.ndarray, cuts: Sequence[Cut]) -> None:
+        """Subtracts the mean and scales; out: (n, C, H, W), cropped and mirrored."""
+        mean, (_, height, width) = self.mean, out.shape[1:]
         if mean is not None and mean.shape[1:] == (1, 1):
             out -= mean
         elif mean is not None:
-            for window, target in zip(windows, out, strict=True):
-                np.subtract(target, mean[window], out=target)
+            for cut, target in zip(cuts, out, strict=True):
+                window = mean[:, cut.top : cut.top + height, cut.left : cut.left + width]
+                np.subtract(target, window[:, :, ::-1] if cut.mirrored else window, out=target)
         if self.param.scale != 1:
             out *= self.dtype.type(self.param.scale)
+
+    @property
+    def _is_random(self) -> bool:
+        return self.param.mirror or self._crops_at_random
+
+    @property
+    def _crops_at_random(self) -> bool:
+        return any(self.crop) and not self.testing
+
+    def _draws(self, first: int, count: int) -> Sequence[list[float] | None]:
+        """The random numbers of samples, in [0, 1); None where there is no choice."""
+        if not self._is_random:
+            return [None] * count
+        words = self.stream.blocks(first, count)
+        draws: list[list[float] | None] = ((words >> np.uint64(11)) * 2.0**-53).tolist()
+        return draws
+
+    def _choice(self, draw: list[float] | None, image: Shape, shape: Shape) -> Choice:
+        """What is taken of an image."""
+        free_h, free_w = image[1] - shape[1], image[2] - shape[2]
+        mirrored = draw is not None and self.param.mirror and draw[0] >= 0.5
+        if draw is None or not self._crops_at_random:
+            return free_h // 2, free_w // 2, mirrored
+        return int(draw[1] * (free_h + 1)), int(draw[2] * (free_w + 1)), mirrored
 
     def _check(self) -> None:
         """Refuses what contradicts itself, and what only forks do."""
@@ -200,13 +236,6 @@ class Transformer:
                 f"crop_size {param.crop_size}, crop_h {param.crop_h}, crop_w {param.crop_w}. Give "
                 "one or the other."
             )
-
-
-def _window(top: int, left: int, mirrored: int, height: int, width: int) -> Window:
-    columns = slice(left, left + width)
-    if mirrored:
-        columns = slice(left + width - 1, left - 1 if left else None, -1)
-    return slice(None), slice(top, top + height), columns
 
 
 def load_mean(path: Path) -> np.ndarray:

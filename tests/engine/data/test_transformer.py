@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,12 @@ def transformer(param: str, testing: bool = False, dtype: Any = np.float32) -> T
     )
 
 
+def named(images: Any) -> Iterator[tuple[str, np.ndarray]]:
+    return ((f"record {index}", image) for index, image in enumerate(images))
+
+
 def transformed(param: str, images: Any, first: int = 0, **options: Any) -> np.ndarray:
-    names = [f"record {index}" for index in range(len(images))]
-    return transformer(param, **options).batch(list(images), first, names)
+    return transformer(param, **options).batch(named(images), first, len(images))
 
 
 def pictures(*shape: int) -> np.ndarray:
@@ -205,18 +209,16 @@ def test_a_batch_takes_the_memory_of_one_that_is_used_up(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("mean.npy", RANDOM.random((3, 50, 50)).astype(np.float32))
-    images = list(pictures(4, 3, 50, 50))
-    made, names = transformer(param), ["record"] * 4
+    images = pictures(4, 3, 50, 50)
+    made = transformer(param)
     for _ in range(2):
-        made.reuse(made.batch(images, 0, names))
-    assert not large_allocations(lambda: made.reuse(made.batch(images, 4, names)))
-    np.testing.assert_array_equal(
-        made.batch(images, 8, names), transformer(param).batch(images, 8, names)
-    )
+        made.reuse(made.batch(named(images), 0, 4))
+    assert not large_allocations(lambda: made.reuse(made.batch(named(images), 4, 4)))
+    np.testing.assert_array_equal(made.batch(named(images), 8, 4), transformed(param, images, 8))
 
 
 def test_a_batch_of_another_shape_gets_memory_of_its_own() -> None:
     made = transformer("")
-    made.reuse(made.batch(list(pictures(4, 1, 5, 5)), 0, ["record"] * 4))
+    made.reuse(made.batch(named(pictures(4, 1, 5, 5)), 0, 4))
     images = pictures(4, 1, 6, 5)
-    np.testing.assert_array_equal(made.batch(list(images), 0, ["record"] * 4), images)
+    np.testing.assert_array_equal(made.batch(named(images), 0, 4), images)
