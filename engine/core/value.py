@@ -70,9 +70,10 @@ class Value:
         """Whether `read` gives plain memory that is there already."""
         return self._storage.plain_is_fresh
 
-    def holds(self, layout: Layout, buffer: Buffer) -> bool:
-        """Whether `buffer` is this value's memory in `layout`, whatever is in it."""
-        return self._storage.copies.get((layout, layout.key(self.shape))) is buffer
+    def holds(self, key: tuple[Layout, Shape], buffer: Buffer) -> bool:
+        """Whether `buffer` is this value's memory in a layout, whatever is in it. key: as for
+        `retake`."""
+        return self._storage.copies.get(key) is buffer
 
     @property
     def storage_id(self) -> int:

@@ -49,6 +49,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "unsigned long long": np.uint64,
     "size_t": np.uint64,
 }
+_NUMBERS = (bool, int, float, np.generic)
 _COUNTS = ("int", "unsigned", "unsigned int", "size_t", "long long", "unsigned long long")
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _KERNEL = re.compile(
@@ -143,6 +144,7 @@ class Kernels:
         self.name = name
         self._signatures = signatures(source, name)
         self._program: Any = None
+        self._calls: dict[str, _Call] = {}
 
     def __bool__(self) -> bool:
         return self.ops.runtime is not None
@@ -174,79 +176,102 @@ class Kernels:
         self, kernel: str, count: int, arguments: Sequence[Any]
     ) -> list[Buffer | np.generic]:
         """The count and the arguments as the runtime takes them; the source is compiled."""
-        runtime = self._runtime
+        call = self._calls.get(kernel)
+        if call is None:
+            call = self._calls[kernel] = self._call(kernel)
+        sent = call.sent(count, arguments, self._runtime.layout)
+        if self._program is None:
+            self._program = self._runtime.build(self.source, self.name, C_NAMES[self.ops.dtype])
+        return sent
+
+    def _call(self, kernel: str) -> _Call:
         where = f"{self.name}: kernel '{kernel}'"
         if kernel not in self._signatures:
             raise DeviceError(
                 f"{where}: expected one of {', '.join(self._signatures)}, got another name. "
                 "Correct it."
             )
-        parameters = self._signatures[kernel]
-        if len(arguments) != len(parameters) - 1:
-            raise DeviceError(
-                f"{where}: expected {len(parameters) - 1} argument(s) behind the count, got "
-                f"{len(arguments)}. Give one for each parameter."
-            )
-        given = [(parameters[0], count), *zip(parameters[1:], arguments, strict=True)]
-        for parameter, argument in given:
-            self._check(where, parameter, argument)
-        if self._program is None:
-            self._program = runtime.build(self.source, self.name, C_NAMES[self.ops.dtype])
-        sent = [
-            None if parameter.pointer else self._scalar(where, parameter, argument)
-            for parameter, argument in given
+        return _Call(where, self._signatures[kernel], self.ops.dtype)
+
+
+class _Call:
+    """How arguments become what a kernel takes. where: the kernel, for messages."""
+
+    def __init__(self, where: str, parameters: Sequence[Parameter], element: np.dtype) -> None:
+        self._where = where
+        self._parameters = parameters
+        types = [one.numpy_type(element) for one in parameters]
+        self._types = types
+        places = range(len(parameters))
+        self._reals = [
+            (place, types[place].type)
+            for place in places
+            if not parameters[place].pointer and types[place].kind not in "iu"
         ]
-        buffers = _buffers(given, runtime.layout)
-        return [buffers[i] if one is None else one for i, one in enumerate(sent)]
+        self._integers = [
+            (place, types[place].type, *_bounds(types[place]))
+            for place in places
+            if not parameters[place].pointer and types[place].kind in "iu"
+        ]
+        self._pointers = [place for place in places if parameters[place].pointer]
+        self._read = [place for place in self._pointers if parameters[place].const]
+        self._written = [
+            (place, parameters[place].name.startswith("add_"))
+            for place in self._pointers
+            if not parameters[place].const
+        ]
 
-    def _check(self, where: str, parameter: Parameter, argument: Any) -> None:
-        """Raises: DeviceError where an argument is of another kind than the parameter."""
-        if not parameter.pointer:
-            if isinstance(argument, (bool, int, float, np.generic)):
-                return
-            _refuse(where, parameter, "a number", f"a {type(argument).__name__}")
+    def sent(
+        self, count: int, arguments: Sequence[Any], layout: Layout
+    ) -> list[Buffer | np.generic]:
+        """The count and the arguments: buffers, what is read brought first, so that an op may work
+        in place; and scalars of the exact types. Raises: DeviceError where one does not fit."""
+        if len(arguments) != len(self._parameters) - 1:
+            raise DeviceError(
+                f"{self._where}: expected {len(self._parameters) - 1} argument(s) behind the "
+                f"count, got {len(arguments)}. Give one for each parameter."
+            )
+        sent: list[Any] = [count, *arguments]
+        for place, scalar in self._reals:
+            sent[place] = scalar(self._number(place, sent[place]))
+        for place, scalar, least, most in self._integers:
+            number = self._number(place, sent[place])
+            if not least <= number <= most or number != int(number):
+                self._refuse(place, f"a whole number from {least} to {most}", number)
+            sent[place] = scalar(int(number))
+        for place in self._pointers:
+            self._check(place, sent[place])
+        read = set()
+        for place in self._read:
+            read.add(sent[place].storage_id)
+            sent[place] = sent[place].read(layout)
+        for place, adds in self._written:
+            value = sent[place]
+            kept = adds or value.storage_id in read
+            sent[place] = value.modify(layout) if kept else value.write(layout)
+        return sent
+
+    def _number(self, place: int, argument: Any) -> Any:
+        if not isinstance(argument, _NUMBERS):
+            self._refuse(place, "a number", f"a {type(argument).__name__}")
+        return argument
+
+    def _check(self, place: int, argument: Any) -> None:
+        """Raises: DeviceError where an argument is no Value of the pointer's type."""
+        wanted = self._types[place]
         if not isinstance(argument, Value):
-            _refuse(where, parameter, "a Value", f"a {type(argument).__name__}")
-        wanted = parameter.numpy_type(self.ops.dtype)
-        if argument.dtype != wanted:
-            _refuse(where, parameter, f"a Value of {wanted}", f"one of {argument.dtype}")
+            self._refuse(place, "a Value", f"a {type(argument).__name__}")
+        if argument.dtype is not wanted and argument.dtype != wanted:
+            self._refuse(place, f"a Value of {wanted}", f"one of {argument.dtype}")
 
-    def _scalar(self, where: str, parameter: Parameter, argument: Any) -> np.generic:
-        """A number as the type that the kernel takes."""
-        wanted = parameter.numpy_type(self.ops.dtype)
-        if wanted.kind in "iu":
-            least, most = _bounds(wanted)
-            if not least <= argument <= most or argument != int(argument):
-                _refuse(where, parameter, f"a whole number from {least} to {most}", argument)
-            argument = int(argument)
-        scalar: np.generic = wanted.type(argument)
-        return scalar
+    def _refuse(self, place: int, expected: str, got: Any) -> NoReturn:
+        raise DeviceError(
+            f"{self._where}: parameter '{self._parameters[place].name}': expected {expected}, got "
+            f"{got}. Correct the call, or the kernel."
+        )
 
 
-@functools.cache
 def _bounds(dtype: np.dtype) -> tuple[int, int]:
     """The least and the greatest number of an integer type."""
     bounds = np.iinfo(dtype)
     return int(bounds.min), int(bounds.max)
-
-
-def _buffers(given: Sequence[tuple[Parameter, Any]], layout: Layout) -> dict[int, Buffer]:
-    """The buffers of the pointers among the arguments, by place. What is read is brought first, so
-    that an op may work in place."""
-    pointers = [(index, *pair) for index, pair in enumerate(given) if pair[0].pointer]
-    read = [value for _, parameter, value in pointers if parameter.const]
-    buffers = {index: value.read(layout) for index, parameter, value in pointers if parameter.const}
-    for index, parameter, value in pointers:
-        if not parameter.const:
-            kept = parameter.name.startswith("add_") or any(
-                value is other or value.shares_memory_with(other) for other in read
-            )
-            buffers[index] = value.modify(layout) if kept else value.write(layout)
-    return buffers
-
-
-def _refuse(where: str, parameter: Parameter, expected: str, got: Any) -> NoReturn:
-    raise DeviceError(
-        f"{where}: parameter '{parameter.name}': expected {expected}, got {got}. Correct the call, "
-        "or the kernel."
-    )

@@ -11,6 +11,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.record import Step, layer_names
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Value
 from caffepy.engine.passes.program import Program
 
@@ -55,13 +56,13 @@ class _Place:
     """A value, and where it was in a capture."""
 
     value: Value
-    layout: Layout
+    key: tuple[Layout, Shape]
     buffer: Buffer
 
     @property
     def holds(self) -> bool:
         """Whether it is still there."""
-        return self.value.holds(self.layout, self.buffer)
+        return self.value.holds(self.key, self.buffer)
 
 
 @dataclass
@@ -86,11 +87,13 @@ class _Graph:
     def run(self) -> None:
         """Does the work, and leaves all values as the steps do."""
         for one in self.needed:
-            one.value.read(one.layout)  # what the host has written is brought to the device
+            if not one.value.retake(one.key, one.buffer, change=False):
+                one.value.read(one.key[0])  # what the host has written is brought to the device
         self.launch()
         for one in self.written:
-            one.value.write(one.layout)
-            one.value.settle()
+            if not one.value.retake(one.key, one.buffer, change=True):
+                one.value.write(one.key[0])
+                one.value.settle()
 
 
 class _Stretch:
@@ -174,4 +177,4 @@ class _Stretch:
     def _place(self, value: Value, layout: Layout) -> _Place:
         """Where a value is now, on the device."""
         layout = self._ops.layout if layout.space is None else layout
-        return _Place(value, layout, value.read(layout))
+        return _Place(value, (layout, layout.key(value.shape)), value.read(layout))

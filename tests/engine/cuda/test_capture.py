@@ -125,4 +125,5 @@ def test_the_numpy_engine_makes_no_graphs() -> None:
     net = make_net(CHAIN, NumpyOps())
     net.forward()
     program = net._programs["forward"]
-    assert program is not None and program.stretches is None
+    assert program is not None
+    assert program.stretches is None
