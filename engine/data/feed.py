@@ -84,7 +84,7 @@ class DeviceFeed(Feed):
         self._under_way: list[Pixels] = []  # none or one: the batch in these values
         self._unused: deque[Pixels] = deque()  # batches whose memory later ones may take
         # A copy may not outlive the memory that it goes to.
-        self._forgotten = weakref.finalize(self, _end, device, self._under_way)
+        self._forgotten = weakref.finalize(self, _end, self._under_way)
         self._forgotten.atexit = False
 
     def batch(self, pictures: Iterable[Picture], first: int, count: int) -> Images:
@@ -169,9 +169,7 @@ class DeviceFeed(Feed):
         for. whole: without `data`."""
         while self._unused:
             pixels = self._unused.popleft()
-            if pixels.copied is not None:
-                pixels.copied.milliseconds_since(pixels.copied)
-                pixels.copied = None
+            _wait(pixels)
             if pixels.shape == shape and (pixels.data is None) == whole:
                 return pixels
         choices = self.device.pinned((shape[0], 4), np.dtype(np.int32))
@@ -185,8 +183,15 @@ def make_feed(transformer: Transformer, ops: Ops) -> Feed:
     return Feed(transformer) if device is None else DeviceFeed(transformer, ops, device)
 
 
-def _end(device: Device, under_way: list[Pixels]) -> None:
-    """Lets the device's work wait for copies that nobody did."""
+def _end(under_way: list[Pixels]) -> None:
+    """Waits for the copies that nobody waited for."""
     for pixels in under_way:
-        device.wait_for(pixels.copied)
+        _wait(pixels)
     under_way.clear()
+
+
+def _wait(pixels: Pixels) -> None:
+    """Until the memory of a batch is read no more."""
+    if pixels.copied is not None:
+        pixels.copied.milliseconds_since(pixels.copied)
+        pixels.copied = None

@@ -13,12 +13,12 @@ extern "C" __global__ void transform(size_t count, unsigned channels, unsigned o
                                      size_t mean_channel, size_t mean_row, size_t mean_column,
                                      T scale, const unsigned char* pixels, const int* choices,
                                      const T* mean, T* out) {
-  const unsigned plane = out_h * out_w;
+  const unsigned plane = out_h * out_w, whole = channels * plane;
   EACH(i, count) {
-    const size_t planes = i / plane;  // before this one
-    const unsigned within = (unsigned)(i - planes * plane);
-    const unsigned row = within / out_w, column = within - row * out_w;
-    const size_t image = planes / channels, channel = planes - image * channels;
+    const size_t image = i / whole;
+    const unsigned within = (unsigned)(i - image * whole);
+    const unsigned channel = within / plane, place = within - channel * plane;
+    const unsigned row = place / out_w, column = place - row * out_w;
     const int* chosen = choices + 4 * image;
     const size_t y = chosen[1] + row;
     const size_t x = chosen[2] + (chosen[3] ? out_w - 1 - column : column);
