@@ -192,7 +192,7 @@ def test_each_pass_writes_to_the_same_place_and_labels_stay_on_the_host(
     place = run.top[0].data.read(ops.layout)
     for _ in range(3):
         run.layer.forward([], run.top)
-        assert run.top[0].data.holds(ops.layout, place)
+        assert run.top[0].data.read(ops.layout) is place
         assert not run.top[0].data.on_host
         assert run.top[1].data.on_host
 
