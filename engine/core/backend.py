@@ -35,6 +35,9 @@ class Runtime(Protocol):
         """As `launch`, with a block of threads for each of `count` rows or fewer. Threads of a
         block may work together (__syncthreads, __shared__, shuffles)."""
 
+    def memory(self) -> tuple[int, int]:
+        """The bytes that can be allocated, and all that there are."""
+
 
 class Copied(Protocol):
     """The end of a copy."""

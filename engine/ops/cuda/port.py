@@ -112,8 +112,7 @@ class CudaRuntime(Runtime, Protocol):
     def download(self, buffer: Buffer, target: np.ndarray) -> None:
         """To the host, in C order, when all work queued before is done. Not while capturing."""
 
-    def memory(self) -> tuple[int, int]:
-        """The bytes that can be allocated, and all that the GPU has."""
+    # `memory` is that of Runtime.
 
     # ---- work
 
