@@ -13,7 +13,7 @@ CIFAR10-quick, CaffeNet and a small residual net, of 150 MiB and more, a run tak
 as much on numpy, 1.2 to 1.8 times on oneDNN.
 
 Of a run on a GPU the GPU's memory is meant. The batches that data layers keep ready wait on the
-host, and do not count. Columns and other scratch of convolutions are not counted there either.
+host, and do not count; the scratch that convolutions share does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from itertools import accumulate
 from typing import Protocol
 
 from caffepy.engine.core import log
-from caffepy.engine.core.backend import Runtime
+from caffepy.engine.core.backend import Device, Ops
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import NetError, OutOfMemoryError
 from caffepy.engine.core.layer import Layer
@@ -46,6 +46,7 @@ class BuiltNet(Protocol):
 
     name: str
     phase: int
+    ops: Ops
     layers: list[Layer]
     bottoms: list[list[Blob]]
     tops: list[list[Blob]]
@@ -99,20 +100,21 @@ class Memory:
     """
 
     def __init__(
-        self, limit: int | None = None, history: int = 0, device: Runtime | None = None
+        self, limit: int | None = None, history: int = 0, device: Device | None = None
     ) -> None:
         if limit is None:
             limit = memory_bytes() if device is None else device.memory()[0]
         self.limit = limit
         self.history = history
         self.nets: list[NetUse] = []
+        self._scratch = 0
         self._on_device = device is not None
         self._larger = "a GPU" if self._on_device else "a machine"
 
     @property
     def total(self) -> int:
         """The bytes predicted for all nets so far."""
-        return sum(use.bytes for net in self.nets for use in net.uses)
+        return sum(use.bytes for net in self.nets for use in net.uses) + self._scratch
 
     def add(self, net: BuiltNet) -> None:
         """Takes a net into the sum. Raises: NetError where there is too little memory."""
@@ -124,6 +126,7 @@ class Memory:
             if not (use.parameter and use.layer in known)
             and not (use.kind == AHEAD and self._on_device)
         ]
+        self._scratch = net.ops.scratch_bytes  # of the ops of all nets
         data_layer, batch = first_batch(net)
         file = net.layers[0].param.source_file if net.layers else ""
         name = f"net '{net.name}' ({Phase.Name(net.phase)})"
@@ -186,6 +189,8 @@ class Memory:
         for net in self.nets:
             for use in net.uses:
                 kinds[use.kind] = kinds.get(use.kind, 0) + use.bytes
+        if self._scratch:
+            kinds["scratch of convolutions"] = self._scratch
         return ", ".join(f"{kind} {size(nbytes)}" for kind, nbytes in kinds.items()) or "nothing"
 
     def _refuse(self, limit: int) -> None:

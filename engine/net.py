@@ -105,7 +105,7 @@ class Net:
             for top in self._losses:
                 if changes_later(self, top.place, top.blob):
                     top.kept = Value((), ops.dtype)
-            self.memory = memory or Memory(device=ops.runtime)
+            self.memory = memory or Memory(device=ops.device)
             self.memory.add(self)
             for fill in self.context.fills:
                 fill()

@@ -83,7 +83,7 @@ class Solver:
         self.losses = LossWindow(ops, param.average_loss)
         self.policy = make_policy(settings, self.losses.mean)
         self.seed = self._choose_seed(resumption, seed)
-        memory = Memory(memory_limit, rule_class.slots, ops.runtime)
+        memory = Memory(memory_limit, rule_class.slots, ops.device)
         make = functools.partial(
             make_net, ops=ops, registry=registry, seed=self.seed, rank=rank, memory=memory
         )

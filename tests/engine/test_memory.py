@@ -272,3 +272,19 @@ def test_a_gpu_that_has_no_room_for_one_sample_is_explained_too(host_folder: Pat
     with pytest.raises(OutOfMemoryError, match="Use smaller images or fewer channels, end what"):
         net.forward()
     assert taken.nbytes
+
+
+def test_the_scratch_of_convolutions_counts_once_for_all_nets(host_folder: Path) -> None:
+    ops = gpu(host_folder, 1 << 20)
+    memory = Memory(device=ops.runtime)
+    net = (
+        CHAIN
+        + """layer { name: "c" type: "Convolution" bottom: "b" top: "c"
+      convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }"""
+    )
+    net = net.replace("dim: 64 dim: 100", "dim: 2 dim: 3 dim: 9 dim: 9")
+    for _ in range(2):
+        make_net(net, ops, phase=TEST, memory=memory)
+    assert ops.scratch_bytes > 0
+    blobs = sum(use.bytes for one in memory.nets for use in one.uses)
+    assert memory.total == blobs + ops.scratch_bytes
