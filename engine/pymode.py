@@ -75,7 +75,11 @@ def begin(ops: Ops | None) -> Ops:
     if not _process.gpu:
         return make_ops()
     if _process.ops is None:  # one for all nets, so that they share parameters on the device
-        _process.ops = make_gpu_ops(str(_process.device), asked_by="set_device")
+        _process.ops = make_gpu_ops(
+            str(_process.device),
+            asked_by=f"set_device({_process.device})",
+            instead="call set_mode_cpu",
+        )
     return _process.ops
 
 

@@ -36,7 +36,7 @@ def test_a_gpu_is_missed_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         caffe.set_mode_gpu()
     assert len(caplog.records) == 1
-    assert "no GPU engine: nets run on the CPU" in caplog.text
+    assert "expected a GPU that can be used, got none: nets run on the CPU" in caplog.text
     with pytest.raises(TypeError):
         caffe.set_device("0")  # type: ignore[arg-type]
 
@@ -93,7 +93,7 @@ def test_the_log_goes_to_stderr_as_pycaffes_does(
     assert (done.returncode, done.stdout) == (0, "")
     assert ("Creating Layer relu" in done.stderr) == info
     assert ("of my own" in done.stderr) == info
-    assert ("no GPU engine" in done.stderr) == warning
+    assert ("expected a GPU that can be used" in done.stderr) == warning
 
 
 def test_a_warning_before_any_net_is_a_line_of_the_log(tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ class CudaRuntime(Runtime, Protocol):
     def download(self, buffer: Buffer, target: np.ndarray) -> None:
         """To the host, in C order, when all work queued before is done. Not while capturing."""
 
-    # `memory` is that of Runtime.
+    def memory(self) -> tuple[int, int]:
+        """The bytes that can be allocated, and all that the GPU has."""
 
     # ---- work
 
@@ -152,3 +153,6 @@ class CudaRuntime(Runtime, Protocol):
 
     def properties(self) -> DeviceProperties:
         """What the device is."""
+
+    def versions(self) -> dict[str, str]:
+        """What runs the work, by name: driver and libraries."""
