@@ -11,20 +11,26 @@ in passing. Values that take turns in one memory count as many as there are at o
 needs what is predicted at least, and only what cannot fit is refused. Measured on LeNet,
 CIFAR10-quick, CaffeNet and a small residual net, of 150 MiB and more, a run takes 1.1 to 1.2 times
 as much on numpy, 1.2 to 1.8 times on oneDNN.
+
+Of a run on a GPU the GPU's memory is meant. The batches that data layers keep ready wait on the
+host, and do not count; the scratch that convolutions share does.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
 
 from caffepy.engine.core import log
+from caffepy.engine.core.backend import Device, Ops
 from caffepy.engine.core.blob import Blob
-from caffepy.engine.core.errors import NetError
+from caffepy.engine.core.errors import NetError, OutOfMemoryError
 from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.storage import Shape
+from caffepy.engine.core.units import size
 from caffepy.engine.core.value import Value
 from caffepy.engine.machine import memory_bytes
 from caffepy.engine.samples import first_batch
@@ -40,6 +46,7 @@ class BuiltNet(Protocol):
 
     name: str
     phase: int
+    ops: Ops
     layers: list[Layer]
     bottoms: list[list[Blob]]
     tops: list[list[Blob]]
@@ -70,11 +77,13 @@ class Use:
 class NetUse:
     """What one net takes.
 
+    file: that the first layer comes from, '' where there is none.  name: with the phase.
     data_layer: the first layer that gives samples, None where there is none.  batch: how many it
     gives at a time.
     """
 
-    title: str
+    file: str
+    name: str
     uses: list[Use]
     data_layer: Layer | None
     batch: int
@@ -83,60 +92,116 @@ class NetUse:
 class Memory:
     """The memory of one run: what its nets are predicted to take, and how much there is.
 
-    limit: bytes there are; the machine's by default.  history: the arrays that the solver keeps of
-    each parameter.
+    limit: bytes there are; by default what the device has free now, without one all that the
+    machine has.  history: the arrays that the solver keeps of each parameter.  device: that the
+    run is on; None for the CPU.
 
     Nets are added one after the other, each before it takes memory.
     """
 
-    def __init__(self, limit: int | None = None, history: int = 0) -> None:
-        self.limit = memory_bytes() if limit is None else limit
+    def __init__(
+        self, limit: int | None = None, history: int = 0, device: Device | None = None
+    ) -> None:
+        if limit is None:
+            limit = memory_bytes() if device is None else device.memory()[0]
+        self.limit = limit
         self.history = history
         self.nets: list[NetUse] = []
+        self._scratch = 0
+        self._on_device = device is not None
+        self._larger = "a GPU" if self._on_device else "a machine"
 
     @property
     def total(self) -> int:
         """The bytes predicted for all nets so far."""
-        return sum(use.bytes for net in self.nets for use in net.uses)
+        return sum(use.bytes for net in self.nets for use in net.uses) + self._scratch
 
     def add(self, net: BuiltNet) -> None:
-        """Takes a net into the sum. Raises: NetError where the machine has too little memory."""
+        """Takes a net into the sum. Raises: NetError where there is too little memory."""
         # the parameters of a later net are those of the first where layers have one name
         known = {use.layer for other in self.nets for use in other.uses if use.parameter}
         uses = [
             use
             for use in predicted(net, self.history)
             if not (use.parameter and use.layer in known)
+            and not (use.kind == AHEAD and self._on_device)
         ]
+        self._scratch = net.ops.scratch_bytes  # of the ops of all nets
         data_layer, batch = first_batch(net)
-        files = [layer.param.source_file for layer in net.layers[:1]]
-        title = ": ".join([*filter(None, files), f"net '{net.name}' ({Phase.Name(net.phase)})"])
-        self.nets.append(NetUse(title, uses, data_layer, batch))
+        file = net.layers[0].param.source_file if net.layers else ""
+        name = f"net '{net.name}' ({Phase.Name(net.phase)})"
+        self.nets.append(NetUse(file, name, uses, data_layer, batch))
         if self.limit is not None and self.total > self.limit:
             self._refuse(self.limit)
 
     def log(self) -> None:
         """Logs what is predicted; warns where it is nearly all that there is."""
+        there = "" if self.limit is None else f" of {size(self.limit)}"
+        if self._on_device:
+            there += " free on the GPU"
+        log.info(f"Memory predicted: {size(self.total)}{there} ({self._parts()})")
+        if self.limit is not None and MOST_TAKEN * self.total > self.limit:
+            log.warning(
+                f"Memory may not suffice: {size(self.total)}{there} is predicted, "
+                f"and a run may take {MOST_TAKEN:g} times that. A smaller batch_size takes less."
+            )
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Work of the run's nets. Where the device runs out of memory, the error then tells what
+        was predicted, what is large, and what would fit. Raises: OutOfMemoryError."""
+        try:
+            yield
+        except OutOfMemoryError as error:
+            if error.explanation or not self.nets:  # of a net within, or before there is one
+                raise
+            raise OutOfMemoryError(
+                error.where, error.asked, error.free, self._explanation()
+            ) from error
+
+    def _explanation(self) -> str:
+        """What a run takes that the device has no memory for, and what would fit."""
+        uses = [use for net in self.nets for use in net.uses]
+        free = "" if self.limit is None else f", of {size(self.limit)} that were free before it"
+        return (
+            f"The run was predicted to take {size(self.total)}{free} ({self._parts()}); what "
+            "layers keep besides is not in that. The largest blobs are "
+            f"{_largest(uses)}. {self._smaller_batch()}"
+        )
+
+    def _smaller_batch(self) -> str:
+        """What makes a run fit that did not, whatever was predicted."""
+        net = max(self.nets, key=lambda one: _sum(use for use in one.uses if use.per_sample))
+        other = f"end what else uses the device, or use {self._larger} with more memory."
+        if net.data_layer is None or net.batch == 1:
+            return f"Use smaller images or fewer channels, {other}"
+        safe = net.batch // 2  # the prediction was wrong: it alone tells too little
+        if self.limit is not None:
+            safe = max(1, min(safe, self._fitting(net, self.limit / MOST_TAKEN)))
+        return (
+            f"Reduce the batch size of layer '{net.data_layer.name}' of {net.name} from "
+            f"{net.batch} to {safe} to be safe, {other}"
+        )
+
+    def _parts(self) -> str:
+        """`data 1.0 KiB, parameters 2.0 KiB`: what is predicted, by its kind."""
         kinds: dict[str, int] = {}
         for net in self.nets:
             for use in net.uses:
                 kinds[use.kind] = kinds.get(use.kind, 0) + use.bytes
-        parts = ", ".join(f"{kind} {size(nbytes)}" for kind, nbytes in kinds.items())
-        there = "" if self.limit is None else f" of {size(self.limit)}"
-        log.info(f"Memory predicted: {size(self.total)}{there} ({parts or 'nothing'})")
-        if self.limit is not None and MOST_TAKEN * self.total > self.limit:
-            log.warning(
-                f"Memory may not suffice: {size(self.total)} of {size(self.limit)} is predicted, "
-                f"and a run may take {MOST_TAKEN:g} times that. A smaller batch_size takes less."
-            )
+        if self._scratch:
+            kinds["scratch of convolutions"] = self._scratch
+        return ", ".join(f"{kind} {size(nbytes)}" for kind, nbytes in kinds.items()) or "nothing"
 
     def _refuse(self, limit: int) -> None:
         net = self.nets[-1]
         others = self.total - _sum(net.uses)
         beside = f" beside {size(others)} for the run's other nets" if others else ""
+        there = "what is free on the GPU" if self._on_device else "all that there is here"
+        where = f"{net.file}: {net.name}" if net.file else net.name
         raise NetError(
-            f"{net.title}: predicted memory: expected at most {size(limit)}, all that there is "
-            f"here, got {size(_sum(net.uses))}{beside}. The largest blobs are "
+            f"{where}: predicted memory: expected at most {size(limit)}, {there}, "
+            f"got {size(_sum(net.uses))}{beside}. The largest blobs are "
             f"{_largest(net.uses)}. {self._remedy(limit)}"
         )
 
@@ -144,8 +209,7 @@ class Memory:
         """What makes the last net fit."""
         net = self.nets[-1]
         growing = _sum(use for use in net.uses if use.per_sample)
-        fixed = self.total - growing
-        if fixed + growing / net.batch > limit or net.data_layer is None:
+        if self._fitting(net, limit) < 1 or net.data_layer is None:
             ahead = [use for use in net.uses if use.kind == AHEAD]
             if 2 * _sum(ahead) > self.total:
                 return f"Reduce data_param.prefetch of layer '{ahead[0].layer}'."
@@ -153,29 +217,25 @@ class Memory:
             if parameters > growing / net.batch:
                 return (
                     f"The layers' parameters take {size(parameters)}: make the largest smaller "
-                    "(num_output), or use a machine with more memory."
+                    f"(num_output), or use {self._larger} with more memory."
                 )
             return (
-                "Not even one sample at a time fits: use smaller images or fewer channels, or a "
-                "machine with more memory."
+                "Not even one sample at a time fits: use smaller images or fewer channels, or "
+                f"{self._larger} with more memory."
             )
-        fitting, safe = (
-            max(1, int((bytes_ - fixed) // (growing / net.batch)))
-            for bytes_ in (limit, limit / MOST_TAKEN)
-        )
+        fitting, safe = (max(1, self._fitting(net, share)) for share in (limit, limit / MOST_TAKEN))
         return (
             f"Reduce the batch size of layer '{net.data_layer.name}' from {net.batch} to {fitting} "
-            f"at the most, {safe} to be safe, or use a machine with more memory."
+            f"at the most, {safe} to be safe, or use {self._larger} with more memory."
         )
 
-
-def size(nbytes: float) -> str:
-    """`1.5 GiB`"""
-    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
-    while nbytes >= 1024 and len(units) > 1:
-        nbytes /= 1024
-        del units[0]
-    return f"{nbytes:.{0 if units[0] == 'bytes' else 1}f} {units[0]}"
+    def _fitting(self, net: NetUse, limit: float) -> int:
+        """The samples at a time with which a net makes the run take `limit` bytes; below 1 where
+        none does."""
+        growing = _sum(use for use in net.uses if use.per_sample)
+        if not growing:
+            return 0 if self.total > limit else net.batch
+        return int((limit - (self.total - growing)) // (growing / net.batch))
 
 
 def predicted(net: BuiltNet, history: int = 0) -> Iterator[Use]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from caffepy.engine import debug_info, filler, samples
-from caffepy.engine.assembly import Assembly
+from caffepy.engine.assembly import Assembly, LossTop
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob, BlobShapeError
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
@@ -22,8 +22,8 @@ from caffepy.engine.memory import Memory
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes import lifetimes
-from caffepy.engine.passes.capture import captured
 from caffepy.engine.passes.checks import check_keeps_data, check_ran, check_range
+from caffepy.engine.passes.graphs import Graphs
 from caffepy.engine.passes.program import Observer, Program, host_step
 from caffepy.engine.passes.trace import Trace
 from caffepy.proto import text
@@ -39,9 +39,9 @@ class Net:
     param: a NetParameter of any age; it is upgraded, filtered by `state` (phase, level, stages) and
     given Split layers.  ops: the backend.  registry: the layer classes by type.  seed: what all
     random numbers follow from.  folders: where relative files are looked for.  memory: of the run
-    that the net is part of; that of the machine by default.  keep: whether the content of all
-    blobs can be read after a pass; else in phase TRAIN most gradients, in phase TEST most data take
-    turns in the same memory, and read as zeros; then the latter has no backward pass.
+    that the net is part of; that of the machine or its GPU by default.  keep: whether the content
+    of all blobs can be read after a pass; else in phase TRAIN most gradients, in phase TEST most
+    data take turns in the same memory, and read as zeros; then the latter has no backward pass.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
@@ -91,8 +91,7 @@ class Net:
         made = Assembly(self.context, registry)
         self.layers, self.blobs = made.layers, made.blobs
         self.bottoms, self.tops, self.inputs = made.bottoms, made.tops, made.inputs
-        self.parameters = made.parameters
-        self._losses = made.losses
+        self.parameters, self._losses = made.parameters, made.losses
         try:
             for layer_param in self.param.layer:
                 made.add(layer_param)
@@ -106,7 +105,8 @@ class Net:
             for top in self._losses:
                 if changes_later(self, top.place, top.blob):
                     top.kept = Value((), ops.dtype)
-            (memory or Memory()).add(self)
+            self.memory = memory or Memory(device=ops.device)
+            self.memory.add(self)
             for fill in self.context.fills:
                 fill()
         except BaseException:  # its databases and threads do not outlive a net that is refused
@@ -116,12 +116,8 @@ class Net:
         self._top_shapes = [_shapes(tops) for tops in self.tops]
         self._param_shapes = [_shapes(layer.blobs) for layer in self.layers]
         self._set_loss_diffs()
-        diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
-        self._at_risk = [  # losses whose diff a backward pass overwrites
-            top
-            for top in self._losses
-            if any(top.blob.diff.shares_memory_with(diff) for diff in diffs)
-        ]
+        self._at_risk = self._overwritten_losses()
+        self._graphs = Graphs(self, ops)
         self.outputs: list[str] = sorted(made.unread)
         for name in self.outputs:
             log.info(f"This network produces output {name}")
@@ -146,7 +142,8 @@ class Net:
         check_range(self.layers, "forward", start, end)
         self.passes.value += 1
         try:
-            self._forward(start, end)
+            with self.memory.explaining():
+                self._forward(start, end)
             if look:
                 self.ops.check()
         except LabelError as error:
@@ -169,7 +166,7 @@ class Net:
         resume = program.run(self.epoch, self.observer)
         if resume is not None:
             rest = self._record(range(resume, last + 1), self._forward_layer, True)
-            self._programs["forward"] = captured(program.resumed(resume, rest), self.ops)
+            self._programs["forward"] = self._graphs.captured(program.resumed(resume, rest))
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
@@ -188,7 +185,12 @@ class Net:
             check_ran(self.layers, needed, self.ran)
         for top in self._at_risk:
             top.blob.diff.write()[...] = top.weight
-        if (start, end) != (last, 0) or self.debug_info or self.hooks:
+        with self.memory.explaining():
+            self._backward(order)
+
+    def _backward(self, order: range) -> None:
+        whole = len(order) == len(self.layers)
+        if not whole or self.debug_info or self.hooks:
             for index in self.hooks.around_backward(order):
                 self._backward_layer(index)
                 if self.debug_info and self.layer_needs_backward[index]:
@@ -273,6 +275,15 @@ class Net:
             diffs = lifetimes.passing_diffs(self.bottoms, self.tops, kept)
         lifetimes.borrow(data + diffs, Pool())
         return data, diffs
+
+    def _overwritten_losses(self) -> list[LossTop]:
+        """The losses whose diff a backward pass overwrites."""
+        diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
+        return [
+            top
+            for top in self._losses
+            if any(top.blob.diff.shares_memory_with(diff) for diff in diffs)
+        ]
 
     def _set_loss_diffs(self) -> None:
         """The diff of a top with a loss weight is that weight everywhere."""
@@ -367,7 +378,7 @@ class Net:
         if forward:
             total = functools.partial(self._add_losses, 0, len(self.layers) - 1)
             trace.record(len(order), "(loss)", total)
-        return captured(trace.program(), self.ops)
+        return self._graphs.captured(trace.program())
 
     def _unfold(self) -> None:
         """Before the first backward pass in phase TEST: from now on, forward passes run as it needs

@@ -33,7 +33,7 @@ def open_net(
     Raises: CaffepyError where it cannot be built, or has no layers.
     """
     param = text.read(model, NetParameter)
-    memory = Memory()
+    memory = Memory(device=ops.device)
     net = Net(
         param if change is None else change(param),
         state,

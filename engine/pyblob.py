@@ -98,18 +98,19 @@ class Blob(Uncopied):
 
     @property
     def _gpu_data_ptr(self) -> int:
-        """Raises: DeviceError: there is no GPU engine."""
+        """Raises: DeviceError: use `data`."""
         return self._refuse_pointer("_gpu_data_ptr", "data")
 
     @property
     def _gpu_diff_ptr(self) -> int:
-        """Raises: DeviceError: there is no GPU engine."""
+        """Raises: DeviceError: use `diff`."""
         return self._refuse_pointer("_gpu_diff_ptr", "diff")
 
     def _refuse_pointer(self, name: str, part: str) -> NoReturn:
         raise DeviceError(
-            f"blob '{self._blob.name}': {name}: expected a GPU that nets run on, got none: this "
-            f"version of caffepy has no GPU engine. Use the array in {part}."
+            f"blob '{self._blob.name}': {name}: expected an array, got an address in a GPU's "
+            "memory asked for: caffepy gives none, as contents move between host and GPU. Use the "
+            f"array in {part}."
         )
 
     def _legacy_size(self, name: str, axis: int) -> int:

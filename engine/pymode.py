@@ -16,19 +16,23 @@ from caffepy.engine.core.random import seed_from_system
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda import runtime as gpu_runtime
+from caffepy.engine.ops.cuda.backend import PRECISIONS
 from caffepy.engine.ops.select import make_gpu_ops, make_ops
 
 
 @dataclass
 class _Process:
     """seed: what set_random_seed gave.  nets_seeded: how many nets and solvers took one from it.
-    gpu: whether nets run on one.  device: which.  ops: the backend on it, made with the first net.
-    gpu_is_told: whether the log says that there is none."""
+    gpu: whether nets run on one.  device: which.  precision, deterministic: as for the command
+    line.  ops: the backend on it, made with the first net.  gpu_is_told: whether the log says that
+    there is none."""
 
     seed: int | None = None
     nets_seeded: int = 0
     gpu: bool = False
     device: int = 0
+    precision: str = "tf32"
+    deterministic: bool = False
     ops: Ops | None = None
     gpu_is_told: bool = False
 
@@ -44,9 +48,23 @@ def set_mode_cpu() -> None:
     _process.gpu = False
 
 
-def set_mode_gpu() -> None:
+def set_mode_gpu(precision: str = "tf32", deterministic: bool = False) -> None:
     """Nets that are made from now on run on the GPU. Where there is none that can be used, warns
-    once that they run on the CPU all the same, with the same numbers."""
+    once that they run on the CPU all the same, with the same numbers.
+
+    precision: of convolutions and products, "fp32", "tf32", "fp16" or "bf16".
+    deterministic: the same bits in every run, where that is slower too.
+    Differs: pycaffe's takes no arguments. Nets that were made before stay where they are.
+
+    Raises: DeviceError for another precision.
+    """
+    if precision not in PRECISIONS:
+        raise DeviceError(
+            f"set_mode_gpu: precision: expected one of {', '.join(PRECISIONS)}, got '{precision}'. "
+            "Choose one of them."
+        )
+    if (precision, deterministic) != (_process.precision, _process.deterministic):
+        _process.precision, _process.deterministic, _process.ops = precision, deterministic, None
     reason = gpu_runtime.available()
     _process.gpu = reason is None
     if reason is not None and not _process.gpu_is_told:
@@ -75,7 +93,13 @@ def begin(ops: Ops | None) -> Ops:
     if not _process.gpu:
         return make_ops()
     if _process.ops is None:  # one for all nets, so that they share parameters on the device
-        _process.ops = make_gpu_ops(str(_process.device), asked_by="set_device")
+        _process.ops = make_gpu_ops(
+            str(_process.device),
+            _process.precision,
+            _process.deterministic,
+            asked_by=f"set_device({_process.device})",
+            instead="call set_mode_cpu",
+        )
     return _process.ops
 
 

@@ -21,7 +21,8 @@ from typing import Protocol
 from caffepy.engine import table
 from caffepy.engine.core.layer import Layer
 from caffepy.engine.core.storage import Shape
-from caffepy.engine.memory import BuiltNet, predicted, size
+from caffepy.engine.core.units import size
+from caffepy.engine.memory import BuiltNet, predicted
 from caffepy.engine.recurrent import RecurrentLayer
 from caffepy.engine.samples import first_batch
 from caffepy.proto.caffe_pb2 import NetParameter, Phase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import shutil
@@ -104,6 +105,16 @@ def host_folder(request: pytest.FixtureRequest) -> Path:
     cache = getattr(request.config, "cache", None)  # pytest runs without it where it is told to
     folder: Path = cache.mkdir("host_kernels") if cache else request.getfixturevalue("tmp_path")
     return folder
+
+
+@pytest.fixture
+def host_gpu(host_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One GPU in the machine, as commands and pycaffe see it: the host runtime."""
+    device = functools.partial(HostRuntime, host_folder)
+    monkeypatch.setattr(runtime, "available", lambda: None)
+    monkeypatch.setattr(runtime, "count", lambda: 1)
+    monkeypatch.setattr(runtime, "CupyRuntime", lambda index: device())
+    monkeypatch.setattr(runtime, "properties", lambda index: device().properties())
 
 
 @pytest.fixture

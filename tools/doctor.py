@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from caffepy.tools.health import BROKEN, OK, Finding, examine
+from caffepy.tools.finding import BROKEN, OK, Finding
+from caffepy.tools.health import examine
 
 
 @click.command()

@@ -44,8 +44,11 @@ class EngineChoice:
                 f"{self.engine}, which is one of the CPU. Leave one away."
             )
         gpu, asked_by = self.gpu, f"--gpu {self.gpu}"
+        instead = "leave it away to run on the CPU"
         if settings is not None and self.engine == "auto" and not gpu and settings.asks_for_gpu:
-            gpu, asked_by = str(settings.param.device_id), settings.where("solver_mode")
+            gpu = str(settings.param.device_id)
+            asked_by = settings.where("device_id" if settings.given("device_id") else "solver_mode")
+            instead = "set solver_mode: CPU, or choose an engine of the CPU with --engine"
         if gpu:
             return make_gpu_ops(
                 gpu,
@@ -53,6 +56,7 @@ class EngineChoice:
                 self.deterministic,
                 asked_by=asked_by,
                 keep_data=self.cache == "device",
+                instead=instead,
             )
         if self.cache:
             raise click.UsageError(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from caffepy.engine.core.record import Step
 from caffepy.engine.net import Net
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.updates.rule import find_rule
 from caffepy.proto.caffe_pb2 import TRAIN, SolverParameter
+from caffepy.tools.stopwatch import Stopwatch, stopwatch
 
-WARM_UP = 2  # steps before the first that counts: passes are recorded, memory finds its place
+# Steps before the first that counts: passes are recorded, memory finds its place, graphs are made.
+WARM_UP = 4
 # Rate 0 does the work of any other and leaves the weights as they are.
 SGD = SolverParameter(base_lr=0, lr_policy="fixed", momentum=0.9, weight_decay=5e-4)
 Group = tuple[str, str]  # the pass, and the layers
@@ -31,15 +33,15 @@ class FusedTimes:
     """Times whole steps of a net: in phase TRAIN forward, backward and an update, else forward.
 
     Steps of a Program of one pass and the same layers are one group; the update is one too. Every
-    other step is watched: the clock is read around each of its groups.
+    other step is watched: the time is taken around each of its groups.
 
-    clock: gives seconds.
+    watch: takes the time; the one for the net's backend by default.
     """
 
-    def __init__(self, net: Net, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, net: Net, watch: Stopwatch | None = None) -> None:
         self._net = net
-        self._clock = clock
-        self._watched = Watched()
+        self._watch = stopwatch(net.ops) if watch is None else watch
+        self._laps: list[tuple[Group, Any, Any]] = []  # of the step that runs
         self._pass = "forward"
         self._trains = net.phase == TRAIN
         settings = Settings(SGD)
@@ -67,41 +69,41 @@ class FusedTimes:
 
     def whole(self) -> float:
         """Milliseconds of a step."""
-        started = self._clock()
+        started = self._watch.mark()
         self._step()
-        return (self._clock() - started) * 1e3
+        milliseconds = self._watch.ms(started, self._watch.mark())
+        self._net.ops.check()
+        return milliseconds
 
     def watched(self) -> Watched:
         """A step with the times of its groups."""
         self._net.observer = self._observe
         try:
-            self._watched.total = self.whole()
+            found = Watched(self.whole())
         finally:
             self._net.observer = None
-        return self._watched
+        for group, started, ended in self._laps:
+            found.groups[group] = found.groups.get(group, 0.0) + self._watch.ms(started, ended)
+        return found
 
     def _step(self) -> None:
-        self._watched = Watched()
+        self._laps.clear()
+        self._pass = "forward"
         if not self._trains:
-            self._net.forward()
+            self._net.forward(look=False)
             return
         self._net.parameters.clear_diffs()
-        self._pass = "forward"
-        self._net.forward()
+        self._net.forward(look=False)
         self._pass = "backward"
         self._net.backward()
-        started = self._clock()
+        started = self._watch.mark()
         self._rule.update_all(0, 0.0, 1.0, False)
-        self._add(("update", "all parameters"), started)
+        self._laps.append((("update", "all parameters"), started, self._watch.mark()))
 
     def _observe(self, step: Step) -> None:
-        started = self._clock()
+        started = self._watch.mark()
         step()
-        self._add((self._pass, step.layer), started)
-
-    def _add(self, group: Group, started: float) -> None:
-        groups = self._watched.groups
-        groups[group] = groups.get(group, 0.0) + (self._clock() - started) * 1e3
+        self._laps.append(((self._pass, step.layer), started, self._watch.mark()))
 
 
 def _lines(groups: dict[Group, float], total: float, plain: float) -> Iterator[str]:

@@ -18,18 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OK, NOTE, BROKEN = "ok", "note", "broken"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """value: what was found.  state: OK; NOTE: training works, but see the remedy; BROKEN: it does
-    not.  remedy: what to do."""
-
-    name: str
-    value: str
-    state: str = OK
-    remedy: str = ""
+from caffepy.tools import health_gpu
+from caffepy.tools.finding import BROKEN, NOTE, Finding
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ PACKAGES = (
 )
 VARIABLES = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_NUM_THREADS", "CAFFEPY_DNNL",
-    "ONEDNN_MAX_CPU_ISA", "ONEDNN_VERBOSE", "GLOG_minloglevel",
+    "ONEDNN_MAX_CPU_ISA", "ONEDNN_VERBOSE", "GLOG_minloglevel", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 NET = """
 layer { name: "data" type: "DummyData" top: "x" top: "y" dummy_data_param {
@@ -92,6 +82,7 @@ def examine() -> dict[str, list[Finding]]:
         "caffepy": _versions,
         "packages": _packages,
         "engines": _engines,
+        "GPU": lambda: health_gpu.findings(_trained),
         "machine": _machine,
         "environment": _environment,
         "data": _data,
@@ -155,7 +146,6 @@ def _engines() -> Iterator[Finding]:
     else:
         yield Finding("onednn", "cannot be used", NOTE, missing)
         yield Finding("auto takes", "numpy", NOTE, "Training takes at least twice as long.")
-    yield Finding("GPU", "there is no GPU engine yet")
 
 
 def _blas() -> str:
@@ -204,7 +194,7 @@ def _trained(engine: str, value: str) -> Finding:
 
 def _train(engine: str) -> float:
     """The loss after two iterations."""
-    from caffepy.engine.ops.select import make_ops
+    from caffepy.engine.ops.select import make_gpu_ops, make_ops
     from caffepy.engine.solver.settings import Settings
     from caffepy.engine.solver.solver import Solver
     from caffepy.proto import text
@@ -215,7 +205,8 @@ def _train(engine: str) -> float:
     settings = Settings(
         SolverParameter(net_param=net, base_lr=0.01, lr_policy="fixed", random_seed=1)
     )
-    solver = Solver(settings, ops=make_ops(engine), registry=layer_types())
+    ops = make_gpu_ops() if engine == "cuda" else make_ops(engine)
+    solver = Solver(settings, ops=ops, registry=layer_types())
     try:
         solver.step(2)
         return float(solver.net.loss.read())

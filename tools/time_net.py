@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import click
@@ -65,6 +63,9 @@ def command(
     neighbours run as one, and nothing is shaped again. --fused shows that: in phase TRAIN the time
     of a training step (forward, backward, update by SGD with momentum and weight decay, which
     change no weight here), in phase TEST that of a forward pass, group by group.
+
+    On a GPU its own clock measures, and the whole step runs as CUDA graphs; the times of groups are
+    those of steps launched one by one.
     """
     from caffepy.engine.core import log
     from caffepy.tools.fused_times import FusedTimes
@@ -93,17 +94,24 @@ def command(
 def _time_layers(net: Net, iterations: int) -> None:
     """Times the layers one by one in their order, both ways, and logs Caffe's table."""
     from caffepy.engine.core import log
+    from caffepy.tools.stopwatch import stopwatch
 
-    forward_ms = [0.0] * len(net.layers)
-    backward_ms = [0.0] * len(net.layers)
+    watch, count = stopwatch(net.ops), len(net.layers)
+    forward_ms, backward_ms = [0.0] * count, [0.0] * count
     both_ms = []
     for iteration in range(1, iterations + 1):
-        started = time.perf_counter()
-        for index in range(len(net.layers)):
-            forward_ms[index] += _elapsed_ms(functools.partial(net.forward, index, index))
-        for index in reversed(range(len(net.layers))):
-            backward_ms[index] += _elapsed_ms(functools.partial(net.backward, index, index))
-        both_ms.append((time.perf_counter() - started) * 1e3)
+        marks = [watch.mark()]
+        for index in range(count):
+            net.forward(index, index, look=False)
+            marks.append(watch.mark())
+        for index in reversed(range(count)):
+            net.backward(index, index)
+            marks.append(watch.mark())
+        laps = [watch.ms(*ends) for ends in pairwise(marks)]
+        forward_ms = [sum(one) for one in zip(forward_ms, laps[:count], strict=True)]
+        backward_ms = [sum(one) for one in zip(backward_ms, laps[: -count - 1 : -1], strict=True)]
+        both_ms.append(watch.ms(marks[0], marks[-1]))
+        net.ops.check()
         log.info(f"Iteration: {iteration} forward-backward time: {both_ms[-1]:g} ms.")
     log.info("Average time per layer: ")
     for index, layer in enumerate(net.layers):
@@ -113,9 +121,3 @@ def _time_layers(net: Net, iterations: int) -> None:
     log.info(f"Average Backward pass: {sum(backward_ms) / iterations:g} ms.")
     log.info(f"Average Forward-Backward: {sum(both_ms) / iterations:g} ms.")
     log.info(f"Total Time: {sum(both_ms):g} ms.")
-
-
-def _elapsed_ms(run: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    run()
-    return (time.perf_counter() - started) * 1e3

@@ -78,6 +78,7 @@ class Ops(Protocol):
     inputs is then raised by `check`.
     device: where batches are brought ahead of their use; None where they are used on the host.
     keeps_data: whether data sets are to be kept there.
+    scratch_bytes: what ops that were built write and read again there, in turn.
     """
 
     name: ClassVar[str]
@@ -88,6 +89,9 @@ class Ops(Protocol):
     late: ClassVar[bool]
     device: Device | None
     keeps_data: bool
+
+    @property
+    def scratch_bytes(self) -> int: ...
 
     def check(self) -> None:
         """Raises what ops found wrong since the last look, and did not raise themselves."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffepy.engine.core.units import size
 from caffepy.proto.errors import CaffepyError, PrototxtError, WeightsError
 
 if TYPE_CHECKING:
@@ -107,13 +108,18 @@ class DeviceError(CaffepyError):
 
 
 class OutOfMemoryError(DeviceError):
-    """A device has too little free memory. where: the device.  asked, free: bytes."""
+    """A device has too little free memory.
 
-    def __init__(self, where: str, asked: int, free: int) -> None:
+    where: the device.  asked, free: bytes.  explanation: what takes the memory, and what to do;
+    the device does not know.
+    """
+
+    def __init__(self, where: str, asked: int, free: int, explanation: str = "") -> None:
+        remedy = explanation or "Use a smaller batch_size, or end what else uses the device."
         super().__init__(
-            f"{where}: memory: expected {asked} bytes free, got {free}. Use a smaller batch_size, "
-            "or end what else uses the device."
+            f"{where}: memory: expected {size(asked)} free, got {size(free)}. {remedy}"
         )
         self.where = where
         self.asked = asked
         self.free = free
+        self.explanation = explanation

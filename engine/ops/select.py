@@ -51,11 +51,12 @@ def make_gpu_ops(
     dtype: Any = np.float32,
     asked_by: str = "gpu",
     keep_data: bool = False,
+    instead: str = "run on the CPU",
 ) -> Ops:
-    """The backend on a GPU; logs one line about it.
+    """The backend on a GPU; logs what it is.
 
     gpu: its number, or "all".  precision, deterministic, keep_data: see CudaOps.
-    asked_by: what wants it, for messages.
+    asked_by, instead: what wants it, and what to do without it, for messages.
 
     Raises: DeviceError where there is none that can be used, or no such one.
     """
@@ -65,8 +66,7 @@ def make_gpu_ops(
     reason = runtime.available()
     if reason is not None:
         raise DeviceError(
-            f"{asked_by}: expected a GPU that can be used, got none: {reason} Or run on the CPU: "
-            "without --gpu, and with --engine auto|numpy|onednn or solver_mode: CPU."
+            f"{asked_by}: expected a GPU that can be used, got none: {reason} Or {instead}."
         )
     device = runtime.CupyRuntime(_chosen(gpu, runtime.count(), asked_by))
     ops = CudaOps(device, dtype, precision, deterministic, keep_data)
@@ -81,16 +81,16 @@ def _chosen(gpu: str, count: int, asked_by: str) -> int:
     """The index that a text names. Raises: DeviceError."""
     names = [name.strip() for name in gpu.split(",")]
     indices = list(range(count)) if gpu == "all" else [int(one) for one in names if one.isdigit()]
-    there = "0" if count == 1 else f"0 to {count - 1}"
+    there = "GPU 0, the only one" if count == 1 else f"a GPU from 0 to {count - 1}"
     if (gpu != "all" and len(indices) != len(names)) or not all(one < count for one in indices):
         raise DeviceError(
-            f"{asked_by}: expected a GPU that is there, {there}, got '{gpu}'. List them with "
-            "caffepy device_query --gpu all."
+            f"{asked_by}: expected {there}, got '{gpu}'. `caffepy device_query` lists what there "
+            "is."
         )
     if len(indices) > 1:
         raise DeviceError(
-            f"{asked_by}: expected one GPU, got {len(indices)}: this version of caffepy trains on "
-            f"one. Name it: --gpu {indices[0]}."
+            f"{asked_by}: expected one GPU, got {len(indices)}: this version of caffepy runs "
+            f"on one. Name it: --gpu {indices[0]}."
         )
     return indices[0]
 

@@ -31,16 +31,16 @@ class CapturingOps(Protocol):
         this gives. Raises: DeviceError where that is not possible."""
 
 
-def captured(program: Program, ops: object) -> Program:
-    """The Program with its calls of ops as graphs, from one step that is none to the next; as it is
-    on a backend that makes none."""
-    if not isinstance(ops, CapturingOps):
-        return program
+def captured(program: Program, ops: CapturingOps, made: Callable[[], None]) -> Program:
+    """The Program with its calls of ops as graphs, from one step that is none to the next.
+
+    made: called when one was made.
+    """
     stretches: list[tuple[int, Callable[[], None]]] = []
     for calls, placed in groupby(program.steps, lambda one: _is_call(one[1])):
         group = list(placed)
         if calls:
-            stretches.append((group[-1][0], _Stretch([step for _, step in group], ops)))
+            stretches.append((group[-1][0], _Stretch([step for _, step in group], ops, made)))
         else:
             stretches += group
     return replace(program, stretches=stretches)
@@ -104,9 +104,10 @@ class _Stretch:
     ops may overwrite these where they add to others.
     """
 
-    def __init__(self, steps: Sequence[Step], ops: CapturingOps) -> None:
+    def __init__(self, steps: Sequence[Step], ops: CapturingOps, made: Callable[[], None]) -> None:
         self._steps = steps
         self._ops = ops
+        self._made = made
         self._runs = self._captures = self._failures = 0
         self._graphs: dict[tuple[bool, ...], _Graph] = {}
         needed: dict[int, Value] = {}
@@ -169,6 +170,7 @@ class _Stretch:
                 log.warning(f"Layers {name} run without a graph: {error}")
             return None
         self._captures += 1
+        self._made()
         left = [value for value in self._written if value.allocated]
         written = [self._place(value, value.fresh_layout) for value in left]
         passing = [one for key, one in self._released.items() if key not in begun]

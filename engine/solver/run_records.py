@@ -19,6 +19,8 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import CaffepyError
 from caffepy.engine.files import file_hash, written_whole
 from caffepy.engine.net import Net
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.engine.solver.resolved import input_files, resolved_net, resolved_solver
 from caffepy.engine.solver.sources import TRAIN_FIELDS, find_file
@@ -88,6 +90,7 @@ class RunRecords(Callback):
             "platform": platform.platform(),
             "engine": solver.net.ops.name,
             "onednn": _library_version(solver),
+            "gpu": _gpu(solver.net.ops),
             "dtype": str(solver.net.ops.dtype),
             "threads": self._threads,
             "cores": os.cpu_count(),
@@ -105,7 +108,7 @@ class RunRecords(Callback):
 
     def _head(self, solver_path: Path, solver: Training) -> str:
         """The comment at the top of the resolved files."""
-        words = ["caffepy", "train", "--solver", str(solver_path), "--engine", solver.net.ops.name]
+        words = ["caffepy", "train", "--solver", str(solver_path), *_engine(solver.net.ops)]
         for names in self._layers:
             words += ["--layers", names]
         if self._on_mismatch != "error":
@@ -140,6 +143,31 @@ def _library_version(solver: Training) -> str | None:
     """The version of the library behind the engine, where it has one."""
     library = getattr(solver.net.ops, "library", None)
     return None if library is None else str(library.version)
+
+
+def _gpu(ops: Ops) -> dict[str, Any] | None:
+    """The GPU that an engine runs on, and how; None on the CPU."""
+    if not isinstance(ops, CudaOps):
+        return None
+    about = ops.runtime.properties()
+    return {
+        "index": about.index,
+        "name": about.name,
+        "compute_capability": f"{about.major}.{about.minor}",
+        "memory_bytes": about.total_memory,
+        "precision": ops.precision,
+        "deterministic": ops.deterministic,
+        "versions": ops.runtime.versions(),
+    }
+
+
+def _engine(ops: Ops) -> list[str]:
+    """The options that choose an engine."""
+    if not isinstance(ops, CudaOps):
+        return ["--engine", ops.name]
+    index = ops.runtime.properties().index
+    words = ["--gpu", str(index), "--precision", ops.precision]
+    return [*words, "--deterministic"] if ops.deterministic else words
 
 
 def _inputs(solver: Training) -> Iterator[Path]:

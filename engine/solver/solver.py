@@ -83,7 +83,7 @@ class Solver:
         self.losses = LossWindow(ops, param.average_loss)
         self.policy = make_policy(settings, self.losses.mean)
         self.seed = self._choose_seed(resumption, seed)
-        memory = Memory(memory_limit, rule_class.slots)
+        memory = Memory(memory_limit, rule_class.slots, ops.device)
         make = functools.partial(
             make_net, ops=ops, registry=registry, seed=self.seed, rank=rank, memory=memory
         )
@@ -103,7 +103,8 @@ class Solver:
         self._shown = Display()
         self._lookout = Lookout(self)
         try:
-            self.rule = rule_class(settings, self.net.parameters.learnable, ops)
+            with memory.explaining():
+                self.rule = rule_class(settings, self.net.parameters.learnable, ops)
             memory.log()
             log.info("Solver scaffolding done.")
             if resumption is not None:
@@ -283,7 +284,8 @@ class Solver:
             for callback in self.callbacks:
                 callback.on_displayed(self, self._shown.loss, self.learning_rate)
         scale = self._clipping() / self.param.iter_size
-        self.rule.update_all(self.iteration, self.learning_rate, scale, self.keep_diffs)
+        with self.net.memory.explaining():
+            self.rule.update_all(self.iteration, self.learning_rate, scale, self.keep_diffs)
         self.iteration += 1
 
     def _clipping(self) -> float:

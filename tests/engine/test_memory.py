@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
@@ -12,14 +13,17 @@ from hypothesis import strategies as st
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine import filler
-from caffepy.engine.core.errors import NetError
+from caffepy.engine.core.errors import NetError, OutOfMemoryError
 from caffepy.engine.core.registry import LAYERS
-from caffepy.engine.memory import Memory, size
+from caffepy.engine.core.units import size
+from caffepy.engine.memory import Memory
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes import lifetimes
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.solver import Solver
 from caffepy.proto.caffe_pb2 import TEST, NetParameter, SolverParameter
+from tests.host_runtime import HostRuntime
 from tests.nets import make_net
 
 # In floats: data (N, 6), labels (N), ip1 (N, 4), relu1 in place, ip2 (N, 3), loss; ip1 learns
@@ -194,3 +198,93 @@ def test_a_run_that_may_not_fit_is_warned_of(caplog: pytest.LogCaptureFixture) -
 )
 def test_sizes_are_written_in_a_fitting_unit(nbytes: int, expected: str) -> None:
     assert size(nbytes) == expected
+
+
+# ---- on a GPU
+
+CHAIN = """name: "chain"
+layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 64 dim: 100 } } }
+layer { name: "a" type: "TanH" bottom: "x" top: "a" }
+layer { name: "b" type: "TanH" bottom: "a" top: "b" }
+"""  # 25 KiB a blob
+
+
+def gpu(folder: Path, limit: int) -> CudaOps:
+    return CudaOps(HostRuntime(folder, limit))
+
+
+def test_on_a_gpu_its_free_memory_is_the_limit(
+    host_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ops = gpu(host_folder, 100_000)
+    taken = ops.runtime.allocate(1000, ops.dtype)
+    with caplog.at_level(logging.INFO, "caffepy"):
+        net = make_net(CHAIN, ops, phase=TEST)
+        net.memory.log()
+    assert net.memory.limit == 100_000 - taken.nbytes
+    assert (
+        "Memory predicted: 75.0 KiB of 93.8 KiB free on the GPU (data 75.0 KiB)" in caplog.messages
+    )
+    assert (
+        "Memory may not suffice: 75.0 KiB of 93.8 KiB free on the GPU is predicted, and"
+        in caplog.text
+    )
+
+
+def test_a_net_too_large_for_the_gpu_is_refused(host_folder: Path) -> None:
+    with pytest.raises(NetError) as caught:
+        make_net(CHAIN, gpu(host_folder, 70_000), phase=TEST)
+    message = str(caught.value)
+    assert "expected at most 68.4 KiB, what is free on the GPU, got 75.0 KiB" in message
+    assert "from 64 to 58 at the most, 32 to be safe, or use a GPU with more memory." in message
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_a_gpu_whose_memory_runs_out_is_explained(host_folder: Path, direction: str) -> None:
+    ops = gpu(host_folder, 160_000)
+    net = make_net("force_backward: true " + CHAIN, ops)
+    held = []
+    if direction == "backward":
+        net.forward()
+        net.blobs["b"].diff.write()
+    while ops.runtime.memory()[0] > 30_000:  # somebody else takes it
+        held.append(ops.runtime.allocate(1000, ops.dtype))
+    with pytest.raises(OutOfMemoryError) as caught:
+        net.forward_backward() if direction == "forward" else net.backward()
+    message = str(caught.value)
+    assert message.startswith("host device: memory: expected 25.0 KiB free, got ")
+    assert (
+        "The run was predicted to take 125.0 KiB, of 156.2 KiB that were free before it (data "
+        "75.0 KiB, gradients 50.0 KiB); what layers keep besides is not in that."
+    ) in message
+    assert "The largest blobs are blob 'x' of layer 'in' (64, 100) with 50.0 KiB, blob" in message
+    assert (
+        "Reduce the batch size of layer 'in' of net 'chain' (TRAIN) from 64 to 32 to be safe, end "
+        "what else uses the device, or use a GPU with more memory."
+    ) in message
+    assert caught.value.free < 30_000
+
+
+def test_a_gpu_that_has_no_room_for_one_sample_is_explained_too(host_folder: Path) -> None:
+    ops = gpu(host_folder, 100_000)
+    net = make_net(CHAIN.replace("dim: 64", "dim: 1"), ops, phase=TEST)
+    taken = ops.runtime.allocate(24_900, ops.dtype)
+    with pytest.raises(OutOfMemoryError, match="Use smaller images or fewer channels, end what"):
+        net.forward()
+    assert taken.nbytes
+
+
+def test_the_scratch_of_convolutions_counts_once_for_all_nets(host_folder: Path) -> None:
+    ops = gpu(host_folder, 1 << 20)
+    memory = Memory(device=ops.runtime)
+    net = (
+        CHAIN
+        + """layer { name: "c" type: "Convolution" bottom: "b" top: "c"
+      convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }"""
+    )
+    net = net.replace("dim: 64 dim: 100", "dim: 2 dim: 3 dim: 9 dim: 9")
+    for _ in range(2):
+        make_net(net, ops, phase=TEST, memory=memory)
+    assert ops.scratch_bytes > 0
+    blobs = sum(use.bytes for one in memory.nets for use in one.uses)
+    assert memory.total == blobs + ops.scratch_bytes

@@ -109,7 +109,7 @@ def test_time_fused_lists_groups_and_whole_steps(case: Path) -> None:
         (["test", "-model", "net.prototxt"], 2, "--weights"),
         (["test", "-model", "net.prototxt", "-weights", "none.caffemodel"], 1, "none.caffemodel"),
         (["time", "-model", "net.prototxt", "-phase", "VALIDATE"], 2, "VALIDATE"),
-        (["train", "-solver=solver.prototxt", "-gpu", "0"], 1, "no GPU engine"),
+        (["train", "-solver=solver.prototxt", "-gpu", "0"], 1, "expected a GPU that can be used"),
     ],
 )
 def test_a_wrong_command_line_is_explained(

@@ -16,7 +16,8 @@ import pytest
 from caffepy.engine import machine
 from caffepy.engine.ops.onednn import library, self_test
 from caffepy.tools import health
-from caffepy.tools.health import BROKEN, NOTE, OK, OPENCV, Package, look_at
+from caffepy.tools.finding import BROKEN, NOTE, OK
+from caffepy.tools.health import OPENCV, Package, look_at
 from tests.integration.refusals import Run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -196,7 +196,10 @@ WANTED: dict[str, tuple[int, list[str]]] = {
     ),
     "gpu_on_cpu_build": (
         1,
-        ["solver.prototxt:5:1: solver_mode: expected a GPU that can be used", "solver_mode: CPU."],
+        [
+            "solver.prototxt:5:1: solver_mode: expected a GPU that can be used",
+            "Or set solver_mode: CPU, or choose an engine of the CPU",
+        ],
     ),
     "include_and_exclude": (
         1,

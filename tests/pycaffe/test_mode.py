@@ -12,7 +12,7 @@ import pytest
 
 import caffepy.pycaffe as caffe
 from caffepy.engine.core.errors import DeviceError
-from tests.pycaffe.nets import TWO_HEADS
+from tests.pycaffe.nets import TRAIN_NET, TWO_HEADS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,9 +36,59 @@ def test_a_gpu_is_missed_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         caffe.set_mode_gpu()
     assert len(caplog.records) == 1
-    assert "no GPU engine: nets run on the CPU" in caplog.text
+    assert "expected a GPU that can be used, got none: nets run on the CPU" in caplog.text
     with pytest.raises(TypeError):
         caffe.set_device("0")  # type: ignore[arg-type]
+
+
+def trained(folder: Path) -> list[float]:
+    """The weights of a solver's net after some updates."""
+    (folder / "net.prototxt").write_text(TRAIN_NET)
+    (folder / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" momentum: 0.9 random_seed: 3'
+    )
+    solver = caffe.get_solver(str(folder / "solver.prototxt"))
+    solver.step(4)
+    return [float(number) for number in solver.net.params["ip"][0].data.ravel()]
+
+
+def test_a_script_trains_on_the_gpu_with_the_cpus_numbers(tmp_path: Path, host_gpu: None) -> None:
+    caffe.set_mode_cpu()
+    expected = trained(tmp_path)
+    caffe.set_device(0)
+    caffe.set_mode_gpu("fp32")
+    assert trained(tmp_path) == pytest.approx(expected, 1e-4, 1e-6)
+
+
+def test_nets_on_the_gpu_share_parameters(tmp_path: Path, host_gpu: None) -> None:
+    (tmp_path / "net.prototxt").write_text(TWO_HEADS)
+    caffe.set_mode_gpu()
+    nets = [caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST) for _ in range(2)]
+    nets[1].share_with(nets[0])
+    for weight in (1, 2):
+        nets[0].params["a"][0].data[...] = weight
+        for net in nets:
+            net.blobs["x"].data[...] = 1
+        first, second = (net.forward()["a"].copy() for net in nets)
+        assert (first == 3 * weight).all()
+        assert (second == first).all()
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_the_first_net(
+    tmp_path: Path, host_gpu: None
+) -> None:
+    (tmp_path / "net.prototxt").write_text(TWO_HEADS)
+    caffe.set_mode_gpu()
+    caffe.set_device(1)
+    with pytest.raises(
+        DeviceError, match=r"set_device\(1\): expected GPU 0, the only one, got '1'"
+    ):
+        caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+
+
+def test_a_precision_is_one_of_the_command_lines() -> None:
+    with pytest.raises(DeviceError, match=r"precision: expected one of fp32, .* got 'int8'"):
+        caffe.set_mode_gpu("int8")
 
 
 def test_layer_types_are_listed() -> None:
@@ -93,7 +143,7 @@ def test_the_log_goes_to_stderr_as_pycaffes_does(
     assert (done.returncode, done.stdout) == (0, "")
     assert ("Creating Layer relu" in done.stderr) == info
     assert ("of my own" in done.stderr) == info
-    assert ("no GPU engine" in done.stderr) == warning
+    assert ("expected a GPU that can be used" in done.stderr) == warning
 
 
 def test_a_warning_before_any_net_is_a_line_of_the_log(tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ class CudaOps(Ops):
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
 
+    @property
+    def scratch_bytes(self) -> int:
+        """What ops that were built write and read again on the GPU, in turn."""
+        return self.workspace.reserved_bytes
+
     def check(self) -> None:
         """Waits for the device, and raises what kernels reported since the last look."""
         self.watch.check()

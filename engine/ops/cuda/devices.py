@@ -65,6 +65,14 @@ def properties(cuda: Any, index: int) -> DeviceProperties:
     )
 
 
+def cuda_versions(cuda: Any) -> dict[str, str]:
+    """For which CUDA the driver is, and that cupy runs on."""
+    return {
+        "driver": f"for CUDA {_version(cuda.driverGetVersion())}",
+        "CUDA": _version(cuda.runtimeGetVersion()),
+    }
+
+
 def _wrong_driver(cuda: Any) -> str:
     """What to say where the driver is missing, or older than cupy's CUDA."""
     wanted, driver = _version(cuda.runtimeGetVersion()), cuda.driverGetVersion()

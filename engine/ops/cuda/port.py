@@ -153,3 +153,6 @@ class CudaRuntime(Runtime, Protocol):
 
     def properties(self) -> DeviceProperties:
         """What the device is."""
+
+    def versions(self) -> dict[str, str]:
+        """What runs the work, by name: driver and libraries."""

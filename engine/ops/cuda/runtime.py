@@ -25,7 +25,7 @@ import numpy as np
 
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.core.layout import Buffer, Layout
-from caffepy.engine.ops.cuda import code_cache, cublas, devices
+from caffepy.engine.ops.cuda import code_cache, cublas, devices, versions
 from caffepy.engine.ops.cuda.layout import DeviceLayout
 from caffepy.engine.ops.cuda.nvrtc import BLOCK
 from caffepy.engine.ops.cuda.port import DeviceProperties, Event, Graph, Product
@@ -314,6 +314,9 @@ class CupyRuntime:
 
     def properties(self) -> DeviceProperties:
         return self._about
+
+    def versions(self) -> dict[str, str]:
+        return devices.cuda_versions(self._cuda) | versions.installed()
 
 
 class _Functions(dict[str, Any]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from caffepy.engine.core.value import Value
 
 
@@ -23,6 +25,12 @@ class Workspace:
     def reserve(self, name: str, count: int) -> None:
         """`take` of that name shall give `count` elements at least."""
         self._needs[name] = max(count, self._needs.get(name, 0))
+
+    @property
+    def reserved_bytes(self) -> int:
+        """What all of it takes, by what ops have said so far."""
+        each: int = np.dtype(self._dtype).itemsize
+        return each * sum(self._needs.values())
 
     def take(self, name: str) -> Value:
         """The value of that name, content undefined, until the next step."""

@@ -61,6 +61,7 @@ class NumpyOps(Ops):
     name: ClassVar[str] = "numpy"
     late: ClassVar[bool] = False
     layout: Layout = PLAIN
+    scratch_bytes: ClassVar[int] = 0  # there is no device
 
     def __init__(self, dtype: Any = np.float32, threads: int | None = None) -> None:
         self.dtype = np.dtype(dtype)

@@ -58,7 +58,7 @@ def test_memory_is_counted_and_ends(host_folder: Path) -> None:
     runtime = HostRuntime(host_folder, limit=100)
     kept = runtime.allocate(15, np.float32)[:2]
     assert runtime.memory() == (40, 100)
-    with pytest.raises(OutOfMemoryError, match="expected 44 bytes free, got 40"):
+    with pytest.raises(OutOfMemoryError, match="expected 44 bytes free, got 40 bytes"):
         runtime.allocate(11, np.float32)
     del kept
     assert runtime.memory() == (100, 100)
