@@ -19,11 +19,13 @@ from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda import runtime
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
 from tests import host_compiler
+from tests.devices import DEVICES, Noted, device
 from tests.host_runtime import HostRuntime
 from tests.padded_ops import PaddedOps
 
@@ -41,6 +43,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         raise
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what needs a GPU where there is none, but for the test that says so, unless `-m`
+    asks for it."""
+    if "gpu" in config.option.markexpr or runtime.available() is None:
+        return
+    left_out = [item for item in items if item.get_closest_marker("gpu") is not None]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item.get_closest_marker("gpu") is None]
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Recorded results of Caffe that are part of the repository."""
@@ -56,15 +68,14 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(params=["numpy", "padded", "onednn", "cuda"])
+@pytest.fixture(params=["numpy", "padded", "onednn", *DEVICES])
 def ops(request: pytest.FixtureRequest) -> Ops:
     """Every backend that a layer must run on, in float32."""
     if request.param == "onednn":
         return onednn_ops()
-    if request.param == "cuda":
-        folder = request.getfixturevalue("host_folder")
-        return CudaOps(HostRuntime(folder), np.float32, precision="fp32")
-    return {"numpy": NumpyOps, "padded": PaddedOps}[request.param](np.float32)
+    if request.param in ("numpy", "padded"):
+        return {"numpy": NumpyOps, "padded": PaddedOps}[request.param](np.float32)
+    return CudaOps(device(request), np.float32, precision="fp32")
 
 
 def onednn_ops() -> Ops:
@@ -97,17 +108,25 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def host_folder(request: pytest.FixtureRequest) -> Path:
     """Where the host runtime keeps what it compiled; skips the test where it cannot compile."""
     if (reason := host_compiler.missing()) is not None:
         pytest.skip(reason)
     cache = getattr(request.config, "cache", None)  # pytest runs without it where it is told to
-    folder: Path = cache.mkdir("host_kernels") if cache else request.getfixturevalue("tmp_path")
+    if cache is None:
+        temporary: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        return temporary.mktemp("host_kernels")
+    folder: Path = cache.mkdir("host_kernels")
     return folder
 
 
 @pytest.fixture
+def host_runtime(host_folder: Path) -> HostRuntime:
+    """A GPU on the CPU."""
+    return HostRuntime(host_folder)
+
+
 def host_gpu(host_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One GPU in the machine, as commands and pycaffe see it: the host runtime."""
     device = functools.partial(HostRuntime, host_folder)
@@ -117,12 +136,27 @@ def host_gpu(host_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "properties", lambda index: device().properties())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gpu_runtime() -> runtime.CupyRuntime:
     """The first GPU; skips the test where there is none."""
     if (reason := runtime.available()) is not None:
         pytest.skip(reason)
     return runtime.CupyRuntime()
+
+
+@pytest.fixture(params=DEVICES)
+def cuda_runtime(request: pytest.FixtureRequest) -> CudaRuntime:
+    """What the GPU engine runs on: the host everywhere, and a GPU where there is one."""
+    return device(request)
+
+
+@pytest.fixture
+def launches(cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """The graphs that were launched."""
+    launched: list[Graph] = []
+    capture = cuda_runtime.capture
+    monkeypatch.setattr(cuda_runtime, "capture", lambda run: Noted(capture(run), launched))
+    return launched
 
 
 @pytest.fixture

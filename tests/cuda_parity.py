@@ -1,25 +1,24 @@
-"""The GPU engine against the numpy reference, layer by layer, in float64 on the host runtime."""
+"""The GPU engine against the numpy reference, layer by layer, in float64."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TRAIN
 from tests.harness import LayerRun, make_layer
-from tests.host_runtime import HostRuntime
 
 RTOL, ATOL = 1e-9, 1e-11  # float64: sums in another order, functions of another library
 
 
 def check_parity(
-    folder: Path,
+    runtime: CudaRuntime,
     param: str,
     bottoms: Sequence[Any],
     *,
@@ -32,11 +31,11 @@ def check_parity(
     """Runs a layer forward and backward twice on both engines, with equal parameters, random
     gradients of its tops, and compares tops, gradients and parameters.
 
-    folder: of the host runtime's objects.  param: the inside of a `layer { }` block.
+    runtime: the GPU.  param: the inside of a `layer { }` block.
     """
     runs = [
         _results(ops, param, bottoms, phase, propagate_down, backward)
-        for ops in (NumpyOps(np.float64), CudaOps(HostRuntime(folder), np.float64))
+        for ops in (NumpyOps(np.float64), CudaOps(runtime, np.float64))
     ]
     for (what, expected), (_, found) in zip(*runs, strict=True):
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=what)

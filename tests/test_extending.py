@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from tests.host_runtime import HostRuntime
 from tests.tutorial import ROOT, Tutorial
 
 TOLERANCE = 1e-6  # of float32, by another library's sine
@@ -55,11 +54,11 @@ def module(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_kernels_of_the_text_give_the_numbers_of_its_numpy_body(
-    dtype: Any, module: ModuleType, host_folder: Path
+    dtype: Any, module: ModuleType, cuda_runtime: CudaRuntime
 ) -> None:
     x, dy = np.random.default_rng(0).standard_normal((2, 3, 7))
     results = []
-    for runtime in (None, HostRuntime(host_folder)):
+    for runtime in (None, cuda_runtime):
         ops = NumpyOps(dtype)
         ops.runtime = runtime
         values = [Value(x.shape, dtype) for _ in range(4)]

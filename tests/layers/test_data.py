@@ -19,8 +19,8 @@ from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.proto.caffe_pb2 import TEST, Datum
 from tests.data_cases import run_batches
+from tests.devices import CACHING, DEVICES, device
 from tests.harness import LayerRun, make_layer
-from tests.host_runtime import HostRuntime
 
 EXACT = [
     "data_crop", "data_crop_meanfile", "data_encoded_crop", "data_encoded_force_gray",
@@ -39,13 +39,12 @@ def open_layers() -> Iterator[list[LayerRun]]:
         run.layer.close()
 
 
-@pytest.fixture(params=["numpy", "cuda", "cuda --cache device"])
+@pytest.fixture(params=["numpy", *DEVICES, *CACHING])
 def layer(open_layers: list[LayerRun], tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """Makes a Data layer on tmp_path/db, on each of the ways that batches take into a net."""
     ops: Ops | None = None
     if request.param != "numpy":
-        folder = request.getfixturevalue("host_folder")
-        ops = CudaOps(HostRuntime(folder), keep_data="cache" in request.param)
+        ops = CudaOps(device(request), keep_data="cache" in request.param)
 
     def make(options: str = "batch_size: 2", transform: str = "", tops: int = 2, **kw: Any) -> Any:
         names = " ".join(f'top: "{name}"' for name in ("data", "label")[:tops])

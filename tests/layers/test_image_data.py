@@ -14,8 +14,8 @@ from caffepy.engine.data import images
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from tests.data_cases import run_batches
+from tests.devices import DEVICES, device
 from tests.harness import LayerRun, make_layer
-from tests.host_runtime import HostRuntime
 
 EXACT = ("image_color_png", "image_crop", "image_digits_as_color", "image_gray")
 
@@ -29,12 +29,12 @@ def open_layers() -> Iterator[list[LayerRun]]:
         run.layer.close()
 
 
-@pytest.fixture(params=["numpy", "cuda"])
+@pytest.fixture(params=["numpy", *DEVICES])
 def layer(open_layers: list[LayerRun], tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """Makes an ImageData layer on tmp_path/list.txt, whose batches go either way into a net."""
     ops: Ops | None = None
-    if request.param == "cuda":
-        ops = CudaOps(HostRuntime(request.getfixturevalue("host_folder")))
+    if request.param != "numpy":
+        ops = CudaOps(device(request))
 
     def make(options: str = "batch_size: 2", transform: str = "", **kw: Any) -> LayerRun:
         param = f"""type: "ImageData" top: "data" top: "label" transform_param {{ {transform} }}

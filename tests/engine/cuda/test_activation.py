@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
 
 COUNTS = (1, 7, 1009)  # one, a prime, more than one block
@@ -29,18 +28,20 @@ LAYERS = (
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("count", COUNTS)
-def test_equals_the_numpy_engine(layer: str, count: int, host_folder: Path) -> None:
+def test_equals_the_numpy_engine(layer: str, count: int, cuda_runtime: CudaRuntime) -> None:
     x = np.random.default_rng(count).standard_normal((count, 1))
-    check_parity(host_folder, layer, [x])
+    check_parity(cuda_runtime, layer, [x])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_numbers_that_are_not_finite_come_out_as_on_numpy(layer: str, host_folder: Path) -> None:
+def test_numbers_that_are_not_finite_come_out_as_on_numpy(
+    layer: str, cuda_runtime: CudaRuntime
+) -> None:
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e300, -1e300])
-    check_parity(host_folder, layer, [x])
+    check_parity(cuda_runtime, layer, [x])
 
 
-def test_thresholds_equal_the_numpy_engine(host_folder: Path) -> None:
+def test_thresholds_equal_the_numpy_engine(cuda_runtime: CudaRuntime) -> None:
     x = np.array([np.nan, np.inf, -np.inf, 0.0, 0.5, 0.75, -1.0])
     layer = 'type: "Threshold" threshold_param { threshold: 0.5 }'
-    check_parity(host_folder, layer, [x], backward=False)
+    check_parity(cuda_runtime, layer, [x], backward=False)

@@ -16,6 +16,7 @@ from caffepy.engine.data import datum, images, kept_records
 from caffepy.engine.data.db import create_db
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.capture import WARM_UP
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, Datum
@@ -88,7 +89,7 @@ def check_equal(run: LayerRun, other: LayerRun, passes: int) -> None:
 @pytest.mark.parametrize("mean", [None, (1, 1, 1), (3, 1, 1), (3, 7, 9)])
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_kernel_gives_the_bits_of_the_reference(
-    whole: bool, mean: tuple[int, ...] | None, dtype: Any, host_folder: Path
+    whole: bool, mean: tuple[int, ...] | None, dtype: Any, cuda_runtime: CudaRuntime
 ) -> None:
     random = np.random.default_rng(3)
     size = (7, 9) if whole else (4, 5)
@@ -98,7 +99,7 @@ def test_the_kernel_gives_the_bits_of_the_reference(
     )
     subtracted = None if mean is None else 255 * random.random(mean)
     results = []
-    for ops in (NumpyOps(dtype), CudaOps(HostRuntime(host_folder), dtype)):
+    for ops in (NumpyOps(dtype), CudaOps(cuda_runtime, dtype)):
         pixels, chosen = Value(content.shape, np.uint8), Value(choices.shape, np.int32)
         pixels.write()[...], chosen.write()[...] = content, choices
         out = Value((5, 3, 4, 5), dtype)
@@ -116,25 +117,25 @@ def test_layers_give_the_bits_of_the_host(
     keep_data: bool,
     make: Make,
     tmp_path: Path,
-    host_folder: Path,
+    cuda_runtime: CudaRuntime,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kept_records, "PART_BYTES", 600)  # two records
     shape = (3 if "123" in transform else 1, 9, 11)
     np.save(tmp_path / "mean.npy", 255 * np.random.default_rng(0).random(shape))
     write(tmp_path, raw(7, *shape))
-    ops = CudaOps(HostRuntime(host_folder), keep_data=keep_data)
+    ops = CudaOps(cuda_runtime, keep_data=keep_data)
     check_equal(make(ops, transform, phase=phase), make(NumpyOps(), transform, phase=phase), 6)
 
 
 @pytest.mark.parametrize("keep_data", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_encoded_images_go_the_same_way(
-    channels: int, keep_data: bool, make: Make, tmp_path: Path, host_folder: Path
+    channels: int, keep_data: bool, make: Make, tmp_path: Path, cuda_runtime: CudaRuntime
 ) -> None:
     files = [images.encode(image, "png") for image in pictures(5, 6, 7, channels)]
     write(tmp_path, [datum.encoded(file, index) for index, file in enumerate(files)])
-    ops = CudaOps(HostRuntime(host_folder), keep_data=keep_data)
+    ops = CudaOps(cuda_runtime, keep_data=keep_data)
     transform = "crop_size: 4 mirror: true mean_value: 7"
     run = make(ops, transform)
     check_equal(run, make(NumpyOps(), transform), 4)
@@ -143,11 +144,11 @@ def test_encoded_images_go_the_same_way(
 
 @pytest.mark.parametrize("keep_data", [False, True])
 def test_a_resumed_layer_goes_on_with_the_same_bits(
-    keep_data: bool, make: Make, tmp_path: Path, host_folder: Path
+    keep_data: bool, make: Make, tmp_path: Path, cuda_runtime: CudaRuntime
 ) -> None:
     write(tmp_path, raw(7, 1, 6, 6))
     transform, options = "crop_size: 4 mirror: true", "batch_size: 3 rand_skip: 5"
-    ops = CudaOps(HostRuntime(host_folder), keep_data=keep_data)
+    ops = CudaOps(cuda_runtime, keep_data=keep_data)
     host, first = make(NumpyOps(), transform, options), make(ops, transform, options)
     check_equal(first, host, 3)
     state = first.layer.state()
@@ -163,36 +164,37 @@ def test_a_resumed_layer_goes_on_with_the_same_bits(
 
 
 def test_what_is_no_bytes_comes_as_floats_among_others(
-    make: Make, tmp_path: Path, host_folder: Path
+    make: Make, tmp_path: Path, cuda_runtime: CudaRuntime
 ) -> None:
     floats = np.random.default_rng(0).random((1, 6, 6))
     records = raw(7, 1, 6, 6)
     records[4] = datum.raw(floats, 4)
     write(tmp_path, records)
     transform = "crop_size: 4 mirror: true scale: 0.1"
-    check_equal(make(CudaOps(HostRuntime(host_folder)), transform), make(NumpyOps(), transform), 8)
+    check_equal(make(CudaOps(cuda_runtime), transform), make(NumpyOps(), transform), 8)
 
 
 def test_images_of_several_sizes_are_cropped_to_one(
-    make: Make, tmp_path: Path, host_folder: Path
+    make: Make, tmp_path: Path, cuda_runtime: CudaRuntime
 ) -> None:
     sizes = [(6, 6), (4, 9), (8, 5), (5, 5), (7, 6)]
     write(tmp_path, [datum.raw(pictures(1, 2, *size)[0], 0) for size in sizes])
     transform = "crop_size: 4 mirror: true mean_value: 9"
-    check_equal(make(CudaOps(HostRuntime(host_folder)), transform), make(NumpyOps(), transform), 8)
+    check_equal(make(CudaOps(cuda_runtime), transform), make(NumpyOps(), transform), 8)
 
 
 def test_each_pass_writes_to_the_same_place_and_labels_stay_on_the_host(
-    make: Make, tmp_path: Path, host_folder: Path
+    make: Make, tmp_path: Path, cuda_runtime: CudaRuntime
 ) -> None:
     write(tmp_path, raw(7, 1, 6, 6))
-    ops = CudaOps(HostRuntime(host_folder))
+    ops = CudaOps(cuda_runtime)
     run = make(ops)
     run.layer.forward([], run.top)
     place = run.top[0].data.read(ops.layout)
+    key = ops.layout, ops.layout.key(run.top[0].shape)
     for _ in range(3):
         run.layer.forward([], run.top)
-        assert run.top[0].data.read(ops.layout) is place
+        assert run.top[0].data.holds(key, place)
         assert not run.top[0].data.on_host
         assert run.top[1].data.on_host
 
@@ -304,14 +306,14 @@ def test_records_that_cannot_be_kept_are_read_in_the_usual_way(
 def test_records_are_kept_once_and_said_to_be(
     make: Make,
     tmp_path: Path,
-    host_folder: Path,
+    cuda_runtime: CudaRuntime,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kept_records, "LOG_EVERY", 3)
     caplog.set_level("INFO", "caffepy")
     write(tmp_path, raw(7, 1, 6, 6))
-    run = make(CudaOps(HostRuntime(host_folder), keep_data=True))
+    run = make(CudaOps(cuda_runtime, keep_data=True))
     for _ in range(6):
         run.layer.forward([], run.top)
     for line in ("Keeping 7 records on the device, 0.0 MiB", "Kept 3 records.", "Kept 6 records."):
@@ -321,11 +323,11 @@ def test_records_are_kept_once_and_said_to_be(
 
 @pytest.mark.parametrize("keep_data", [False, True])
 def test_a_net_that_runs_as_graphs_gets_new_batches_in_each_pass(
-    keep_data: bool, tmp_path: Path, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+    keep_data: bool, tmp_path: Path, cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, raw(7, 1, 6, 6))
-    ops = CudaOps(HostRuntime(host_folder), keep_data=keep_data)
+    ops = CudaOps(cuda_runtime, keep_data=keep_data)
     nets = [make_net(NET, each, seed=1) for each in (ops, NumpyOps())]
     for number in range(WARM_UP + 6):
         for net in nets:

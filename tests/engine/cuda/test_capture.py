@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from caffepy.engine.net import Net
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.capture import WARM_UP
-from tests.host_runtime import HostGraph, HostRuntime
 from tests.nets import make_net
 
 CHAIN = """
@@ -24,23 +21,9 @@ CHAIN = """
 X = np.random.default_rng(0).standard_normal((8, 3, 5)).astype(np.float32)
 
 
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[HostGraph]:
-    """The graphs that were launched."""
-    found: list[HostGraph] = []
-    launch = HostGraph.launch
-
-    def noted(self: HostGraph) -> None:
-        found.append(self)
-        launch(self)
-
-    monkeypatch.setattr(HostGraph, "launch", noted)
-    return found
-
-
-def nets(folder: Path, text: str = CHAIN) -> tuple[Net, Net]:
+def nets(runtime: CudaRuntime, text: str = CHAIN) -> tuple[Net, Net]:
     """The net on the GPU engine, and on numpy."""
-    return make_net(text, CudaOps(HostRuntime(folder), precision="fp32")), make_net(text)
+    return make_net(text, CudaOps(runtime, precision="fp32")), make_net(text)
 
 
 def both(net: Net, reference: Net, number: int) -> None:
@@ -63,9 +46,9 @@ def both(net: Net, reference: Net, number: int) -> None:
 
 
 def test_passes_become_graphs_that_give_the_numbers_of_the_steps(
-    host_folder: Path, launches: list[HostGraph]
+    cuda_runtime: CudaRuntime, launches: list[Graph]
 ) -> None:
-    net, reference = nets(host_folder)
+    net, reference = nets(cuda_runtime)
     for number in range(6):
         both(net, reference, number)
     assert len(launches) == 2 * (6 - 1 - WARM_UP)
@@ -73,9 +56,9 @@ def test_passes_become_graphs_that_give_the_numbers_of_the_steps(
 
 
 def test_a_value_that_has_moved_leads_to_another_graph(
-    host_folder: Path, launches: list[HostGraph]
+    cuda_runtime: CudaRuntime, launches: list[Graph]
 ) -> None:
-    net, reference = nets(host_folder)
+    net, reference = nets(cuda_runtime)
     for number in range(4):
         both(net, reference, number)
     layout = net.ops.layout  # type: ignore[attr-defined]
@@ -90,9 +73,9 @@ def test_a_value_that_has_moved_leads_to_another_graph(
 
 
 def test_python_that_holds_an_array_sees_what_graphs_write_and_writes_what_they_read(
-    host_folder: Path, launches: list[HostGraph]
+    cuda_runtime: CudaRuntime, launches: list[Graph]
 ) -> None:
-    net, reference = nets(host_folder)
+    net, reference = nets(cuda_runtime)
     for number in range(3):
         both(net, reference, number)
     held = net.blobs["z"].data.lease()
@@ -108,9 +91,9 @@ def test_python_that_holds_an_array_sees_what_graphs_write_and_writes_what_they_
 
 
 def test_a_net_that_is_reshaped_is_captured_anew(
-    host_folder: Path, launches: list[HostGraph]
+    cuda_runtime: CudaRuntime, launches: list[Graph]
 ) -> None:
-    net, _ = nets(host_folder)
+    net, _ = nets(cuda_runtime)
     for rows in (3, 3, 3, 4, 4, 4):
         net.blobs["x"].reshape((rows, 5))
         net.blobs["x"].data.write()[...] = X[0, :1]

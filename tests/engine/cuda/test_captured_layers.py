@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from caffepy.engine.core.errors import LabelError
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.capture import WARM_UP
-from tests.host_runtime import HostGraph, HostRuntime
 from tests.nets import make_net
 
 NET = """
@@ -38,24 +36,10 @@ NET = """
 """
 
 
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[HostGraph]:
-    """The graphs that were launched."""
-    found: list[HostGraph] = []
-    launch = HostGraph.launch
-
-    def noted(self: HostGraph) -> None:
-        found.append(self)
-        launch(self)
-
-    monkeypatch.setattr(HostGraph, "launch", noted)
-    return found
-
-
 def test_graphs_give_the_numbers_of_the_numpy_engine(
-    host_folder: Path, launches: list[HostGraph]
+    cuda_runtime: CudaRuntime, launches: list[Graph]
 ) -> None:
-    ops = CudaOps(HostRuntime(host_folder), np.float64)
+    ops = CudaOps(cuda_runtime, np.float64)
     net, reference = make_net(NET, ops), make_net(NET, NumpyOps(np.float64))
     for number in range(WARM_UP + 3):
         random = np.random.default_rng(number)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
 
 IN_PLACE = 'bottom: "x" top: "x"'
@@ -42,37 +41,45 @@ def random(shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_equals_the_numpy_engine(layer: str, shape: tuple[int, ...], host_folder: Path) -> None:
-    check_parity(host_folder, layer, [random(shape)])
+def test_equals_the_numpy_engine(
+    layer: str, shape: tuple[int, ...], cuda_runtime: CudaRuntime
+) -> None:
+    check_parity(cuda_runtime, layer, [random(shape)])
 
 
 @pytest.mark.parametrize("layer", [*LAYERS, *SHARED])
 @pytest.mark.parametrize("names", ["", IN_PLACE])
 def test_equals_the_numpy_engine_in_place_and_not(
-    layer: str, names: str, host_folder: Path
+    layer: str, names: str, cuda_runtime: CudaRuntime
 ) -> None:
-    check_parity(host_folder, f"{names} {layer}", [random((3, 5, 7))])
+    check_parity(cuda_runtime, f"{names} {layer}", [random((3, 5, 7))])
 
 
 @pytest.mark.parametrize("kind", ["Bias", "Scale"])
 @pytest.mark.parametrize(("axis", "shape"), [(0, (2, 3)), (-1, (19,)), (1, ())])
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
 def test_equals_the_numpy_engine_with_two_bottoms(
-    kind: str, axis: int, shape: tuple[int, ...], wanted: tuple[bool, bool], host_folder: Path
+    kind: str,
+    axis: int,
+    shape: tuple[int, ...],
+    wanted: tuple[bool, bool],
+    cuda_runtime: CudaRuntime,
 ) -> None:
     bias = "bias_term: true" if kind == "Scale" else ""
     layer = f'type: "{kind}" {kind.lower()}_param {{ axis: {axis} {bias} }}'
     bottoms = [random((2, 3, 19)), random(shape)]
-    check_parity(host_folder, layer, bottoms, propagate_down=wanted)
+    check_parity(cuda_runtime, layer, bottoms, propagate_down=wanted)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_no_samples_give_gradients_of_zero(layer: str, host_folder: Path) -> None:
-    check_parity(host_folder, layer, [np.empty((0, 3, 5))])
+def test_no_samples_give_gradients_of_zero(layer: str, cuda_runtime: CudaRuntime) -> None:
+    check_parity(cuda_runtime, layer, [np.empty((0, 3, 5))])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_numbers_that_are_not_finite_come_out_as_on_numpy(layer: str, host_folder: Path) -> None:
+def test_numbers_that_are_not_finite_come_out_as_on_numpy(
+    layer: str, cuda_runtime: CudaRuntime
+) -> None:
     x = random((2, 5, 3))
     x[:, 0], x[0, 1, 0], x[1, 2, 1] = np.nan, np.inf, -np.inf
-    check_parity(host_folder, layer, [x])
+    check_parity(cuda_runtime, layer, [x])

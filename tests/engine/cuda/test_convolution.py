@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,9 +9,9 @@ from caffepy.engine.ops.cuda import convolution, depthwise
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
 from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from tests.cuda_parity import check_parity
-from tests.host_runtime import HostRuntime
 
 WEIGHTS = 'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussian" std: 1 }'
 CASES = (
@@ -55,29 +53,29 @@ def x_of(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)
 
 
-def host_ops(folder: Path) -> CudaOps:
-    return CudaOps(HostRuntime(folder), np.float64)
+def host_ops(runtime: CudaRuntime) -> CudaOps:
+    return CudaOps(runtime, np.float64)
 
 
 @pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
 @pytest.mark.parametrize(("fields", "shape"), CASES)
 def test_equals_the_numpy_engine(
-    kind: str, fields: str, shape: tuple[int, ...], host_folder: Path
+    kind: str, fields: str, shape: tuple[int, ...], cuda_runtime: CudaRuntime
 ) -> None:
-    check_parity(host_folder, layer(kind, fields), [x_of(shape)])
+    check_parity(cuda_runtime, layer(kind, fields), [x_of(shape)])
 
 
 @pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
 @pytest.mark.parametrize(("fields", "shape"), DEPTHWISE)
 def test_a_kernel_for_each_channel_equals_the_numpy_engine(
-    kind: str, fields: str, shape: tuple[int, ...], host_folder: Path
+    kind: str, fields: str, shape: tuple[int, ...], cuda_runtime: CudaRuntime
 ) -> None:
     fields += f" num_output: {shape[1]} group: {shape[1]}"
-    check_parity(host_folder, layer(kind, fields), [x_of(shape)])
+    check_parity(cuda_runtime, layer(kind, fields), [x_of(shape)])
 
 
 def test_samples_come_in_chunks_of_one_size(
-    host_folder: Path, monkeypatch: pytest.MonkeyPatch
+    cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convolution, "SCRATCH_BYTES", 8 * (2 * 9 + 3) * 4 * 3)  # three samples
     for fields, shape in (
@@ -85,27 +83,27 @@ def test_samples_come_in_chunks_of_one_size(
         ("num_output: 3 kernel_size: 3 stride: 2", (7, 2, 5, 5)),
         ("num_output: 3 kernel_size: 3 stride: 2", (2, 1, 5, 5, 5)),
     ):
-        check_parity(host_folder, layer("Convolution", fields), [x_of(shape)])
-    ops = host_ops(host_folder)
+        check_parity(cuda_runtime, layer("Convolution", fields), [x_of(shape)])
+    ops = host_ops(cuda_runtime)
     geometry = ConvolutionGeometry((4, 2, 5, 5), 3, (3, 3), (2, 2), (0, 0), (1, 1))
     ops.convolution(geometry)
     assert ops.workspace.take("first").count == 2 * (2 * 9) * 4  # two by two, not three and one
 
 
 def test_gradients_of_depthwise_weights_come_in_parts(
-    host_folder: Path, monkeypatch: pytest.MonkeyPatch
+    cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(depthwise, "LEAST", 16)
     fields = "num_output: 3 group: 3 kernel_size: 3"
-    check_parity(host_folder, layer("Convolution", fields), [x_of((3, 3, 9, 11))])
+    check_parity(cuda_runtime, layer("Convolution", fields), [x_of((3, 3, 9, 11))])
 
 
-def test_what_has_a_kernel_for_each_channel_needs_no_columns(host_folder: Path) -> None:
+def test_what_has_a_kernel_for_each_channel_needs_no_columns(cuda_runtime: CudaRuntime) -> None:
     def made(shape: tuple[int, ...], num_output: int, group: int) -> type:
         axes = len(shape) - 2
         sizes = (3,) * axes, (1,) * axes, (0,) * axes, (1,) * axes
         geometry = ConvolutionGeometry(shape, num_output, *sizes, group)
-        return type(host_ops(host_folder).convolution(geometry))
+        return type(host_ops(cuda_runtime).convolution(geometry))
 
     assert made((2, 3, 5, 5), 3, 3) is CudaDepthwise
     assert made((2, 3, 5), 3, 3) is CudaDepthwise
@@ -123,6 +121,6 @@ def test_what_has_a_kernel_for_each_channel_needs_no_columns(host_folder: Path) 
     ],
 )
 def test_windows_as_a_blob_equal_the_numpy_engine(
-    fields: str, shape: tuple[int, ...], host_folder: Path
+    fields: str, shape: tuple[int, ...], cuda_runtime: CudaRuntime
 ) -> None:
-    check_parity(host_folder, f'type: "Im2col" convolution_param {{ {fields} }}', [x_of(shape)])
+    check_parity(cuda_runtime, f'type: "Im2col" convolution_param {{ {fields} }}', [x_of(shape)])

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from caffepy.engine.core.random import Counter, Stream
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
-from tests.host_runtime import HostRuntime
 
 STREAM = Stream(7, "drop", "dropout")
 
 
 @pytest.fixture
-def cuda(host_folder: Path) -> CudaOps:
-    return CudaOps(HostRuntime(host_folder), np.float64)
+def cuda(cuda_runtime: CudaRuntime) -> CudaOps:
+    return CudaOps(cuda_runtime, np.float64)
 
 
 def ones(count: int) -> Value:
@@ -62,8 +60,10 @@ def test_a_graph_draws_a_new_mask_each_time(cuda: CudaOps) -> None:
 
 @pytest.mark.parametrize("names", ["", 'bottom: "x" top: "x"'])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 31), (0, 3)])
-def test_equals_the_numpy_engine(names: str, shape: tuple[int, ...], host_folder: Path) -> None:
+def test_equals_the_numpy_engine(
+    names: str, shape: tuple[int, ...], cuda_runtime: CudaRuntime
+) -> None:
     x = np.random.default_rng(0).standard_normal(shape)
     check_parity(
-        host_folder, f'type: "Dropout" {names} dropout_param {{ dropout_ratio: 0.4 }}', [x]
+        cuda_runtime, f'type: "Dropout" {names} dropout_param {{ dropout_ratio: 0.4 }}', [x]
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
 
 COUNTS = (1, 7, 1009)  # one, a prime, more than one block
@@ -27,17 +26,17 @@ EXTREMES = [np.nan, np.inf, -np.inf, 0.0, -0.0, 800.0, -800.0, 1e-30, -1e-30, 1.
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("count", COUNTS)
-def test_equals_the_numpy_engine(layer: str, count: int, host_folder: Path) -> None:
+def test_equals_the_numpy_engine(layer: str, count: int, cuda_runtime: CudaRuntime) -> None:
     x = np.random.default_rng(count).standard_normal((count, 1))
-    check_parity(host_folder, layer, [x])
+    check_parity(cuda_runtime, layer, [x])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_equals_the_numpy_engine_in_place(layer: str, host_folder: Path) -> None:
+def test_equals_the_numpy_engine_in_place(layer: str, cuda_runtime: CudaRuntime) -> None:
     x = np.random.default_rng(0).standard_normal((53, 1))
-    check_parity(host_folder, f"{IN_PLACE} {layer}", [x])
+    check_parity(cuda_runtime, f"{IN_PLACE} {layer}", [x])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_extreme_numbers_come_out_as_on_numpy(layer: str, host_folder: Path) -> None:
-    check_parity(host_folder, layer, [np.array(EXTREMES)])
+def test_extreme_numbers_come_out_as_on_numpy(layer: str, cuda_runtime: CudaRuntime) -> None:
+    check_parity(cuda_runtime, layer, [np.array(EXTREMES)])

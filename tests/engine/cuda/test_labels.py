@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from caffepy.engine.core.errors import LabelError
 from caffepy.engine.net import Net
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.harness import LayerRun, make_layer
 from tests.host_runtime import HostRuntime
 from tests.nets import make_net
@@ -34,8 +34,8 @@ NET = """
 MADE = 'layer { name: "made" type: "Power" bottom: "label" top: "made" }'  # on the device
 
 
-def cuda_ops(folder: Path) -> CudaOps:
-    return CudaOps(HostRuntime(folder), precision="fp32")
+def cuda_ops(runtime: CudaRuntime) -> CudaOps:
+    return CudaOps(runtime, precision="fp32")
 
 
 def loss_of(kind: str, ops: CudaOps, labels: list[float]) -> LayerRun:
@@ -48,11 +48,11 @@ def loss_of(kind: str, ops: CudaOps, labels: list[float]) -> LayerRun:
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("bad", [3, -1, np.nan])
 def test_labels_on_the_host_are_refused_before_anything_is_launched(
-    kind: str, bad: float, host_folder: Path
+    kind: str, bad: float, host_runtime: HostRuntime
 ) -> None:
-    ops = cuda_ops(host_folder)
+    ops = cuda_ops(host_runtime)
     run = loss_of(kind, ops, [0, 1, bad, 7])
-    before = ops.runtime.steps  # type: ignore[attr-defined]
+    before = host_runtime.steps
     message = rf"label of sample 2 of the batch: expected 0 to 2.*, got {bad:g}"
     with pytest.raises(LabelError, match=message):
         run.layer.forward(run.bottom, run.top)
@@ -62,9 +62,9 @@ def test_labels_on_the_host_are_refused_before_anything_is_launched(
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("bad", [3, -1, np.nan])
 def test_labels_on_the_device_are_told_to_the_watch_and_count_for_nothing(
-    kind: str, bad: float, host_folder: Path
+    kind: str, bad: float, cuda_runtime: CudaRuntime
 ) -> None:
-    ops = cuda_ops(host_folder)
+    ops = cuda_ops(cuda_runtime)
     run = loss_of(kind, ops, [0, 1, bad, 2])
     label = run.bottom[1].data
     label.modify(ops.layout)
@@ -77,16 +77,16 @@ def test_labels_on_the_device_are_told_to_the_watch_and_count_for_nothing(
     assert caught.value.labels is label
 
 
-def test_good_labels_on_the_device_pass(host_folder: Path) -> None:
-    ops = cuda_ops(host_folder)
+def test_good_labels_on_the_device_pass(cuda_runtime: CudaRuntime) -> None:
+    ops = cuda_ops(cuda_runtime)
     run = loss_of("SoftmaxWithLoss, ignoring", ops, [0, 2.9, 9, -0.5])
     run.bottom[1].data.modify(ops.layout)
     run.layer.forward(run.bottom, run.top)
     ops.watch.check()
 
 
-def test_a_label_of_a_net_that_is_gone_is_refused_still(host_folder: Path) -> None:
-    ops = cuda_ops(host_folder)
+def test_a_label_of_a_net_that_is_gone_is_refused_still(cuda_runtime: CudaRuntime) -> None:
+    ops = cuda_ops(cuda_runtime)
     net = make_net(NET % (MADE, "made"), ops)
     run(net, [0, 0, 3, 0])
     del net
@@ -95,8 +95,8 @@ def test_a_label_of_a_net_that_is_gone_is_refused_still(host_folder: Path) -> No
         ops.watch.check()
 
 
-def test_a_launch_of_a_graph_is_refused_too(host_folder: Path) -> None:
-    net = make_net(NET % ("", "label"), cuda_ops(host_folder))
+def test_a_launch_of_a_graph_is_refused_too(cuda_runtime: CudaRuntime) -> None:
+    net = make_net(NET % ("", "label"), cuda_ops(cuda_runtime))
     for _ in range(4):
         run(net, [0, 1, 2, 0])
     losses = run(net, [0, 1, 2, 0]), run(net, [2, 1, 0, 0])
@@ -106,8 +106,8 @@ def test_a_launch_of_a_graph_is_refused_too(host_folder: Path) -> None:
     assert run(net, [0, 1, 2, 0]) == losses[0]
 
 
-def test_the_watch_looks_on_after_it_told_of_a_label(host_folder: Path) -> None:
-    ops = cuda_ops(host_folder)
+def test_the_watch_looks_on_after_it_told_of_a_label(cuda_runtime: CudaRuntime) -> None:
+    ops = cuda_ops(cuda_runtime)
     net = make_net(NET % (MADE, "made"), ops)
     for labels in ([0, 1, 2, 0],) * 4:
         run(net, labels)

@@ -9,6 +9,7 @@ import pytest
 
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.loss_sums import PART
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests import host_runtime
 from tests.cuda_parity import check_parity
 from tests.harness import make_layer
@@ -35,132 +36,132 @@ def scores(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("ignored", [None, 1, 255, -1])
 @pytest.mark.parametrize("mode", MODES)
 def test_softmax_loss_normalises_and_ignores(
-    mode: str, ignored: int | None, host_folder: Path
+    mode: str, ignored: int | None, cuda_runtime: CudaRuntime
 ) -> None:
     ignore = "" if ignored is None else f"ignore_label: {ignored}"
     text = f'type: "SoftmaxWithLoss" loss_param {{ normalization: {mode} {ignore} }}'
     bottoms = [scores(3, 5, 2, 7), labels((3, 2, 7), 5, ignored)]
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("ignore", ["", "loss_param { ignore_label: 0 }"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 37), (2, 131, 3), (MANY, 2), (3, 2, MANY)])
-def test_softmax_loss_of_any_shape(shape: Shape, ignore: str, host_folder: Path) -> None:
+def test_softmax_loss_of_any_shape(shape: Shape, ignore: str, cuda_runtime: CudaRuntime) -> None:
     bottoms = [scores(*shape), labels((shape[0], *shape[2:]), shape[1])]
     text = f'type: "SoftmaxWithLoss" {ignore}'
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
-def test_softmax_loss_of_positions_that_are_all_ignored(host_folder: Path) -> None:
+def test_softmax_loss_of_positions_that_are_all_ignored(cuda_runtime: CudaRuntime) -> None:
     text = 'type: "SoftmaxWithLoss" loss_param { ignore_label: 2 }'
     bottoms = [scores(3, 4), np.full(3, 2)]
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
-def test_softmax_loss_of_scores_that_are_not_finite(host_folder: Path) -> None:
+def test_softmax_loss_of_scores_that_are_not_finite(cuda_runtime: CudaRuntime) -> None:
     x = scores(5, 4)
     x[0, 1], x[1, 2], x[2, 3] = np.nan, np.inf, -np.inf
     for row in range(5):
         bottoms = [x[row : row + 1], np.array([3])]
-        check_parity(host_folder, 'type: "SoftmaxWithLoss"', bottoms, propagate_down=[True, False])
+        check_parity(cuda_runtime, 'type: "SoftmaxWithLoss"', bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5, 2, 7), (MANY, 3)])
 @pytest.mark.parametrize("ignored", [None, 2])
-def test_infogain_loss(shape: Shape, ignored: int | None, host_folder: Path) -> None:
+def test_infogain_loss(shape: Shape, ignored: int | None, cuda_runtime: CudaRuntime) -> None:
     ignore = "" if ignored is None else f"ignore_label: {ignored}"
     text = f'type: "InfogainLoss" loss_param {{ {ignore} }}'
     classes = shape[1]
     bottoms = [
         scores(*shape), labels((shape[0], *shape[2:]), classes, ignored), scores(classes, classes)
     ]  # fmt: skip
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False, False])
 
 
 @pytest.mark.parametrize("norm", ["L1", "L2"])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (MANY // 2, 3)])
-def test_hinge_loss(shape: Shape, norm: str, host_folder: Path) -> None:
+def test_hinge_loss(shape: Shape, norm: str, cuda_runtime: CudaRuntime) -> None:
     text = f'type: "HingeLoss" hinge_loss_param {{ norm: {norm} }}'
     x = scores(*shape)
     x[::5, 0], x[::7, -1] = -1, 1  # margins of exactly 0
     bottoms = [x, labels(shape[:1], shape[1])]
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (MANY, 2)])
-def test_multinomial_logistic_loss(shape: Shape, host_folder: Path) -> None:
+def test_multinomial_logistic_loss(shape: Shape, cuda_runtime: CudaRuntime) -> None:
     text = 'type: "MultinomialLogisticLoss"'
     bottoms = [np.maximum(scores(*shape), 0), labels(shape[:1], shape[1])]
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("ignored", [None, 0, -3])
 @pytest.mark.parametrize("mode", MODES)
 def test_sigmoid_loss_normalises_and_ignores(
-    mode: str, ignored: int | None, host_folder: Path
+    mode: str, ignored: int | None, cuda_runtime: CudaRuntime
 ) -> None:
     ignore = "" if ignored is None else f"ignore_label: {ignored}"
     text = f'type: "SigmoidCrossEntropyLoss" loss_param {{ normalization: {mode} {ignore} }}'
     bottoms = [scores(3, 7) * 20, labels((3, 7), 2, ignored)]
-    check_parity(host_folder, text, bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 800.0, -800.0])
-def test_sigmoid_loss_of_extreme_scores(number: float, host_folder: Path) -> None:
+def test_sigmoid_loss_of_extreme_scores(number: float, cuda_runtime: CudaRuntime) -> None:
     x = scores(1, 3)
     x[0, 1] = number
     text = 'type: "SigmoidCrossEntropyLoss"'
-    check_parity(host_folder, text, [x, np.ones((1, 3))], propagate_down=[True, False])
+    check_parity(cuda_runtime, text, [x, np.ones((1, 3))], propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("kind", ["SigmoidCrossEntropyLoss", "SoftmaxCrossEntropyLoss"])
 @pytest.mark.parametrize("shape", [(1, 1), (MANY, 3), (3, 37, 2)])
-def test_losses_against_probabilities(kind: str, shape: Shape, host_folder: Path) -> None:
+def test_losses_against_probabilities(kind: str, shape: Shape, cuda_runtime: CudaRuntime) -> None:
     targets = np.random.default_rng(2).random(shape) - 0.1
     bottoms = [scores(*shape), targets]
-    check_parity(host_folder, f'type: "{kind}"', bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, f'type: "{kind}"', bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5, 3), (3, MANY)])
-def test_euclidean_loss(shape: Shape, wanted: tuple[bool, bool], host_folder: Path) -> None:
+def test_euclidean_loss(shape: Shape, wanted: tuple[bool, bool], cuda_runtime: CudaRuntime) -> None:
     bottoms = [scores(*shape), scores(*shape)[::-1]]
-    check_parity(host_folder, 'type: "EuclideanLoss"', bottoms, propagate_down=wanted)
+    check_parity(cuda_runtime, 'type: "EuclideanLoss"', bottoms, propagate_down=wanted)
 
 
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize("legacy", ["false", "true"])
 @pytest.mark.parametrize("shape", [(1, 1), (11, 131), (MANY, 2)])
 def test_contrastive_loss(
-    shape: Shape, legacy: str, wanted: tuple[bool, bool], host_folder: Path
+    shape: Shape, legacy: str, wanted: tuple[bool, bool], cuda_runtime: CudaRuntime
 ) -> None:
     text = f"""type: "ContrastiveLoss" contrastive_loss_param {{
       margin: {1.5 * shape[1] ** 0.5} legacy_version: {legacy} }}"""
     a, b = scores(2, *shape)
     b[::5] = a[::5]  # pairs of distance 0
     similar = np.random.default_rng(3).choice([0, 0.5, 1, 2], shape[:1])
-    check_parity(host_folder, text, [a, b, similar], propagate_down=[*wanted, False])
+    check_parity(cuda_runtime, text, [a, b, similar], propagate_down=[*wanted, False])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (11, 131), (MANY, 2)])
-def test_contrastive_accuracy(shape: Shape, host_folder: Path) -> None:
+def test_contrastive_accuracy(shape: Shape, cuda_runtime: CudaRuntime) -> None:
     text = f"""type: "ContrastiveAccuracy" contrastive_accuracy_param {{
       margin: {1.4 * shape[1] ** 0.5} }}"""
     similar = np.random.default_rng(3).choice([0, 1, 2], shape[:1])
-    check_parity(host_folder, text, [*scores(2, *shape), similar], backward=False)
+    check_parity(cuda_runtime, text, [*scores(2, *shape), similar], backward=False)
 
 
 @pytest.mark.parametrize("ignored", [None, 1, 255])
 @pytest.mark.parametrize("top_k", [1, 2])
 @pytest.mark.parametrize("shape", [(3, 2), (5, 7, 2, 3), (7, 131), (3, 4, 401), (MANY, 3)])
-def test_accuracy(shape: Shape, top_k: int, ignored: int | None, host_folder: Path) -> None:
+def test_accuracy(shape: Shape, top_k: int, ignored: int | None, cuda_runtime: CudaRuntime) -> None:
     ignore = "" if ignored is None else f"ignore_label: {ignored}"
     text = f"""type: "Accuracy" top: "all" top: "each"
       accuracy_param {{ top_k: {top_k} {ignore} }}"""
     x = np.trunc(scores(*shape) * 2)  # ties
     x[0, 0], x[-1, -1] = np.nan, -np.inf
     bottoms = [x, labels((shape[0], *shape[2:]), shape[1], ignored)]
-    check_parity(host_folder, text, bottoms, backward=False)
+    check_parity(cuda_runtime, text, bottoms, backward=False)
 
 
 @pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "EuclideanLoss"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from caffepy.engine.ops.cuda import lrn
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
 
 REGIONS = ("ACROSS_CHANNELS", "WITHIN_CHANNEL")
@@ -25,24 +24,26 @@ def x_of(shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("size", [1, 3, 5, 7, 23])
 @pytest.mark.parametrize("shape", [(2, 7, 5, 3), (1, 1, 1, 1), (3, 2, 1, 11), (0, 3, 2, 2)])
 def test_equals_the_numpy_engine(
-    region: str, size: int, shape: tuple[int, ...], host_folder: Path
+    region: str, size: int, shape: tuple[int, ...], cuda_runtime: CudaRuntime
 ) -> None:
     param = layer(f"local_size: {size} norm_region: {region}")
-    check_parity(host_folder, param, [x_of(shape)])
+    check_parity(cuda_runtime, param, [x_of(shape)])
 
 
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("beta", [0.75, 0.5, 0])
 def test_channels_in_segments_give_the_same(
-    size: int, beta: float, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, beta: float, cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lrn, "LEAST", 2)
     param = layer(f"local_size: {size} beta: {beta}")
-    check_parity(host_folder, param, [x_of((2, 11, 3, 2))])
+    check_parity(cuda_runtime, param, [x_of((2, 11, 3, 2))])
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_nan_and_infinity_reach_their_neighbours_only(region: str, host_folder: Path) -> None:
+def test_nan_and_infinity_reach_their_neighbours_only(
+    region: str, cuda_runtime: CudaRuntime
+) -> None:
     x = x_of((1, 13, 9, 9))
     x[0, 3, 2, 2], x[0, 9, 7, 7] = np.nan, np.inf
-    check_parity(host_folder, layer(f"local_size: 3 norm_region: {region}"), [x])
+    check_parity(cuda_runtime, layer(f"local_size: 3 norm_region: {region}"), [x])

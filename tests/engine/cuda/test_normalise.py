@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import TEST
 from tests.cuda_parity import check_parity
 from tests.harness import make_layer
-from tests.host_runtime import HostRuntime
 
 SHAPES = (
     (1, 1),
@@ -40,36 +38,36 @@ def images(shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("names", ["", ' bottom: "x" top: "x"'])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batch_norm_equals_the_numpy_engine(
-    shape: tuple[int, ...], names: str, host_folder: Path
+    shape: tuple[int, ...], names: str, cuda_runtime: CudaRuntime
 ) -> None:
-    check_parity(host_folder, BATCH_NORM + names, [images(shape)])
+    check_parity(cuda_runtime, BATCH_NORM + names, [images(shape)])
 
 
 @pytest.mark.parametrize("names", ["", ' bottom: "x" top: "x"'])
 @pytest.mark.parametrize("shape", [(2, 3), (3, 2, 11, 7), (2, 3, 8, 8), (0, 3, 2)])
 def test_stored_statistics_equal_the_numpy_engine(
-    shape: tuple[int, ...], names: str, host_folder: Path
+    shape: tuple[int, ...], names: str, cuda_runtime: CudaRuntime
 ) -> None:
-    check_parity(host_folder, BATCH_NORM + names, [images(shape)], phase=TEST)
+    check_parity(cuda_runtime, BATCH_NORM + names, [images(shape)], phase=TEST)
 
 
 @pytest.mark.parametrize("variance", ["true", "false"])
 @pytest.mark.parametrize("across", ["true", "false"])
 @pytest.mark.parametrize("shape", [*((*shape, 1, 1)[:4] for shape in SHAPES), (0, 2, 3, 3)])
 def test_mvn_equals_the_numpy_engine(
-    shape: tuple[int, ...], across: str, variance: str, host_folder: Path
+    shape: tuple[int, ...], across: str, variance: str, cuda_runtime: CudaRuntime
 ) -> None:
-    check_parity(host_folder, MVN.format(across, variance), [images(shape)], atol=1e-9)
+    check_parity(cuda_runtime, MVN.format(across, variance), [images(shape)], atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(64, 2), (4, 2, 60, 60), (3, 2, 61, 59)])
 def test_a_mean_much_larger_than_the_deviation_takes_nothing_from_the_variance(
-    shape: tuple[int, ...], host_folder: Path
+    shape: tuple[int, ...], cuda_runtime: CudaRuntime
 ) -> None:
     """In float32; a sum of squares would have lost all of it."""
     x = np.float32(images(shape) + 1e4)
     x[0, 0] = np.float32(3e4)  # nor does a far element that happens to come first
-    ops = CudaOps(HostRuntime(host_folder), np.float32)
+    ops = CudaOps(cuda_runtime, np.float32)
     run = make_layer('type: "BatchNorm"', [x], ops=ops)
     run.forward()
     axes = (0, *range(2, x.ndim))
@@ -83,16 +81,18 @@ def test_a_mean_much_larger_than_the_deviation_takes_nothing_from_the_variance(
 @pytest.mark.parametrize("shape", [(5, 3), (2, 3, 7, 5), (2, 3, 8, 8)])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_nan_and_inf_stay_in_their_channel(
-    shape: tuple[int, ...], bad: float, host_folder: Path
+    shape: tuple[int, ...], bad: float, cuda_runtime: CudaRuntime
 ) -> None:
     x = images(shape)
     x[0, 1] = x[-1, 1] = bad
-    check_parity(host_folder, BATCH_NORM, [x])
+    check_parity(cuda_runtime, BATCH_NORM, [x])
 
 
 @pytest.mark.parametrize("inner", [54, 5])
-def test_results_do_not_depend_on_where_memory_begins(inner: int, host_folder: Path) -> None:
-    ops = CudaOps(HostRuntime(host_folder), np.float64)
+def test_results_do_not_depend_on_where_memory_begins(
+    inner: int, cuda_runtime: CudaRuntime
+) -> None:
+    ops = CudaOps(cuda_runtime, np.float64)
     shape = (3, 2, inner)
     found = []
     for start in (0, 1):
@@ -110,11 +110,11 @@ def test_results_do_not_depend_on_where_memory_begins(inner: int, host_folder: P
     np.testing.assert_array_equal(found[0], found[1])
 
 
-def test_an_op_that_worked_in_place_goes_on_beside(host_folder: Path) -> None:
+def test_an_op_that_worked_in_place_goes_on_beside(cuda_runtime: CudaRuntime) -> None:
     """And keeps no copy of an input that its output does not overwrite."""
     geometry = AxisGeometry(4, 3, 5)
     results = []
-    for ops in (NumpyOps(np.float64), CudaOps(HostRuntime(host_folder), np.float64)):
+    for ops in (NumpyOps(np.float64), CudaOps(cuda_runtime, np.float64)):
         op = ops.batch_norm(geometry, 1e-5, 0.9)
         x, y, dx = (Value(geometry.shape, np.float64) for _ in range(3))
         sums = [Value((n,), np.float64) for n in (3, 3, 1)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.proto.caffe_pb2 import TEST, TRAIN
 from tests.cuda_parity import check_parity
 
@@ -36,33 +35,35 @@ def x_of(shape: tuple[int, ...], ties: bool = False) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["MAX", "AVE"])
 @pytest.mark.parametrize("fields", WINDOWS)
-def test_equals_the_numpy_engine(method: str, fields: str, host_folder: Path) -> None:
-    check_parity(host_folder, layer(f"pool: {method} {fields}"), [x_of(SHAPE)])
+def test_equals_the_numpy_engine(method: str, fields: str, cuda_runtime: CudaRuntime) -> None:
+    check_parity(cuda_runtime, layer(f"pool: {method} {fields}"), [x_of(SHAPE)])
 
 
 @pytest.mark.parametrize("method", ["MAX", "AVE"])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (0, 3, 5, 5), (1, 2, 1, 41)])
 def test_odd_sizes_equal_the_numpy_engine(
-    method: str, shape: tuple[int, ...], host_folder: Path
+    method: str, shape: tuple[int, ...], cuda_runtime: CudaRuntime
 ) -> None:
     fields = f"pool: {method} kernel_h: 1 kernel_w: 3 pad_w: 1 stride: 2"
-    check_parity(host_folder, layer(fields), [x_of(shape)])
+    check_parity(cuda_runtime, layer(fields), [x_of(shape)])
 
 
 @pytest.mark.parametrize("fields", WINDOWS)
-def test_masks_and_gradients_go_to_the_first_maximum(fields: str, host_folder: Path) -> None:
+def test_masks_and_gradients_go_to_the_first_maximum(
+    fields: str, cuda_runtime: CudaRuntime
+) -> None:
     for x in (x_of(SHAPE, ties=True), np.zeros(SHAPE)):
-        check_parity(host_folder, layer(fields, tops=2), [x])
+        check_parity(cuda_runtime, layer(fields, tops=2), [x])
 
 
 @pytest.mark.parametrize("fields", WINDOWS)
-def test_nan_and_infinity_are_no_maxima(fields: str, host_folder: Path) -> None:
+def test_nan_and_infinity_are_no_maxima(fields: str, cuda_runtime: CudaRuntime) -> None:
     x = x_of(SHAPE)
     x[0, 0, :5] = np.nan
     x[0, 1, :5] = -np.inf
     x[1, 1, 3, 3] = np.inf
     x[1, 2] = np.float64(np.finfo(np.float32).min)
-    check_parity(host_folder, layer(fields, tops=2), [x])
+    check_parity(cuda_runtime, layer(fields, tops=2), [x])
 
 
 @pytest.mark.parametrize("phase", [TRAIN, TEST])
@@ -70,8 +71,10 @@ def test_nan_and_infinity_are_no_maxima(fields: str, host_folder: Path) -> None:
     "fields",
     ["kernel_size: 2 stride: 2", "kernel_size: 3 stride: 2", "kernel_size: 9", "kernel_size: 1"],
 )
-def test_draws_equal_those_of_the_numpy_engine(fields: str, phase: int, host_folder: Path) -> None:
+def test_draws_equal_those_of_the_numpy_engine(
+    fields: str, phase: int, cuda_runtime: CudaRuntime
+) -> None:
     x = np.maximum(x_of(SHAPE), 0)
     x[0, 0] = 0
     param = layer(f"pool: STOCHASTIC {fields}")
-    check_parity(host_folder, param, [x], phase=phase, backward=phase == TRAIN)
+    check_parity(cuda_runtime, param, [x], phase=phase, backward=phase == TRAIN)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import pytest
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests.cuda_parity import ATOL, RTOL, check_parity
-from tests.host_runtime import HostRuntime
 
 SHAPES = ((1, 1, 1), (4, 3, 5), (3, 131, 2), (2, 0, 3))  # steps, sequences, size
 WIDTHS = {"lstm": 4, "rnn": 1}  # of the inputs, in sizes
@@ -64,11 +63,11 @@ def results(
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", WIDTHS)
 def test_sequences_equal_the_numpy_engine(
-    kind: str, shape: tuple[int, int, int], static: bool, learns: bool, host_folder: Path
+    kind: str, shape: tuple[int, int, int], static: bool, learns: bool, cuda_runtime: CudaRuntime
 ) -> None:
     case = kind, shape, static, learns
     expected = results(NumpyOps(np.float64), *case)
-    found = results(CudaOps(HostRuntime(host_folder), np.float64), *case)
+    found = results(CudaOps(cuda_runtime, np.float64), *case)
     for number, (one, other) in enumerate(zip(found, expected, strict=True)):
         np.testing.assert_allclose(one, other, RTOL, ATOL, err_msg=f"result {number}")
 
@@ -76,10 +75,10 @@ def test_sequences_equal_the_numpy_engine(
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize(("samples", "size"), [(1, 1), (3, 7), (131, 2), (0, 3)])
 def test_units_equal_the_numpy_engine(
-    samples: int, size: int, wanted: tuple[bool, bool], host_folder: Path
+    samples: int, size: int, wanted: tuple[bool, bool], cuda_runtime: CudaRuntime
 ) -> None:
     random = np.random.default_rng(0)
     c, x = (random.standard_normal((1, samples, width)) for width in (size, 4 * size))
     cont = random.integers(0, 2, (1, samples))
     text = 'type: "LSTMUnit" top: "c" top: "h"'
-    check_parity(host_folder, text, [c, x, cont], propagate_down=[*wanted, False])
+    check_parity(cuda_runtime, text, [c, x, cont], propagate_down=[*wanted, False])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,8 @@ from caffepy.engine.core.errors import LabelError
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda import rows
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
-from tests.host_runtime import HostRuntime
 
 EMBED = """type: "Embed" embed_param {{ num_output: {} input_dim: {} bias_term: {}
   weight_filler {{ type: "gaussian" }} }}"""
@@ -28,28 +26,28 @@ def additions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("bias", ["true", "false"])
 @pytest.mark.parametrize(("size", "input_dim", "count"), [(1, 1, 1), (3, 7, 150), (67, 5, 11)])
 def test_embed_equals_the_numpy_engine(
-    size: int, input_dim: int, count: int, bias: str, host_folder: Path
+    size: int, input_dim: int, count: int, bias: str, cuda_runtime: CudaRuntime
 ) -> None:
     places = np.random.default_rng(0).integers(0, input_dim, (count,)) + 0.5  # cut to integers
     param = EMBED.format(size, input_dim, bias)
-    check_parity(host_folder, param, [places], propagate_down=[False])
+    check_parity(cuda_runtime, param, [places], propagate_down=[False])
 
 
 @pytest.mark.parametrize("places", [[0], [3, 3, 0, 4], [], [1] * 70 + [2] * 70])
 @pytest.mark.parametrize("shape", [(5,), (5, 67), (5, 2, 3)])
 def test_batch_reindex_equals_the_numpy_engine(
-    shape: tuple[int, ...], places: list[int], host_folder: Path
+    shape: tuple[int, ...], places: list[int], cuda_runtime: CudaRuntime
 ) -> None:
     x = np.random.default_rng(0).standard_normal(shape)
     bottoms = [x, np.array(places, np.float64)]
-    check_parity(host_folder, 'type: "BatchReindex"', bottoms, propagate_down=[True, False])
+    check_parity(cuda_runtime, 'type: "BatchReindex"', bottoms, propagate_down=[True, False])
 
 
 @pytest.mark.parametrize("bad", [-1, 3, np.nan])
 def test_a_place_that_is_no_row_is_refused_by_the_host_or_told_to_the_watch(
-    bad: float, host_folder: Path
+    bad: float, cuda_runtime: CudaRuntime
 ) -> None:
-    ops = CudaOps(HostRuntime(host_folder), np.float64)
+    ops = CudaOps(cuda_runtime, np.float64)
     op = ops.take_rows(3, 2, "layer 'y'")
     x, places, out = (Value(shape, np.float64) for shape in ((3, 2), (2,), (2, 2)))
     x.write()[...] = 1

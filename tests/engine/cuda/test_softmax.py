@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.cuda.softmax import FEW_CLASSES, FEW_POSITIONS, MANY_POSITIONS, by_rows
 from caffepy.engine.ops.geometry import AxisGeometry
 from tests.cuda_parity import check_parity
@@ -19,17 +18,21 @@ SHAPES = (
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_equals_the_numpy_engine(shape: tuple[int, ...], in_place: bool, host_folder: Path) -> None:
+def test_equals_the_numpy_engine(
+    shape: tuple[int, ...], in_place: bool, cuda_runtime: CudaRuntime
+) -> None:
     x = np.random.default_rng(0).standard_normal(shape) * 10
     blobs = 'bottom: "x" top: "x"' if in_place else ""
-    check_parity(host_folder, f'type: "Softmax" {blobs}', [x])
+    check_parity(cuda_runtime, f'type: "Softmax" {blobs}', [x])
 
 
 @pytest.mark.parametrize("inner", [2, FEW_POSITIONS])
-def test_what_is_not_finite_comes_out_as_on_the_numpy_engine(inner: int, host_folder: Path) -> None:
+def test_what_is_not_finite_comes_out_as_on_the_numpy_engine(
+    inner: int, cuda_runtime: CudaRuntime
+) -> None:
     x = np.random.default_rng(0).standard_normal((6, 4, inner))
     x[0, 1], x[1, 2], x[2, 3], x[3], x[4, 3] = np.nan, np.inf, -np.inf, -np.inf, np.nan
-    check_parity(host_folder, 'type: "Softmax"', [x])
+    check_parity(cuda_runtime, 'type: "Softmax"', [x])
 
 
 def test_a_block_takes_a_position_where_classes_are_many_or_positions_few() -> None:

@@ -14,13 +14,13 @@ import pytest
 from caffepy.engine.core.errors import CaffepyError, LabelError, NotFiniteError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.solver import lookout
 from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.engine.solver.finite import StopOnNan
 from caffepy.engine.solver.solver import Solver
 from tests.engine.solver.running import Lines, make_solver, parameters
-from tests.host_runtime import HostRuntime
 
 NET = """
 name: "curve"
@@ -69,9 +69,9 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 
 @pytest.fixture
-def gpu(host_folder: Path) -> Callable[[], Ops]:
-    """Makes a new backend with a device of its own."""
-    return lambda: CudaOps(HostRuntime(host_folder), np.float64)
+def gpu(cuda_runtime: CudaRuntime) -> Callable[[], Ops]:
+    """Makes a new backend."""
+    return lambda: CudaOps(cuda_runtime, np.float64)
 
 
 def made(ops: Ops, more: str = "", **options: Any) -> Solver:
@@ -130,9 +130,9 @@ def test_a_state_goes_on_on_the_other_engine(
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_a_resumed_run_is_the_unbroken_one(host_folder: Path) -> None:
+def test_a_resumed_run_is_the_unbroken_one(cuda_runtime: CudaRuntime) -> None:
     def new() -> Ops:
-        return CudaOps(HostRuntime(host_folder))
+        return CudaOps(cuda_runtime)
 
     whole = solved(new(), "momentum: 0.9 snapshot: 5")
     resumed = solved(new(), "momentum: 0.9 snapshot: 5", "s_iter_5.solverstate", 7)
@@ -148,12 +148,12 @@ def test_solver_mode_gpu_is_this_engine(gpu: Callable[[], Ops]) -> None:
 
 
 def test_an_iteration_waits_for_nothing(
-    gpu: Callable[[], Ops], monkeypatch: pytest.MonkeyPatch
+    gpu: Callable[[], Ops], cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     downloads: list[int] = []
-    download = HostRuntime.download
+    download = cuda_runtime.download
     monkeypatch.setattr(
-        HostRuntime, "download", lambda *args: downloads.append(1) or download(*args)
+        cuda_runtime, "download", lambda *args: downloads.append(1) or download(*args)
     )
     solver = made(gpu(), callbacks=[StopOnNan()])
     counts = []

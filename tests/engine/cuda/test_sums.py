@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.geometry import AxisGeometry
-from tests.host_runtime import HostRuntime
 
 
 @pytest.fixture
-def cuda(host_folder: Path) -> CudaOps:
-    return CudaOps(HostRuntime(host_folder), np.float64)
+def cuda(cuda_runtime: CudaRuntime) -> CudaOps:
+    return CudaOps(cuda_runtime, np.float64)
 
 
 def value(content: np.ndarray) -> Value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import pytest
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.cuda.update import PART
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from tests.host_runtime import HostRuntime
 
 COUNTS = (1, 7, 1031)  # less than an access to memory, no whole number of them, several blocks
 TOLERANCES = {np.float32: (2e-5, 1e-6), np.float64: (1e-10, 1e-13)}  # multiplied and added at once
@@ -62,12 +61,12 @@ def updated(
 
 
 def check(
-    folder: Path, name: str, count: int, dtype: Any, l1: bool = False, **others: Any
+    runtime: CudaRuntime, name: str, count: int, dtype: Any, l1: bool = False, **others: Any
 ) -> list[np.ndarray]:
     """Compares the engines; gives what the GPU engine made of all values."""
     slots = RULES[name][0]
     expected = updated(NumpyOps(dtype), name, members(count, slots, dtype), l1, **others)
-    gpu = CudaOps(HostRuntime(folder), dtype)
+    gpu = CudaOps(runtime, dtype)
     found = updated(gpu, name, members(count, slots, dtype), l1, **others)
     rtol, atol = TOLERANCES[dtype]
     for one, other in zip(found, expected, strict=True):
@@ -79,25 +78,25 @@ def check(
 @pytest.mark.parametrize("keep_diff", [False, True])
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_is_that_of_the_numpy_engine(
-    name: str, keep_diff: bool, dtype: type, host_folder: Path
+    name: str, keep_diff: bool, dtype: type, cuda_runtime: CudaRuntime
 ) -> None:
     for count in COUNTS:
-        check(host_folder, name, count, dtype, keep_diff=keep_diff)
+        check(cuda_runtime, name, count, dtype, keep_diff=keep_diff)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_decay_may_be_that_of_the_sign_or_none(name: str, host_folder: Path) -> None:
-    check(host_folder, name, 7, np.float64, l1=True)
-    check(host_folder, name, 7, np.float64, decay=0.0)
+def test_decay_may_be_that_of_the_sign_or_none(name: str, cuda_runtime: CudaRuntime) -> None:
+    check(cuda_runtime, name, 7, np.float64, l1=True)
+    check(cuda_runtime, name, 7, np.float64, decay=0.0)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_an_update_of_nothing_does_nothing(name: str, host_folder: Path) -> None:
-    check(host_folder, name, 0, np.float32)
+def test_an_update_of_nothing_does_nothing(name: str, cuda_runtime: CudaRuntime) -> None:
+    check(cuda_runtime, name, 0, np.float32)
 
 
-def test_infinite_weights_without_decay_stay_infinite(host_folder: Path) -> None:
-    for ops in (NumpyOps(), CudaOps(HostRuntime(host_folder))):
+def test_infinite_weights_without_decay_stay_infinite(cuda_runtime: CudaRuntime) -> None:
+    for ops in (NumpyOps(), CudaOps(cuda_runtime)):
         values = members(3, 1, np.float32)
         values[0].write()[...] = [np.inf, -np.inf, np.nan]
         data, _, history = updated(ops, "sgd", values, decay=0.0)
@@ -105,8 +104,8 @@ def test_infinite_weights_without_decay_stay_infinite(host_folder: Path) -> None
         assert np.isfinite(history).all()
 
 
-def test_values_that_begin_anywhere_in_memory_are_updated(host_folder: Path) -> None:
-    ops = CudaOps(HostRuntime(host_folder))
+def test_values_that_begin_anywhere_in_memory_are_updated(cuda_runtime: CudaRuntime) -> None:
+    ops = CudaOps(cuda_runtime)
     found = []
     for moved in (False, True):
         values = members(1031, 1, np.float32)
@@ -119,8 +118,10 @@ def test_values_that_begin_anywhere_in_memory_are_updated(host_folder: Path) -> 
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_nothing_changes_once_something_was_found_wrong(name: str, host_folder: Path) -> None:
-    ops = CudaOps(HostRuntime(host_folder))
+def test_nothing_changes_once_something_was_found_wrong(
+    name: str, cuda_runtime: CudaRuntime
+) -> None:
+    ops = CudaOps(cuda_runtime)
     values = members(7, RULES[name][0], np.float32)
     before = [value.read().copy() for value in values]
     ops.watch.value.write()[...] = [1, 0, 0]
@@ -129,10 +130,10 @@ def test_nothing_changes_once_something_was_found_wrong(name: str, host_folder: 
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_norm_counts_all_values_together(dtype: type, host_folder: Path) -> None:
+def test_the_norm_counts_all_values_together(dtype: type, cuda_runtime: CudaRuntime) -> None:
     values = [members(count, 0, dtype)[1] for count in (1, 0, 3 * PART + 5, 7)]
     squares = []
-    for ops in (NumpyOps(dtype), CudaOps(HostRuntime(host_folder), dtype)):
+    for ops in (NumpyOps(dtype), CudaOps(cuda_runtime, dtype)):
         norm, total = ops.sum_of_squares(), Value((), dtype)
         for some in (values[:1], values, []):
             norm.forward(some, out=total)
@@ -141,9 +142,11 @@ def test_the_norm_counts_all_values_together(dtype: type, host_folder: Path) -> 
 
 
 @pytest.mark.parametrize("zero", [0, 1], ids=["weights", "gradient"])
-def test_lars_takes_the_rate_as_it_is_where_a_norm_is_0(zero: int, host_folder: Path) -> None:
+def test_lars_takes_the_rate_as_it_is_where_a_norm_is_0(
+    zero: int, cuda_runtime: CudaRuntime
+) -> None:
     found = []
-    for ops in (NumpyOps(), CudaOps(HostRuntime(host_folder))):
+    for ops in (NumpyOps(), CudaOps(cuda_runtime)):
         values = members(PART + 5, 1, np.float32)
         values[zero].clear()
         found.append(updated(ops, "lars", values, decay=0.0))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from tests.host_runtime import HostRuntime
 from tests.nets import make_net
 
 NET = """
@@ -54,8 +52,8 @@ def test_values_that_are_too_small_stay_for_recorded_work() -> None:
     assert sum(value.count for value in workspace._values["first"]) <= 2 * 50
 
 
-def test_graphs_keep_what_they_work_in_when_others_need_more(host_folder: Path) -> None:
-    ops = CudaOps(HostRuntime(host_folder), np.float64)
+def test_graphs_keep_what_they_work_in_when_others_need_more(cuda_runtime: CudaRuntime) -> None:
+    ops = CudaOps(cuda_runtime, np.float64)
     net, reference = make_net(NET, ops), make_net(NET, NumpyOps(np.float64))
     random = np.random.default_rng(0)
     for number in range(6):

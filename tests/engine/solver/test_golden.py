@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import h5py
@@ -15,6 +14,7 @@ from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import NetParameter, SolverState
+from tests.devices import DEVICES, device
 from tests.engine.solver.running import (
     CASES,
     assert_same_lines,
@@ -22,7 +22,6 @@ from tests.engine.solver.running import (
     expectations,
     golden_run,
 )
-from tests.host_runtime import HostRuntime
 
 # A dozen iterations amplify the last bits in which sums of another order differ.
 LOSS_RTOL, LOSS_ATOL = 2e-5, 2e-6
@@ -33,20 +32,12 @@ NAMES = sorted(path.name for path in CASES.iterdir())
 RESUMED = [name for name in NAMES if name.startswith("resume_")]
 
 
-@pytest.fixture(params=["numpy", "cuda"])
+@pytest.fixture(scope="module", params=["numpy", *DEVICES])
 def engine(request: pytest.FixtureRequest) -> Ops:
     """The engines that are held to Caffe's numbers here, one object of each for all runs."""
-    return _cuda(request.getfixturevalue("host_folder")) if request.param == "cuda" else _numpy()
-
-
-@functools.cache
-def _numpy() -> Ops:
-    return NumpyOps()
-
-
-@functools.cache
-def _cuda(folder: Path) -> Ops:
-    return CudaOps(HostRuntime(folder), precision="fp32")
+    if request.param == "numpy":
+        return NumpyOps()
+    return CudaOps(device(request), precision="fp32")
 
 
 @pytest.mark.parametrize("case", NAMES)
