@@ -127,6 +127,7 @@ def host_runtime(host_folder: Path) -> HostRuntime:
     return HostRuntime(host_folder)
 
 
+@pytest.fixture
 def host_gpu(host_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One GPU in the machine, as commands and pycaffe see it: the host runtime."""
     device = functools.partial(HostRuntime, host_folder)

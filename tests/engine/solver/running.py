@@ -31,7 +31,7 @@ CASES = Path(__file__).resolve().parents[2] / "golden" / "solvers"
 
 # Lines that Caffe's tool, factories and upgrades write.
 _NOT_OURS = re.compile(r"(caffe|upgrade_proto|hdf5)\.cpp|layer_factory\.hpp|net\.cpp:296")
-_OURS_ONLY = ("Solver type: ", "Memory predicted: ")
+_OURS_ONLY = ("Solver type: ", "Memory predicted: ", "Net '")  # the last one: of graphs
 _PREFIX = re.compile(r"[IWE]\d{8} \S+ +\d+ (\S+)\] ")
 SPEED = re.compile(r"\(\S+ iter/s, \S+s/(\d+) iters\)")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]\d+)?(?![\w.]*[A-Za-z_])")
