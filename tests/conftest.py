@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import shutil
@@ -127,16 +126,6 @@ def host_runtime(host_folder: Path) -> HostRuntime:
     return HostRuntime(host_folder)
 
 
-@pytest.fixture
-def host_gpu(host_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One GPU in the machine, as commands and pycaffe see it: the host runtime."""
-    device = functools.partial(HostRuntime, host_folder)
-    monkeypatch.setattr(runtime, "available", lambda: None)
-    monkeypatch.setattr(runtime, "count", lambda: 1)
-    monkeypatch.setattr(runtime, "CupyRuntime", lambda index: device())
-    monkeypatch.setattr(runtime, "properties", lambda index: device().properties())
-
-
 @pytest.fixture(scope="session")
 def gpu_runtime() -> runtime.CupyRuntime:
     """The first GPU; skips the test where there is none."""
@@ -149,6 +138,16 @@ def gpu_runtime() -> runtime.CupyRuntime:
 def cuda_runtime(request: pytest.FixtureRequest) -> CudaRuntime:
     """What the GPU engine runs on: the host everywhere, and a GPU where there is one."""
     return device(request)
+
+
+@pytest.fixture
+def one_gpu(cuda_runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch) -> CudaRuntime:
+    """The machine's only GPU, as commands and pycaffe see it."""
+    monkeypatch.setattr(runtime, "available", lambda: None)
+    monkeypatch.setattr(runtime, "count", lambda: 1)
+    monkeypatch.setattr(runtime, "CupyRuntime", lambda index: cuda_runtime)
+    monkeypatch.setattr(runtime, "properties", lambda index: cuda_runtime.properties())
+    return cuda_runtime
 
 
 @pytest.fixture

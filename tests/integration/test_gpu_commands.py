@@ -1,4 +1,4 @@
-"""The commands on a GPU, the host runtime, and what they say where it cannot be used."""
+"""The commands on a GPU, and what they say where it cannot be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from caffepy.engine.ops.cuda import runtime
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.proto.caffe_pb2 import NetParameter
+from tests.host_runtime import HostRuntime
 from tests.integration.refusals import Run
 
 NET = """name: "tiny"
@@ -72,13 +74,13 @@ def assert_alike(found: dict[str, list[float]], expected: dict[str, list[float]]
         assert found[name] == pytest.approx(numbers, RTOL, ATOL)
 
 
-def test_training_gives_the_weights_of_the_cpu(run: Run, case: Path, host_gpu: None) -> None:
+def test_training_gives_the_weights_of_the_cpu(run: Run, case: Path, one_gpu: CudaRuntime) -> None:
     assert_alike(train(run, *GPU), train(run, *CPU))
 
 
 @pytest.mark.parametrize(("before", "after"), [(GPU, GPU), (CPU, GPU), (GPU, CPU)])
 def test_a_run_goes_on_from_a_snapshot_of_either_engine(
-    run: Run, case: Path, host_gpu: None, before: tuple[str, ...], after: tuple[str, ...]
+    run: Run, case: Path, one_gpu: CudaRuntime, before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:
     unbroken = train(run, *before)
     Path("s_iter_6.caffemodel").unlink()
@@ -89,13 +91,13 @@ def test_a_run_goes_on_from_a_snapshot_of_either_engine(
         assert_alike(resumed, unbroken)
 
 
-def test_a_run_logs_what_it_runs_on(run: Run, case: Path, host_gpu: None) -> None:
+def test_a_run_logs_what_it_runs_on(run: Run, case: Path, one_gpu: CudaRuntime) -> None:
     status, printed = run("train", "--solver", "gpu.prototxt", *GPU)
     assert status == 0, printed
     lines = [line.split("] ", 1)[-1] for line in printed.splitlines()]
     wanted = [
         "Use GPU with device ID 0",
-        "GPU 0: Host",
+        f"GPU 0: {one_gpu.properties().name}",
         "Engine: CUDA, float32, products in fp32",
         "Net 'tiny' (TRAIN): passes run as CUDA graphs.",
     ]
@@ -103,11 +105,11 @@ def test_a_run_logs_what_it_runs_on(run: Run, case: Path, host_gpu: None) -> Non
     assert any("free on the GPU (data" in line for line in lines)
 
 
-def test_a_runs_record_names_the_gpu(run: Run, case: Path, host_gpu: None) -> None:
+def test_a_runs_record_names_the_gpu(run: Run, case: Path, one_gpu: CudaRuntime) -> None:
     train(run, *GPU, "--deterministic")
     record = json.loads(Path("s_run.json").read_text())
     assert record["engine"] == "cuda"
-    assert record["gpu"]["name"] == "Host"
+    assert record["gpu"]["name"] == one_gpu.properties().name
     assert record["gpu"]["precision"] == "fp32"
     assert record["gpu"]["deterministic"] is True
     assert "driver" in record["gpu"]["versions"]
@@ -118,14 +120,14 @@ def test_a_runs_record_names_the_gpu(run: Run, case: Path, host_gpu: None) -> No
 
 
 def test_solver_mode_chooses_the_gpu_and_options_count_more(
-    run: Run, case: Path, host_gpu: None
+    run: Run, case: Path, one_gpu: CudaRuntime
 ) -> None:
     for options, engine in (((), "cuda"), (CPU, "numpy")):
         assert run("train", "--solver", "gpu.prototxt", "--iterations", "1", *options)[0] == 0
         assert json.loads(Path("s_run.json").read_text())["engine"] == engine
 
 
-def test_weights_are_scored(run: Run, case: Path, host_gpu: None) -> None:
+def test_weights_are_scored(run: Run, case: Path, one_gpu: CudaRuntime) -> None:
     train(run, *CPU)
     arguments = "--model", "net.prototxt", "--weights", "s_iter_6.caffemodel", "--iterations", "2"
     assert run("test", *arguments, *GPU)[0] == 0
@@ -133,15 +135,14 @@ def test_weights_are_scored(run: Run, case: Path, host_gpu: None) -> None:
 
 @pytest.mark.parametrize("fused", [(), ("--fused",)])
 def test_a_net_is_timed_by_the_gpus_clock(
-    run: Run, case: Path, host_gpu: None, fused: tuple[str, ...]
+    run: Run, case: Path, one_gpu: CudaRuntime, fused: tuple[str, ...]
 ) -> None:
     status, printed = run("time", "--model", "net.prototxt", "--iterations", "2", *GPU, *fused)
     assert status == 0, printed
-    # each piece of work takes the host runtime 1 ms
-    wanted = "forward   relu                         1.0000" if fused else "Average Forward pass: "
-    assert wanted in printed
-    if not fused:
-        assert "      relu\tbackward: 1 ms." in printed
+    assert ("whole step, not watched" if fused else "Average Forward-Backward: ") in printed
+    if isinstance(one_gpu, HostRuntime):  # each piece of work takes it 1 ms
+        part = "forward   relu                         1.0000" if fused else "relu\tbackward: 1 ms."
+        assert part in printed
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_a_net_is_timed_by_the_gpus_clock(
     ],
 )
 def test_a_gpu_that_is_not_there_is_refused(
-    run: Run, case: Path, host_gpu: None, arguments: list[str], status: int, wanted: str
+    run: Run, case: Path, one_gpu: CudaRuntime, arguments: list[str], status: int, wanted: str
 ) -> None:
     ended, printed = run("time", "--model", "net.prototxt", *arguments)
     assert (ended, wanted in printed) == (status, True), printed
@@ -166,7 +167,7 @@ def test_a_gpu_that_is_not_there_is_refused(
 
 @pytest.mark.parametrize("gpu", ["all", "0,1"])
 def test_several_gpus_are_refused(
-    run: Run, case: Path, host_gpu: None, monkeypatch: pytest.MonkeyPatch, gpu: str
+    run: Run, case: Path, one_gpu: CudaRuntime, monkeypatch: pytest.MonkeyPatch, gpu: str
 ) -> None:
     monkeypatch.setattr(runtime, "count", lambda: 2)
     status, printed = run("train", "--solver", "solver.prototxt", "--gpu", gpu)
@@ -175,7 +176,7 @@ def test_several_gpus_are_refused(
     assert printed.endswith("Name it: --gpu 0.")
 
 
-def test_a_solvers_device_is_looked_for(run: Run, case: Path, host_gpu: None) -> None:
+def test_a_solvers_device_is_looked_for(run: Run, case: Path, one_gpu: CudaRuntime) -> None:
     status, printed = run("train", "--solver", "third.prototxt")
     assert status == 1
     assert "third.prototxt:4:1: device_id: expected GPU 0, the only one, got '3'." in printed
@@ -200,10 +201,10 @@ def test_without_a_gpu_options_and_solver_modes_are_refused(
     assert run("train", "--solver", "gpu.prototxt", *CPU)[0] == 0
 
 
-def test_doctor_tells_of_the_gpu(run: Run, host_gpu: None) -> None:
+def test_doctor_tells_of_the_gpu(run: Run, one_gpu: CudaRuntime) -> None:
     status, printed = run("doctor")
     assert status == 0, printed
-    assert "GPU 0                 Host, compute capability 0.0, 8.0 GiB" in printed
+    assert f"GPU 0                 {one_gpu.properties().name}, compute capability" in printed
     assert "cuda                  engine on GPU 0; trains" in printed
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import caffepy.pycaffe as caffe
 from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.pycaffe.nets import TRAIN_NET, TWO_HEADS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,9 @@ def trained(folder: Path) -> list[float]:
     return [float(number) for number in solver.net.params["ip"][0].data.ravel()]
 
 
-def test_a_script_trains_on_the_gpu_with_the_cpus_numbers(tmp_path: Path, host_gpu: None) -> None:
+def test_a_script_trains_on_the_gpu_with_the_cpus_numbers(
+    tmp_path: Path, one_gpu: CudaRuntime
+) -> None:
     caffe.set_mode_cpu()
     expected = trained(tmp_path)
     caffe.set_device(0)
@@ -60,7 +63,7 @@ def test_a_script_trains_on_the_gpu_with_the_cpus_numbers(tmp_path: Path, host_g
     assert trained(tmp_path) == pytest.approx(expected, 1e-4, 1e-6)
 
 
-def test_nets_on_the_gpu_share_parameters(tmp_path: Path, host_gpu: None) -> None:
+def test_nets_on_the_gpu_share_parameters(tmp_path: Path, one_gpu: CudaRuntime) -> None:
     (tmp_path / "net.prototxt").write_text(TWO_HEADS)
     caffe.set_mode_gpu()
     nets = [caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST) for _ in range(2)]
@@ -75,7 +78,7 @@ def test_nets_on_the_gpu_share_parameters(tmp_path: Path, host_gpu: None) -> Non
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_the_first_net(
-    tmp_path: Path, host_gpu: None
+    tmp_path: Path, one_gpu: CudaRuntime
 ) -> None:
     (tmp_path / "net.prototxt").write_text(TWO_HEADS)
     caffe.set_mode_gpu()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.port import CudaRuntime
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.graphs import CHANGES
-from tests.host_runtime import HostRuntime
 from tests.nets import make_net
 
 FRONT = """name: "n"
@@ -51,17 +50,17 @@ def graph_lines(
 
 
 def test_a_net_says_once_that_it_runs_as_graphs(
-    host_folder: Path, caplog: pytest.LogCaptureFixture
+    cuda_runtime: CudaRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ops = CudaOps(HostRuntime(host_folder))
+    ops = CudaOps(cuda_runtime)
     lines = graph_lines(ops, CHAIN, caplog, (2,) * 5)
     assert lines == ["Net 'n' (TRAIN): passes run as CUDA graphs."]
 
 
 def test_layers_that_need_the_host_are_named(
-    host_folder: Path, caplog: pytest.LogCaptureFixture
+    cuda_runtime: CudaRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ops = CudaOps(HostRuntime(host_folder))
+    ops = CudaOps(cuda_runtime)
     lines = graph_lines(ops, FILTERED, caplog, (2,) * 5)
     assert lines == [
         "Net 'n' (TRAIN): passes run as several CUDA graphs, between layers that need the host: "
@@ -70,9 +69,9 @@ def test_layers_that_need_the_host_are_named(
 
 
 def test_a_layer_that_changes_shapes_in_every_pass_is_named(
-    host_folder: Path, caplog: pytest.LogCaptureFixture
+    cuda_runtime: CudaRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ops = CudaOps(HostRuntime(host_folder))
+    ops = CudaOps(cuda_runtime)
     lines = graph_lines(ops, CHAIN, caplog, tuple(range(2, 4 + CHANGES)))
     assert lines == [
         "Net 'n' (TRAIN): layer 'in' (Input) changes the shapes of its tops from pass to pass, "
