@@ -13,7 +13,7 @@ from caffepy.engine.passes.capture import CapturingOps, captured
 from caffepy.engine.passes.program import Program
 from caffepy.proto.caffe_pb2 import Phase
 
-CHANGES = 3  # of shapes, until the log says that they prevent graphs
+CHANGES = 3  # of shapes without a graph in between, until the log says that they prevent graphs
 
 
 class Wired(Protocol):
@@ -38,17 +38,18 @@ class Graphs:
         self._ops = ops
         self._shapes: list[list[Shape]] | None = None  # of tops, when a pass was traced last
         self._changes = 0
-        self._is_told = False
+        self._is_told = self._changes_are_told = False
 
     def captured(self, program: Program) -> Program:
         """A Program that was traced just now, with graphs in place of its calls of ops."""
         if not isinstance(self._ops, CapturingOps):
             return program
         self._look_at_shapes()
-        return captured(program, self._ops, self._tell)
+        return captured(program, self._ops, self._note_made)
 
-    def _tell(self) -> None:
-        """Logs how the net runs; called when a graph was made."""
+    def _note_made(self) -> None:
+        """A graph was made: logs how the net runs, the first time."""
+        self._changes = 0
         if self._is_told:
             return
         self._is_told = True
@@ -57,13 +58,14 @@ class Graphs:
         log.info(f"{self._title}: passes run as {what if between else 'CUDA graphs'}.")
 
     def _look_at_shapes(self) -> None:
-        """Counts the changes of shapes from trace to trace."""
+        """Counts the changes of shapes from trace to trace; logs once that there are many."""
         net, before = self._net, self._shapes
         self._shapes = [[blob.shape for blob in tops] for tops in net.tops]
         if before is None or before == self._shapes:
             return
         self._changes += 1
-        if self._changes == CHANGES:
+        if self._changes == CHANGES and not self._changes_are_told:
+            self._changes_are_told = True
             layer, old, new = next(
                 one
                 for one in zip(net.layers, before, self._shapes, strict=True)

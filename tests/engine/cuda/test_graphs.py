@@ -80,5 +80,13 @@ def test_a_layer_that_changes_shapes_in_every_pass_is_named(
     ]
 
 
+def test_shapes_that_change_now_and_then_do_not_prevent_graphs(
+    cuda_runtime: CudaRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = tuple(count for count in range(2, 4 + CHANGES) for _ in range(4))
+    lines = graph_lines(CudaOps(cuda_runtime), CHAIN, caplog, rows)
+    assert lines == ["Net 'n' (TRAIN): passes run as CUDA graphs."]
+
+
 def test_the_cpu_says_nothing_of_graphs(caplog: pytest.LogCaptureFixture) -> None:
     assert not graph_lines(NumpyOps(), CHAIN, caplog, tuple(range(2, 6 + CHANGES)))
