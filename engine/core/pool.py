@@ -22,11 +22,11 @@ class Block:
         self.order = size, number
         self.space = layout.space
         self.memory = layout.zeros(size, np.dtype(np.uint8))
-        self._buffers: dict[tuple[Layout, tuple[int, ...]], Buffer] = {}
+        self._buffers: dict[tuple[Layout, tuple[int, ...], np.dtype], Buffer] = {}
 
     def buffer(self, layout: Layout, shape: tuple[int, ...], dtype: np.dtype) -> Buffer:
-        """The buffer of a layout and shape in this memory: the same object each time."""
-        key = layout, shape
+        """The buffer of a layout, shape and dtype in this memory: the same object each time."""
+        key = layout, shape, dtype
         found = self._buffers.get(key)
         if found is None:
             found = self._buffers[key] = layout.allocate(shape, dtype, self.memory)

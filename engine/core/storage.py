@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import weakref
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Buffer, Layout
 from caffepy.engine.core.pool import Block, Pool
+
+if TYPE_CHECKING:
+    from caffepy.engine.core.value import Value
 
 Shape = tuple[int, ...]
 
@@ -28,6 +32,19 @@ class Owner:
         self.__array_interface__ = memory.__array_interface__
 
 
+class Rounding:
+    """A copy of a value that keeps less of each number: never taken for the value itself.
+
+    copy: flat.  version: of the value, when the copy was made; -1: it is out of date.
+    """
+
+    __slots__ = ("copy", "version")
+
+    def __init__(self, copy: Value) -> None:
+        self.copy = copy
+        self.version = -1
+
+
 class Storage:
     """The memory of a value and of its aliases: plain elements and copies in other layouts.
 
@@ -37,6 +54,7 @@ class Storage:
     since aliases differ in shape.
     written is the key of the last write, None where that was to plain memory.
     pool: where memory is taken from, block by block in `blocks`, and given back by `release`.
+    rounding: the rounded copy, where one was made.
     """
 
     __slots__ = (
@@ -49,6 +67,7 @@ class Storage:
         "plain_is_fresh",
         "pool",
         "root",
+        "rounding",
         "version",
         "views",
         "written",
@@ -67,6 +86,7 @@ class Storage:
         self.written: tuple[Layout, Shape] | None = None
         self.pool: Pool | None = None
         self.blocks: list[Block] = []
+        self.rounding: Rounding | None = None
 
     @property
     def leased(self) -> bool:
@@ -126,6 +146,9 @@ class Storage:
             for block in self.blocks:
                 self.pool.give(block)
         self.blocks.clear()
+        if self.rounding is not None:
+            self.rounding.copy.release()
+            self.rounding = None
 
     def bring_plain(self, count: int) -> np.ndarray:
         """Plain memory holding the content, zeros where nothing was ever written."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Buffer, Layout
 from caffepy.engine.core.pool import Pool
-from caffepy.engine.core.storage import Owner, Shape, Storage
+from caffepy.engine.core.storage import Owner, Rounding, Shape, Storage
 
 
 class Epoch:
@@ -116,6 +117,7 @@ class Value:
             storage.bring_plain(self.count)
         storage.copies.clear()
         storage.fresh.clear()
+        storage.rounding = None
         if storage.plain_is_fresh:
             storage.reserve_plain(math.prod(shape))
         self._take_shape(shape)
@@ -175,6 +177,32 @@ class Value:
         storage.written = key
         storage.fresh.add(key)
         return self._copy(layout)
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """The rounded copy, where it agrees with the last write."""
+        rounding = self._storage.rounding
+        return rounding if rounding is not None and rounding.version == self.version else None
+
+    def rounded(self, dtype: Any, make: Callable[[Value, Value], None]) -> Rounding:
+        """A copy of another dtype, flat, which keeps less of each number; `make(value, copy)` is
+        called at most once for each write."""
+        storage = self._storage
+        rounding = storage.rounding
+        if rounding is None or rounding.copy.count != self.count:
+            rounding = storage.rounding = Rounding(Value((self.count,), dtype))
+            if storage.pool is not None:
+                rounding.copy.borrow(storage.pool)
+        version = self.version
+        if rounding.version != version:
+            make(self, rounding.copy)
+            rounding.version = version
+        return rounding
+
+    def confirm(self, rounding: Rounding) -> None:
+        """`rounding`, once given by `rounded`, was made anew since the last write."""
+        self._storage.rounding = rounding
+        rounding.version = self.version
 
     def clear(self) -> None:
         """Makes all elements zero. Memory is touched when the value is next read, and not at all

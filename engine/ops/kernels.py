@@ -42,6 +42,7 @@ _TYPES: dict[str, type[np.generic]] = {
     "double": np.float64,
     "bool": np.bool_,
     "unsigned char": np.uint8,
+    "unsigned short": np.uint16,
     "int": np.int32,
     "unsigned": np.uint32,
     "unsigned int": np.uint32,

@@ -20,15 +20,28 @@ FAILURES = 3  # captures that may fail
 CAPTURES = 16  # of one stretch, where values move; then it runs without
 
 
+class Replay(Protocol):
+    """Work that was captured. is_valid: whether what it needs besides values is as it was."""
+
+    @property
+    def is_valid(self) -> bool: ...
+
+    def __call__(self) -> None:
+        """Does the work. Values count as written already."""
+
+
 @runtime_checkable
 class CapturingOps(Protocol):
     """A backend that makes graphs. layout: how values lie that come from the host."""
 
     layout: Layout
 
-    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, run: Callable[[], None], alone: bool = False) -> Replay:
         """Calls `run`, which only calls steps; none of their work is done, but by each call of what
-        this gives. Raises: DeviceError where that is not possible."""
+        this gives. Raises: DeviceError where that is not possible.
+
+        alone: it shall need nothing that steps before it leave besides values.
+        """
 
 
 def captured(program: Program, ops: CapturingOps, made: Callable[[], None]) -> Program:
@@ -70,7 +83,7 @@ class _Graph:
     """What a capture gave. needed: what it reads before it writes it.  written: what it leaves.
     passing: what it gives up, and needs not."""
 
-    launch: Callable[[], None]
+    launch: Replay
     needed: Sequence[_Place]
     written: Sequence[_Place]
     passing: Sequence[Value]
@@ -89,11 +102,14 @@ class _Graph:
         for one in self.needed:
             if not one.value.retake(one.key, one.buffer, change=False):
                 one.value.read(one.key[0])  # what the host has written is brought to the device
-        self.launch()
+        seen: list[Value] = []  # by Python code, perhaps
         for one in self.written:
             if not one.value.retake(one.key, one.buffer, change=True):
                 one.value.write(one.key[0])
-                one.value.settle()
+                seen.append(one.value)
+        self.launch()
+        for value in seen:
+            value.settle()
 
 
 class _Stretch:
@@ -109,6 +125,7 @@ class _Stretch:
         self._ops = ops
         self._made = made
         self._runs = self._captures = self._failures = 0
+        self._alone = False  # whether steps before it have left less than when it was captured
         self._graphs: dict[tuple[bool, ...], _Graph] = {}
         needed: dict[int, Value] = {}
         written: dict[int, Value] = {}
@@ -128,6 +145,8 @@ class _Stretch:
     def __call__(self) -> None:
         begun = tuple(value.allocated for value in self._needed)
         graph = self._graphs.get(begun)
+        if graph is not None and not graph.launch.is_valid:
+            graph, self._alone = None, True
         if graph is None or not graph.is_valid:
             graph = self._capture() if self._can_capture() else None
             if graph is None:
@@ -160,7 +179,7 @@ class _Stretch:
         unwritten = [value for value in self._needed if not value.allocated]
         begun = {value.storage_id for value in self._needed}
         try:
-            launch = self._ops.capture(self._run_steps)
+            launch = self._ops.capture(self._run_steps, self._alone)
         except DeviceError as error:
             self._failures += 1
             for value in unwritten:  # they hold what was to be added to, had it been done

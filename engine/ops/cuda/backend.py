@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from caffepy.engine.core.backend import Device
-from caffepy.engine.core.layout import Buffer, Layout
+from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.record import Recorder
+from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops, op
 from caffepy.engine.ops.cuda.absolute import CudaAbsolute
 from caffepy.engine.ops.cuda.accuracy import CudaAccuracy, CudaContrastiveAccuracy
@@ -43,6 +44,7 @@ from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
 from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.products import Products, Reliance
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
@@ -96,6 +98,7 @@ class CudaOps(Ops):
         self.recorder: Recorder | None = None
         self.watch = Watch(self)
         self.workspace = Workspace(self.dtype)
+        self.products = Products(self)
         self._kernels: dict[str, Kernels] = {}
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
@@ -120,9 +123,9 @@ class CudaOps(Ops):
             self._kernels[family] = Kernels(self, source(family), f"{family}.cu")
         return self._kernels[family]
 
-    def multiply(self, product: Product, a: Buffer, b: Buffer, out: Buffer) -> None:
-        """A matrix product of buffers of the backend's dtype, in its precision."""
-        self.runtime.multiply(product, a, b, out, self.precision)
+    def multiply(self, product: Product, a: Value, b: Value, out: Value) -> None:
+        """A matrix product in the backend's precision, written or added to `out`; see Products."""
+        self.products.multiply(product, a, b, out)
 
     def each_run(self, action: Callable[[], None]) -> None:
         """Calls `action` now; of steps that become a graph, before each launch of it."""
@@ -139,15 +142,19 @@ class CudaOps(Ops):
 
     # ---- graphs
 
-    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, run: Callable[[], None], alone: bool = False) -> Replay:
         """Calls `run`, which only calls steps; none of their work is done, but by each call of what
-        this gives. Raises: DeviceError where that is not possible."""
+        this gives. Raises: DeviceError where that is not possible.
+
+        alone: it shall need nothing that steps before it leave besides values.
+        """
         actions = self._actions = []
         try:
-            graph = self.runtime.capture(run)
+            with self.products.captured(alone) as reliance:
+                graph = self.runtime.capture(run)
         finally:
             self._actions = None
-        return _Replay(actions, graph)
+        return Replay(actions, graph, reliance)
 
     relu = op(CudaRelu)
     batch_norm = op(CudaBatchNorm)
@@ -212,14 +219,22 @@ class CudaOps(Ops):
     pass_watch = op(CudaPassWatch)
 
 
-class _Replay:
-    """A graph, and what the host does before each launch of it."""
+class Replay:
+    """A graph, and what the host does before and after each launch of it."""
 
-    def __init__(self, actions: list[Callable[[], None]], graph: Graph) -> None:
+    def __init__(self, actions: list[Callable[[], None]], graph: Graph, reliance: Reliance) -> None:
         self._actions = list(dict.fromkeys(actions))
         self._graph = graph
+        self._reliance = reliance
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether what it needs besides values is as it was in the capture."""
+        return self._reliance.holds
 
     def __call__(self) -> None:
+        """To be called when the versions of values are those after it."""
         for action in self._actions:
             action()
         self._graph.launch()
+        self._reliance.confirm()

@@ -37,11 +37,13 @@ class WindowOp(CudaOp):
         steps = first, row_step, step, self._windows
         if self._planes:
             count = channels * samples * self.places
-            self.launch("im2col", count, samples, *steps, x, columns)
+            name = self.ops.products.kernel("im2col", columns)
+            self.launch(name, count, samples, *steps, x, columns)
         else:
             count = self.rows * samples * self.places
             sizes = len(self.geometry.kernel), channels, kernel, samples, self.places
-            self.launch("im2col_any", count, *sizes, *steps, x, columns)
+            name = self.ops.products.kernel("im2col_any", columns)
+            self.launch(name, count, *sizes, *steps, x, columns)
 
     def scatter(self, columns: Value, out: Value, chunk: range, row_step: int, step: int) -> None:
         """Fills the samples `chunk` of `out`, a value like x that has been written on the device,

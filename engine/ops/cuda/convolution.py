@@ -11,6 +11,7 @@ from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.columns import WindowOp
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.cuda.port import Product
+from caffepy.engine.ops.cuda.products import HALF
 from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
 
@@ -50,23 +51,26 @@ class CudaConvolution(WindowOp):
         else:
             ops.workspace.reserve("first", self.rows * self.places * self._samples)
             ops.workspace.reserve("second", outputs * self.places * self._samples)
+            if ops.products.half:
+                ops.workspace.reserve("left", outputs * self.places * self._samples, HALF)
+                ops.workspace.reserve("right", self.rows * self.places * self._samples, HALF)
 
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
         """out: y."""
         if self._pointwise:
             product = self._of_images(self.geometry.num_output, self.geometry.shape[1])
-            self._multiply(product, w, x, out)
+            self.ops.multiply(product, w, x, out)
             if b is not None:
                 self._bias.forward(out, b, out=out)
             return
         out.write(self.ops.layout)
-        columns, outputs = self._columns(), self._outputs()
+        columns, outputs = self._columns(factor=True), self._outputs()
         for chunk in self._chunks():
             wide = len(chunk) * self.places
             self.gather(x, columns, chunk, wide, self.places)
             m, k = self._group_sizes()
-            self._multiply(self._grouped(m, wide, k), w, columns, outputs)
+            self.ops.multiply(self._grouped(m, wide, k), w, columns, outputs)
             channels = self.geometry.num_output
             sizes = channels, len(chunk), self.places, chunk.start, b is not None
             bias = outputs if b is None else b
@@ -77,15 +81,15 @@ class CudaConvolution(WindowOp):
         """out: gradient of x."""
         if self._pointwise:
             product = self._of_images(self.geometry.shape[1], self.geometry.num_output, turned=True)
-            self._multiply(product, w, dy, out)
+            self.ops.multiply(product, w, dy, out)
             return
         out.write(self.ops.layout)
-        columns, outputs = self._columns(), self._outputs()
+        columns, outputs = self._columns(), self._outputs(factor=True)
         for chunk in self._chunks():
             wide = len(chunk) * self.places
             self._take_outputs(dy, outputs, chunk)
             k, m = self._group_sizes()
-            self._multiply(self._grouped(m, wide, k, transpose_a=True), w, outputs, columns)
+            self.ops.multiply(self._grouped(m, wide, k, transpose_a=True), w, outputs, columns)
             self.scatter(columns, out, chunk, wide, self.places)
 
     @step(reads="dy x", adds="add_w add_b")
@@ -97,18 +101,17 @@ class CudaConvolution(WindowOp):
             self._bias.backward_bias(dy, add_b=add_b)
         if add_w is None:
             return
-        columns = self._columns()
         if self._per_sample:
-            self._add_products(dy, x, columns, add_w)
+            self._add_products(dy, x, self._columns(), add_w)
             return
-        outputs = self._outputs()
+        columns, outputs = self._columns(factor=True), self._outputs(factor=True)
         for chunk in self._chunks():
             wide = len(chunk) * self.places
             self.gather(x, columns, chunk, wide, self.places)
             self._take_outputs(dy, outputs, chunk)
             m, n = self._group_sizes()
             product = self._grouped(m, n, wide, transpose_b=True, add=add_w.allocated)
-            self._multiply(product, outputs, columns, add_w)
+            self.ops.multiply(product, outputs, columns, add_w)
 
     def _add_products(self, dy: Value, x: Value, products: Value, add_w: Value) -> None:
         """Adds the gradient of pointwise weights, sample by sample."""
@@ -125,7 +128,7 @@ class CudaConvolution(WindowOp):
             b_step=channels * places,
             out_step=weights,
         )
-        self._multiply(product, dy, x, products)
+        self.ops.multiply(product, dy, x, products)
         self._totals.take("sum", products)
         self._totals.give(add=add_w)
 
@@ -133,12 +136,8 @@ class CudaConvolution(WindowOp):
         """Copies some samples of y, (N, O, places), to (O, samples, places)."""
         channels = self.geometry.num_output
         sizes = channels, len(chunk), self.places, chunk.start
-        self.launch("by_channel", channels * len(chunk) * self.places, *sizes, y, outputs)
-
-    def _multiply(self, product: Product, a: Value, b: Value, out: Value) -> None:
-        layout = self.ops.layout
-        target = out.modify(layout) if product.add else out.write(layout)
-        self.ops.multiply(product, a.read(layout), b.read(layout), target)
+        kernel = self.ops.products.kernel("by_channel", outputs)
+        self.launch(kernel, channels * len(chunk) * self.places, *sizes, y, outputs)
 
     def _of_images(self, m: int, k: int, turned: bool = False) -> Product:
         """Of pointwise weights with each sample, (k, places). turned: the weights are (k, m)."""
@@ -187,8 +186,10 @@ class CudaConvolution(WindowOp):
         for start in range(0, count, max(1, self._samples)):
             yield range(start, min(start + self._samples, count))
 
-    def _columns(self) -> Value:
-        return self.ops.workspace.take("first")
+    def _columns(self, factor: bool = False) -> Value:
+        """factor: as products take them; else as they give them, in the backend's dtype."""
+        return self.ops.workspace.take("right" if factor and self.ops.products.half else "first")
 
-    def _outputs(self) -> Value:
-        return self.ops.workspace.take("second")
+    def _outputs(self, factor: bool = False) -> Value:
+        """Likewise."""
+        return self.ops.workspace.take("left" if factor and self.ops.products.half else "second")

@@ -27,18 +27,18 @@ class CudaInnerProduct(Op):
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
         """out: (rows, outputs) elements."""
-        one, layout = self.geometry, self.ops.layout
+        one = self.geometry
         product = Product(one.rows, one.outputs, one.inputs, transpose_b=not one.transpose)
-        self.ops.multiply(product, x.read(layout), w.read(layout), out.write(layout))
+        self.ops.multiply(product, x, w, out)
         if b is not None:
             self._bias.forward(out, b, out=out)
 
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
         """out: gradient of x."""
-        one, layout = self.geometry, self.ops.layout
+        one = self.geometry
         product = Product(one.rows, one.inputs, one.outputs, transpose_b=one.transpose)
-        self.ops.multiply(product, dy.read(layout), w.read(layout), out.write(layout))
+        self.ops.multiply(product, dy, w, out)
 
     @step(reads="dy x", adds="add_w add_b")
     def backward_params(
@@ -49,10 +49,9 @@ class CudaInnerProduct(Op):
             self._bias.backward_bias(dy, add_b=add_b)
         if add_w is None:
             return
-        one, layout = self.geometry, self.ops.layout
+        one = self.geometry
         add = add_w.allocated  # else it is 0 so far, and is written
         m, n = one.weight_shape
         product = Product(m, n, one.rows, transpose_a=True, add=add)
         left, right = (x, dy) if one.transpose else (dy, x)
-        target = add_w.modify(layout) if add else add_w.write(layout)
-        self.ops.multiply(product, left.read(layout), right.read(layout), target)
+        self.ops.multiply(product, left, right, add_w)

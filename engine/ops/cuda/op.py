@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from caffepy.engine.core.backend import Ops
-from caffepy.engine.core.layout import Buffer, Layout
+from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.port import CudaRuntime, Product
+from caffepy.engine.ops.cuda.products import Products
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
@@ -25,7 +26,7 @@ class DeviceOps(Ops, Protocol):
     runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
     "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
     that is slower.  watch: what kernels find wrong with their inputs.
-    workspace: memory that ops use in turn.
+    workspace: memory that ops use in turn.  products: matrix products.
     """
 
     runtime: CudaRuntime
@@ -34,12 +35,13 @@ class DeviceOps(Ops, Protocol):
     deterministic: bool
     watch: Watch
     workspace: Workspace
+    products: Products
 
     def kernels(self, family: str) -> Kernels:
         """The kernels of `kernels/<family>.cu`."""
 
-    def multiply(self, product: Product, a: Buffer, b: Buffer, out: Buffer) -> None:
-        """A matrix product of buffers of the backend's dtype, in its precision."""
+    def multiply(self, product: Product, a: Value, b: Value, out: Value) -> None:
+        """A matrix product in the backend's precision, written or added to `out`; see Products."""
 
     def each_run(self, action: Callable[[], None]) -> None:
         """Calls `action` now; of steps that become a graph, before each launch of it. For work

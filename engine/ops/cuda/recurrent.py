@@ -68,24 +68,22 @@ class RecurrentOp(CudaOp):
 
     def multiply_forward(self, time: int, w: Value) -> None:
         """The product of a step's h and the weights."""
-        layout = self.ops.layout
         _, samples, size = self.shape
         self.ops.multiply(
             Product(samples, self.width, size, transpose_b=True, a_start=time * self.count),
-            self._hidden.read(layout),
-            w.read(layout),
-            self._product.write(layout),
+            self._hidden,
+            w,
+            self._product,
         )
 
     def multiply_backward(self, time: int, inner: Value, w: Value) -> None:
         """The gradient of a step's h times cont. inner: (steps, N, width) that of what went in."""
-        layout = self.ops.layout
         _, samples, size = self.shape
         self.ops.multiply(
             Product(samples, size, self.width, a_start=time * samples * self.width),
-            inner.read(layout),
-            w.read(layout),
-            self._of_hidden.write(layout),
+            inner,
+            w,
+            self._of_hidden,
         )
 
     def give_parts(self, inner: Value, out_static: Value | None, add_w: Value | None) -> None:
@@ -95,12 +93,11 @@ class RecurrentOp(CudaOp):
         if out_static is not None:
             self.launch("sum_of_steps", samples * self.width, steps, inner, out_static)
         if add_w is not None and samples:
-            layout = self.ops.layout
             self.ops.multiply(
                 Product(self.width, size, steps * samples, transpose_a=True, add=True),
-                inner.read(layout),
-                self._hidden.read(layout),
-                add_w.modify(layout),
+                inner,
+                self._hidden,
+                add_w,
             )
 
     def last_of(self, states: Value, steps: int, out: Value) -> None:

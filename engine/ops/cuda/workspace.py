@@ -20,10 +20,13 @@ class Workspace:
     def __init__(self, dtype: Any) -> None:
         self._dtype = dtype
         self._needs: dict[str, int] = {}
+        self._dtypes: dict[str, Any] = {}
         self._values: dict[str, list[Value]] = {}
 
-    def reserve(self, name: str, count: int) -> None:
-        """`take` of that name shall give `count` elements at least."""
+    def reserve(self, name: str, count: int, dtype: Any = None) -> None:
+        """`take` of that name shall give `count` elements at least, of the backend's dtype where no
+        other is given; always the same for a name."""
+        self._dtypes[name] = dtype or self._dtype
         self._needs[name] = max(count, self._needs.get(name, 0))
 
     @property
@@ -36,8 +39,8 @@ class Workspace:
         """The value of that name, content undefined, until the next step."""
         values = self._values.setdefault(name, [])
         if not values:
-            values.append(Value((self._needs[name],), self._dtype))
+            values.append(Value((self._needs[name],), self._dtypes[name]))
         elif values[-1].count < self._needs[name]:
             count = max(self._needs[name], 2 * values[-1].count)
-            values.append(Value((count,), self._dtype))
+            values.append(Value((count,), self._dtypes[name]))
         return values[-1]

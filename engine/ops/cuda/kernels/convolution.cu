@@ -4,14 +4,17 @@
 // x: (N, channels, *spatial).  y: (N, channels, places), a number for each window.  columns: one
 // number for each channel, place in the kernel (`kernel` of them; together the row), sample and
 // window; rows lie row_step apart, the windows of a sample side by side, samples sample_step apart.
+// Kernels that only move numbers also exist for columns and outputs of 16 bits each, C.
 
 #include "common.cuh"
+#include "half.cuh"
 #include "windows.cuh"
 
 // columns = the windows of x, 0 in padding; count: channels * samples * out_h * out_w.
-extern "C" __global__ void im2col(size_t count, size_t samples, size_t first, size_t row_step,
-                                  size_t sample_step, const int* windows, const T* __restrict__ x,
-                                  T* __restrict__ columns) {
+template <class C>
+__device__ inline void take_windows(size_t count, size_t samples, size_t first, size_t row_step,
+                                    size_t sample_step, const int* windows,
+                                    const T* __restrict__ x, C* __restrict__ columns) {
   const Windows at = *(const Windows*)windows;
   EACH(i, count) {
     size_t rest = i;
@@ -19,7 +22,7 @@ extern "C" __global__ void im2col(size_t count, size_t samples, size_t first, si
     const size_t sample = last_digit(rest, (unsigned)samples), channel = rest;
     const int top = row * at.stride_h - at.pad_h, left = column * at.stride_w - at.pad_w;
     const T* plane = x + ((first + sample) * at.channels + channel) * at.height * at.width;
-    T* target = columns + channel * at.kernel_h * at.kernel_w * row_step + sample * sample_step +
+    C* target = columns + channel * at.kernel_h * at.kernel_w * row_step + sample * sample_step +
                 (size_t)row * at.out_w + column;
     for (int kh = 0; kh < at.kernel_h; ++kh) {
       const int h = top + kh * at.dilation_h;
@@ -27,11 +30,28 @@ extern "C" __global__ void im2col(size_t count, size_t samples, size_t first, si
       const T* line = plane + (long long)h * at.width;
       for (int kw = 0; kw < at.kernel_w; ++kw) {
         const int w = left + kw * at.dilation_w;
-        *target = inside && (unsigned)w < (unsigned)at.width ? line[w] : (T)0;
+        *target = C(inside && (unsigned)w < (unsigned)at.width ? line[w] : (T)0);
         target += row_step;
       }
     }
   }
+}
+
+extern "C" __global__ void im2col(size_t count, size_t samples, size_t first, size_t row_step,
+                                  size_t sample_step, const int* windows, const T* x, T* columns) {
+  take_windows(count, samples, first, row_step, sample_step, windows, x, columns);
+}
+
+extern "C" __global__ void im2col_fp16(size_t count, size_t samples, size_t first, size_t row_step,
+                                       size_t sample_step, const int* windows, const T* x,
+                                       unsigned short* columns) {
+  take_windows(count, samples, first, row_step, sample_step, windows, x, (Fp16*)columns);
+}
+
+extern "C" __global__ void im2col_bf16(size_t count, size_t samples, size_t first, size_t row_step,
+                                       size_t sample_step, const int* windows, const T* x,
+                                       unsigned short* columns) {
+  take_windows(count, samples, first, row_step, sample_step, windows, x, (Bf16*)columns);
 }
 
 // x = the sum of the columns over each pixel; count: samples * channels * height * width.
@@ -70,15 +90,16 @@ extern "C" __global__ void col2im(size_t count, size_t samples, size_t first, si
 // kernel, stride, pad and dilation.
 
 // count: channels * kernel * samples * places
-extern "C" __global__ void im2col_any(size_t count, int axes, size_t channels, size_t kernel,
-                                      size_t samples, size_t places, size_t first, size_t row_step,
-                                      size_t sample_step, const int* sizes, const T* x,
-                                      T* columns) {
+template <class C>
+__device__ inline void take_any_windows(size_t count, int axes, size_t channels, size_t kernel,
+                                        size_t samples, size_t places, size_t first,
+                                        size_t row_step, size_t sample_step, const int* sizes,
+                                        const T* x, C* columns) {
   EACH(i, count) {
     size_t rest = i / places, window = i % places;
     const size_t sample = rest % samples, row = rest / samples;
     size_t place = row % kernel, pixel = 0, step = 1;
-    T* target = columns + row * row_step + sample * sample_step + window;
+    C* target = columns + row * row_step + sample * sample_step + window;
     bool inside = true;
     for (int axis = axes - 1; axis >= 0; --axis) {
       const int* size = sizes + 6 * axis;
@@ -89,8 +110,32 @@ extern "C" __global__ void im2col_any(size_t count, int axes, size_t channels, s
       step *= size[0];
     }
     const size_t plane = (first + sample) * channels + row / kernel;
-    *target = inside ? x[plane * step + pixel] : (T)0;
+    *target = C(inside ? x[plane * step + pixel] : (T)0);
   }
+}
+
+extern "C" __global__ void im2col_any(size_t count, int axes, size_t channels, size_t kernel,
+                                      size_t samples, size_t places, size_t first, size_t row_step,
+                                      size_t sample_step, const int* sizes, const T* x,
+                                      T* columns) {
+  take_any_windows(count, axes, channels, kernel, samples, places, first, row_step, sample_step,
+                   sizes, x, columns);
+}
+
+extern "C" __global__ void im2col_any_fp16(size_t count, int axes, size_t channels, size_t kernel,
+                                           size_t samples, size_t places, size_t first,
+                                           size_t row_step, size_t sample_step, const int* sizes,
+                                           const T* x, unsigned short* columns) {
+  take_any_windows(count, axes, channels, kernel, samples, places, first, row_step, sample_step,
+                   sizes, x, (Fp16*)columns);
+}
+
+extern "C" __global__ void im2col_any_bf16(size_t count, int axes, size_t channels, size_t kernel,
+                                           size_t samples, size_t places, size_t first,
+                                           size_t row_step, size_t sample_step, const int* sizes,
+                                           const T* x, unsigned short* columns) {
+  take_any_windows(count, axes, channels, kernel, samples, places, first, row_step, sample_step,
+                   sizes, x, (Bf16*)columns);
 }
 
 // count: samples * channels * pixels
@@ -123,14 +168,32 @@ extern "C" __global__ void col2im_any(size_t count, int axes, size_t channels, s
 // What a product of weights and columns gives or takes: outputs, (channels, samples, places).
 
 // outputs = y; count: channels * samples * places.
-extern "C" __global__ void by_channel(size_t count, size_t channels, size_t samples, size_t places,
-                                      size_t first, const T* y, T* outputs) {
+template <class C>
+__device__ inline void take_outputs(size_t count, size_t channels, size_t samples, size_t places,
+                                    size_t first, const T* y, C* outputs) {
   EACH(i, count) {
     size_t rest = i;
     const size_t window = last_digit(rest, (unsigned)places);
     const size_t sample = last_digit(rest, (unsigned)samples);
-    outputs[i] = y[((first + sample) * channels + rest) * places + window];
+    outputs[i] = C(y[((first + sample) * channels + rest) * places + window]);
   }
+}
+
+extern "C" __global__ void by_channel(size_t count, size_t channels, size_t samples, size_t places,
+                                      size_t first, const T* y, T* outputs) {
+  take_outputs(count, channels, samples, places, first, y, outputs);
+}
+
+extern "C" __global__ void by_channel_fp16(size_t count, size_t channels, size_t samples,
+                                           size_t places, size_t first, const T* y,
+                                           unsigned short* outputs) {
+  take_outputs(count, channels, samples, places, first, y, (Fp16*)outputs);
+}
+
+extern "C" __global__ void by_channel_bf16(size_t count, size_t channels, size_t samples,
+                                           size_t places, size_t first, const T* y,
+                                           unsigned short* outputs) {
+  take_outputs(count, channels, samples, places, first, y, (Bf16*)outputs);
 }
 
 // y = outputs + bias; bias: (channels,), not looked at unless `biased`.
