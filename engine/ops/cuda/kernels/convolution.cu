@@ -6,6 +6,7 @@
 // window; rows lie row_step apart, the windows of a sample side by side, samples sample_step apart.
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "windows.cuh"
 
 // columns = the windows of x, 0 in padding; count: channels * samples * out_h * out_w.
@@ -133,17 +134,18 @@ extern "C" __global__ void by_channel(size_t count, size_t channels, size_t samp
   }
 }
 
-// y = outputs + bias; bias: (channels,), not looked at unless `biased`.
+// y = relu(outputs + bias); bias: (channels,), not looked at unless `biased`. slope: of the ReLU; 1
+// where there is none.
 extern "C" __global__ void by_sample(size_t count, size_t channels, size_t samples, size_t places,
-                                     size_t first, bool biased, const T* outputs, const T* bias,
-                                     T* add_y) {
+                                     size_t first, bool biased, T slope, const T* outputs,
+                                     const T* bias, T* add_y) {
   T* target = add_y + first * channels * places;
   EACH(i, count) {
     size_t rest = i;
     const size_t window = last_digit(rest, (unsigned)places);
     const size_t channel = last_digit(rest, (unsigned)channels);
     const T at = outputs[(channel * samples + rest) * places + window];
-    target[i] = biased ? at + bias[channel] : at;
+    target[i] = rectified(biased ? at + bias[channel] : at, slope);
   }
 }
 
