@@ -76,15 +76,23 @@ def recorded(
 
 def joined(steps: Sequence[Step], run: Callable[[], None], op: Any = None) -> Step:
     """One step in place of several. op: what may take over the next one."""
-    reads, writes, adds = (
-        tuple({id(value): value for one in steps for value in getattr(one, name)}.values())
-        for name in ("reads", "writes", "adds")
-    )
+    reads: dict[int, Value] = {}
+    writes: dict[int, Value] = {}
+    adds: dict[int, Value] = {}
+    made: set[int] = set()
+    for one in steps:
+        reads.update((id(value), value) for value in one.reads if value.storage_id not in made)
+        writes.update((id(value), value) for value in one.writes)
+        adds.update((id(value), value) for value in one.adds)
+        made.update(value.storage_id for value in one.writes)
     kinds = dict.fromkeys(
-        type(one.op).__name__.removeprefix("OneDnn") for one in steps[1:] if one.op
+        type(one.op).__name__.removeprefix("OneDnn").removeprefix("Cuda")
+        for one in steps[1:]
+        if one.op
     )
     name = " and ".join((steps[0].name, *kinds))
-    return Step(run, reads, writes, adds, layer_names(steps), name, op)
+    read, written, added = (tuple(found.values()) for found in (reads, writes, adds))
+    return Step(run, read, written, added, layer_names(steps), name, op)
 
 
 def layer_names(steps: Iterable[Step]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.rectified import with_relu
 from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.geometry import AxisGeometry
 
@@ -22,7 +23,16 @@ class CudaBias(CudaOp):
     @step(reads="x b", writes="out")
     def forward(self, x: Value, b: Value, *, out: Value) -> None:
         """out: like x; may be x."""
-        self.launch("bias_forward", x.count, self.geometry.size, self.geometry.inner, x, b, out)
+        self.rectified_forward(1.0, x, b, out=out)
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """ReLU in place."""
+        return with_relu(self, step, after)
+
+    def rectified_forward(self, slope: float, x: Value, b: Value, *, out: Value) -> None:
+        """`forward` and ReLU."""
+        sizes = x.count, self.geometry.size, self.geometry.inner
+        self.launch("bias_forward", *sizes, slope, x, b, out)
 
     @step(reads="dy", writes="out", adds="add_b")
     def backward_bias(

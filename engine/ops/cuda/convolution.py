@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Prospect
+from caffepy.engine.ops.cuda import normalised
+from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.columns import WindowOp
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.cuda.port import Product
 from caffepy.engine.ops.cuda.products import HALF
+from caffepy.engine.ops.cuda.rectified import with_relu
 from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
 
@@ -58,11 +62,27 @@ class CudaConvolution(WindowOp):
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
         """out: y."""
+        self.rectified_forward(1.0, x, w, b, out=out)
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """ReLU in place, where a kernel writes the results."""
+        if self._pointwise and step.arguments.get("b") is None:
+            return None
+        return with_relu(self, step, after)
+
+    def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
+        """BatchNorm in place by stored statistics, and what may follow that."""
+        return normalised.folded(step, after) if isinstance(after.op, CudaBatchNorm) else None
+
+    def rectified_forward(
+        self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value
+    ) -> None:
+        """`forward` and ReLU."""
         if self._pointwise:
             product = self._of_images(self.geometry.num_output, self.geometry.shape[1])
             self.ops.multiply(product, w, x, out)
             if b is not None:
-                self._bias.forward(out, b, out=out)
+                self._bias.rectified_forward(slope, out, b, out=out)
             return
         out.write(self.ops.layout)
         columns, outputs = self._columns(factor=True), self._outputs()
@@ -72,7 +92,7 @@ class CudaConvolution(WindowOp):
             m, k = self._group_sizes()
             self.ops.multiply(self._grouped(m, wide, k), w, columns, outputs)
             channels = self.geometry.num_output
-            sizes = channels, len(chunk), self.places, chunk.start, b is not None
+            sizes = channels, len(chunk), self.places, chunk.start, b is not None, slope
             bias = outputs if b is None else b
             self.launch("by_sample", channels * wide, *sizes, outputs, bias, out)
 

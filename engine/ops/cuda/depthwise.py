@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.base import Ops, Prospect
+from caffepy.engine.ops.cuda import normalised
+from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.rectified import with_relu
 from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.cuda.windows import plane_windows
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
@@ -50,8 +53,23 @@ class CudaDepthwise(CudaOp):
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
         """out: y."""
+        self.rectified_forward(1.0, x, w, b, out=out)
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """ReLU in place."""
+        return with_relu(self, step, after)
+
+    def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
+        """BatchNorm in place by stored statistics, and what may follow that."""
+        return normalised.folded(step, after) if isinstance(after.op, CudaBatchNorm) else None
+
+    def rectified_forward(
+        self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value
+    ) -> None:
+        """`forward` and ReLU."""
         bias = w if b is None else b
-        self.launch("depthwise_forward", out.count, b is not None, self._windows, x, w, bias, out)
+        options = b is not None, slope, self._windows
+        self.launch("depthwise_forward", out.count, *options, x, w, bias, out)
 
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:

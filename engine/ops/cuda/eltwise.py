@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.rectified import with_relu
 
 TERMS = 4  # of a sum that one kernel takes
 
@@ -22,12 +23,19 @@ class EltwiseOp(CudaOp):
         super().__init__(ops)
         self._spare: Value | None = None
 
-    def add_up(self, coefficients: Sequence[float], xs: Sequence[Value], out: Value) -> None:
+    def add_up(
+        self,
+        coefficients: Sequence[float],
+        xs: Sequence[Value],
+        out: Value,
+        slope: float = 1.0,
+    ) -> None:
         """Overwrites `out`, which may be the first of xs, with c0 x0 + c1 x1 + ..., in this
-        order."""
+        order. slope: of the ReLU behind; 1 where there is none."""
         while xs:
             factors, terms = coefficients[:TERMS], xs[:TERMS]
-            self.launch(f"sum_{len(terms)}", out.count, *factors, *terms, out)
+            last = slope if len(xs) <= TERMS else 1.0
+            self.launch(f"sum_{len(terms)}", out.count, last, *factors, *terms, out)
             coefficients, xs = coefficients[TERMS:], xs[TERMS:]
             if xs:
                 coefficients, xs = (1.0, *coefficients), (out, *xs)
@@ -50,7 +58,15 @@ class CudaEltwiseSum(EltwiseOp):
     @step(reads="xs", writes="out")
     def forward(self, xs: Sequence[Value], *, out: Value) -> None:
         """xs, out: of one shape; out is none of xs."""
-        self.add_up(self.coefficients, xs, out)
+        self.rectified_forward(1.0, xs, out=out)
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """ReLU in place."""
+        return with_relu(self, step, after)
+
+    def rectified_forward(self, slope: float, xs: Sequence[Value], *, out: Value) -> None:
+        """`forward` and ReLU."""
+        self.add_up(self.coefficients, xs, out, slope)
 
     @step(reads="dy", writes="outs")
     def backward(self, dy: Value, *, outs: Sequence[Value | None]) -> None:
@@ -61,7 +77,7 @@ class CudaEltwiseSum(EltwiseOp):
             (c0, out0), (c1, out1), *wanted = wanted
             self.launch("sum_gradients", dy.count, c0, c1, dy, out0, out1)
         for coefficient, out in wanted:
-            self.launch("sum_1", dy.count, coefficient, dy, out)
+            self.launch("sum_1", dy.count, 1.0, coefficient, dy, out)
 
 
 class CudaEltwiseProduct(EltwiseOp):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.cuda.port import Product
+from caffepy.engine.ops.cuda.rectified import with_relu
 from caffepy.engine.ops.geometry import AxisGeometry, InnerProductGeometry
 
 
@@ -27,11 +28,21 @@ class CudaInnerProduct(Op):
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
         """out: (rows, outputs) elements."""
+        self.rectified_forward(1.0, x, w, b, out=out)
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """ReLU in place, where a kernel adds the bias."""
+        return None if step.arguments.get("b") is None else with_relu(self, step, after)
+
+    def rectified_forward(
+        self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value
+    ) -> None:
+        """`forward` and ReLU."""
         one = self.geometry
         product = Product(one.rows, one.outputs, one.inputs, transpose_b=not one.transpose)
         self.ops.multiply(product, x, w, out)
         if b is not None:
-            self._bias.forward(out, b, out=out)
+            self._bias.rectified_forward(slope, out, b, out=out)
 
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:

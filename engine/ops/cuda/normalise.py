@@ -20,7 +20,7 @@ class NormaliseOp(CudaOp):
     """Base of ops that normalise the channels of (outer, channels, inner) elements.
 
     mean, inverse: (channels,) of the last forward pass: what is taken off, and what the rest is
-    then multiplied by.
+    then multiplied by.  along_ones, along_normal: (channels,), the means of the backward pass.
     """
 
     family: ClassVar[str] = "normalise"
@@ -39,14 +39,14 @@ class NormaliseOp(CudaOp):
         partial = 3 * channels * self._parts_of_channel
         self._partial = self.scratch(partial)
         self.mean, self.inverse = self.scratch(channels), self.scratch(channels)
-        self._along_ones, self._along_normal = self.scratch(channels), self.scratch(channels)
+        self.along_ones, self.along_normal = self.scratch(channels), self.scratch(channels)
 
     def find_statistics(
         self, kernel: str, x: Value, numbers: Sequence[float], sums: Sequence[Value] = ()
     ) -> None:
         """Mean and inverse from the moments of the channels of x, by a kernel that takes `numbers`
         and adds to `sums`."""
-        self._launch_parts("moments", x)
+        self.launch_parts("moments", x)
         sizes = self.channels, self._parts_of_channel, self.inner, self.number
         values = x, self._partial, self.mean, self.inverse
         self.launch_rows(kernel, *sizes, *numbers, *values, *sums)
@@ -62,21 +62,26 @@ class NormaliseOp(CudaOp):
     def normalise_backward(self, dy: Value, x: Value, out: Value, normal: bool) -> None:
         """out: gradient of x, (dy - mean(dy) - y mean(dy y)) inverse with y = (x - mean) inverse,
         or y = x where it is `normal` already; may be dy."""
-        self._launch_parts("gradient_sums", normal, dy, x, self.mean, self.inverse)
-        means = self._along_ones, self._along_normal
-        parts = self.channels, self._parts_of_channel, self.number, self._partial
-        self.launch_rows("gradient_means", *parts, *means)
+        self.launch_parts("gradient_sums", normal, dy, x, self.mean, self.inverse)
+        means = self.along_ones, self.along_normal
+        self.launch_rows("gradient_means", *self.parts, *means)
         sizes = dy.count, self.channels, self.inner
         self.launch(
             "normalise_backward", *sizes, normal, dy, x, self.mean, self.inverse, *means, out
         )
 
-    def _launch_parts(self, kernel: str, *arguments: object) -> None:
-        """Sums over parts of the channels."""
+    @property
+    def parts(self) -> tuple[int, int, int, Value]:
+        """What a kernel is told of sums over parts of the channels, which it adds up."""
+        return self.channels, self._parts_of_channel, self.number, self._partial
+
+    def launch_parts(self, kernel: str, *arguments: object, by: CudaOp | None = None) -> None:
+        """Sums over parts of the channels. by: whose kernel it is, if not this op's."""
+        op = by or self
         sizes = self._parts, self.outer, self.channels, self.inner
         if self._narrow:
             count = self._parts * self.channels * self.inner
-            self.launch(f"{kernel}_of_columns", count, *sizes, *arguments, self._partial)
+            op.launch(f"{kernel}_of_columns", count, *sizes, *arguments, self._partial)
         else:
             count = self._parts * self.channels
-            self.launch_rows(f"{kernel}_of_rows", count, *sizes, *arguments, self._partial)
+            op.launch_rows(f"{kernel}_of_rows", count, *sizes, *arguments, self._partial)

@@ -17,10 +17,10 @@ from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.record import Step, joined
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.diverted import Diverted
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
 from caffepy.engine.ops.onednn.binding import NormalisationFlag, aligned
-from caffepy.engine.ops.onednn.diverted import Diverted
 from caffepy.engine.ops.onednn.normalisation import Normalisation, Plan
 from caffepy.engine.ops.onednn.port import PrimitiveOps
 from caffepy.engine.ops.onednn.scale import OneDnnScale

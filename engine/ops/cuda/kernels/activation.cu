@@ -1,16 +1,17 @@
 // Functions of one element. x, y, dy and their gradients have `count` elements; out may be x or dy.
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "map.cuh"
 
 // max(x, 0) + slope min(x, 0); nan stays nan.
 extern "C" __global__ void relu_forward(size_t count, T slope, const T* x, T* out) {
-  map(count, [=](T at) { return at < 0 ? (slope == 0 ? (T)0 : slope * at) : at; }, out, x);
+  map(count, [=](T at) { return rectified(at, slope); }, out, x);
 }
 
 // x: may be what relu_forward made of it, where slope is not negative.
 extern "C" __global__ void relu_backward(size_t count, T slope, const T* dy, const T* x, T* out) {
-  map(count, [=](T d, T at) { return at > 0 ? d : slope * d; }, out, dy, x);
+  map(count, [=](T d, T at) { return rectified_gradient(d, at, slope); }, out, dy, x);
 }
 
 extern "C" __global__ void sigmoid_forward(size_t count, const T* x, T* out) {

@@ -7,6 +7,7 @@
 // Kernels that only move numbers also exist for columns and outputs of 16 bits each, C.
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "half.cuh"
 #include "windows.cuh"
 
@@ -196,16 +197,17 @@ extern "C" __global__ void by_channel_bf16(size_t count, size_t channels, size_t
   take_outputs(count, channels, samples, places, first, y, (Bf16*)outputs);
 }
 
-// y = outputs + bias; bias: (channels,), not looked at unless `biased`.
+// y = relu(outputs + bias); bias: (channels,), not looked at unless `biased`. slope: of the ReLU; 1
+// where there is none.
 extern "C" __global__ void by_sample(size_t count, size_t channels, size_t samples, size_t places,
-                                     size_t first, bool biased, const T* outputs, const T* bias,
-                                     T* add_y) {
+                                     size_t first, bool biased, T slope, const T* outputs,
+                                     const T* bias, T* add_y) {
   T* target = add_y + first * channels * places;
   EACH(i, count) {
     size_t rest = i;
     const size_t window = last_digit(rest, (unsigned)places);
     const size_t channel = last_digit(rest, (unsigned)channels);
     const T at = outputs[(channel * samples + rest) * places + window];
-    target[i] = biased ? at + bias[channel] : at;
+    target[i] = rectified(biased ? at + bias[channel] : at, slope);
   }
 }

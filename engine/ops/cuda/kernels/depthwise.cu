@@ -4,12 +4,13 @@
 // (N, channels, out_h, out_w).
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "windows.cuh"
 
 // SIZE: of square kernels, for loops that the compiler unrolls; 0: any.
 template <int SIZE>
 __device__ void outputs(size_t count, bool biased, const Windows& at, const T* x, const T* w,
-                        const T* bias, T* out) {
+                        const T* bias, T slope, T* out) {
   const int kernel_h = SIZE ? SIZE : at.kernel_h, kernel_w = SIZE ? SIZE : at.kernel_w;
   EACH(i, count) {
     size_t rest = i;
@@ -31,18 +32,18 @@ __device__ void outputs(size_t count, bool biased, const Windows& at, const T* x
           sum += weight[kh * kernel_w + kw] * line[column];
       }
     }
-    out[i] = biased ? sum + bias[channel] : sum;
+    out[i] = rectified(biased ? sum + bias[channel] : sum, slope);
   }
 }
 
-// out: y. bias: not looked at unless `biased`.
-extern "C" __global__ void depthwise_forward(size_t count, bool biased, const int* windows,
-                                             const T* x, const T* w, const T* bias, T* out) {
+// out: y. bias: not looked at unless `biased`. slope: of the ReLU behind; 1 where there is none.
+extern "C" __global__ void depthwise_forward(size_t count, bool biased, T slope,
+                                             const int* windows, const T* x, const T* w, const T* bias, T* out) {
   const Windows at = *(const Windows*)windows;
   if (at.kernel_h == 3 && at.kernel_w == 3)
-    outputs<3>(count, biased, at, x, w, bias, out);
+    outputs<3>(count, biased, at, x, w, bias, slope, out);
   else
-    outputs<0>(count, biased, at, x, w, bias, out);
+    outputs<0>(count, biased, at, x, w, bias, slope, out);
 }
 
 // out: the gradient of x, over the windows that hold each pixel.

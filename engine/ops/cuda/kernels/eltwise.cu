@@ -1,32 +1,37 @@
 // Values of one shape, element by element: all have `count` elements.
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "map.cuh"
 
-// ---- sums
+// ---- sums. slope: of the ReLU behind; 1 where there is none
 
 // c0 x0; out may be any of the inputs, here and below
-extern "C" __global__ void sum_1(size_t count, T c0, const T* x0, T* out) {
-  map(count, [=](T a) { return c0 * a; }, out, x0);
+extern "C" __global__ void sum_1(size_t count, T slope, T c0, const T* x0, T* out) {
+  map(count, [=](T a) { return rectified(c0 * a, slope); }, out, x0);
 }
 
 // c0 x0 + c1 x1
-extern "C" __global__ void sum_2(size_t count, T c0, T c1, const T* x0, const T* x1, T* out) {
-  map(count, [=](T a, T b) { return c0 * a + c1 * b; }, out, x0, x1);
+extern "C" __global__ void sum_2(size_t count, T slope, T c0, T c1, const T* x0, const T* x1,
+                                 T* out) {
+  map(count, [=](T a, T b) { return rectified(c0 * a + c1 * b, slope); }, out, x0, x1);
 }
 
 // c0 x0 + c1 x1 + c2 x2
-extern "C" __global__ void sum_3(size_t count, T c0, T c1, T c2, const T* x0, const T* x1,
+extern "C" __global__ void sum_3(size_t count, T slope, T c0, T c1, T c2, const T* x0, const T* x1,
                                  const T* x2, T* out) {
-  map(count, [=](T a, T b, T c) { return c0 * a + c1 * b + c2 * c; }, out, x0, x1, x2);
+  map(
+      count, [=](T a, T b, T c) { return rectified(c0 * a + c1 * b + c2 * c, slope); }, out, x0, x1,
+      x2);
 }
 
 // c0 x0 + c1 x1 + c2 x2 + c3 x3
-extern "C" __global__ void sum_4(size_t count, T c0, T c1, T c2, T c3, const T* x0, const T* x1,
-                                 const T* x2, const T* x3, T* out) {
+extern "C" __global__ void sum_4(size_t count, T slope, T c0, T c1, T c2, T c3, const T* x0,
+                                 const T* x1, const T* x2, const T* x3, T* out) {
   map(
-      count, [=](T a, T b, T c, T d) { return c0 * a + c1 * b + c2 * c + c3 * d; }, out, x0, x1, x2,
-      x3);
+      count,
+      [=](T a, T b, T c, T d) { return rectified(c0 * a + c1 * b + c2 * c + c3 * d, slope); }, out,
+      x0, x1, x2, x3);
 }
 
 // The gradients of x0 and x1 of sum_2.

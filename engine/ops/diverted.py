@@ -10,7 +10,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 
 
-class Diverted:
+class Diverted(Op):
     """An op call whose result goes to another value, since the next step overwrites the one it was
     for. Where Python code holds an array of that, it gets the result.
 
@@ -18,13 +18,14 @@ class Diverted:
     """
 
     def __init__(self, step: Step, target: Value) -> None:
+        super().__init__(step.op.ops)
         run = step.run
         assert isinstance(run, functools.partial)
         self._out: Value = step.arguments["out"]
         self._usual = run
         self._other = functools.partial(run.func, step.op, **{**step.arguments, "out": target})
         self.took_place = False
-        self.step = replace(step, run=self._run, op=None)
+        self.step = replace(step, run=self._run, op=self)
 
     @staticmethod
     def possible(step: Step, out: Value) -> bool:

@@ -1,0 +1,46 @@
+"""ReLU in place behind another op, in the kernel that writes that one's results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from caffepy.engine.core.record import Step, joined
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.cuda.activation import CudaRelu
+
+
+class Rectifiable(Protocol):
+    """An op whose `forward` can end with a ReLU.
+
+    rectified_forward: `forward(...)` and the ReLU of that slope, as `(slope, ...)`. A slope of 1
+    changes nothing.
+    """
+
+    @property
+    def rectified_forward(self) -> Callable[..., None]: ...
+
+
+def with_relu(op: Rectifiable, step: Step, after: Step) -> Step | None:
+    """`forward` of an op and the ReLU in place behind it, as one step; None where it is no such."""
+    out = step.arguments.get("out")
+    if step.method != "forward" or not is_relu(after, out):
+        return None
+    run = partial(op.rectified_forward, after.op.slope, **step.arguments)
+    return joined((step, after), run, Last(step.op.ops))
+
+
+def is_relu(step: Step, value: Value | None) -> bool:
+    """Whether a step is ReLU in place of a value. Not with slopes below 0: these keep its input."""
+    return (
+        isinstance(step.op, CudaRelu)
+        and step.method == "forward"
+        and step.op.slope >= 0
+        and step.arguments["x"] is step.arguments["out"] is value
+    )
+
+
+class Last(Op):
+    """Of steps that take over no others."""
