@@ -54,8 +54,8 @@ class OurStep:
         else:
             state = NetState(phase=TEST)
             self.net = Net(param, state, ops=ops, registry=LAYERS, seed=1, keep=False)
-        self._batch = [top.data for top in self.net.tops[0]]
-        for value, array in zip(self._batch, batch_for(param), strict=True):
+        self.batch = [top.data for top in self.net.tops[0]]
+        for value, array in zip(self.batch, batch_for(param), strict=True):
             value.write()[...] = array
         for layer in self.net.layers:
             if layer.type == "BatchNorm":  # variance 1 from one sample, as PyTorch begins with
@@ -63,7 +63,7 @@ class OurStep:
                     blob.data.write()[...] = 1
 
     def __call__(self) -> None:
-        for value in self._batch:
+        for value in self.batch:
             value.modify()
         if self.solver is None:
             self.net.forward()

@@ -308,10 +308,12 @@ def mobilenet(batch: int) -> NetParameter:
 
 @dataclass(frozen=True)
 class BenchmarkNet:
-    """A net to be timed. title: as tables say it.  batch: how many samples a step takes."""
+    """A net to be timed. title: as tables say it.  batch: how many samples a step takes.
+    gpu_batch: on a GPU."""
 
     title: str
     batch: int
+    gpu_batch: int
     define: Callable[[int], NetParameter]
 
     def param(self, batch: int | None = None) -> NetParameter:
@@ -320,14 +322,14 @@ class BenchmarkNet:
 
 
 NETS = {
-    "lenet": BenchmarkNet("LeNet", 64, lenet),
-    "cifar10_quick": BenchmarkNet("CIFAR10-quick", 100, cifar10_quick),
-    "caffenet": BenchmarkNet("CaffeNet", 32, caffenet),
-    "googlenet": BenchmarkNet("GoogLeNet", 8, googlenet),
-    "resnet50": BenchmarkNet("ResNet-50", 4, resnet50),
-    "squeezenet": BenchmarkNet("SqueezeNet 1.1", 16, squeezenet),
-    "mobilenet": BenchmarkNet("MobileNet v1", 8, mobilenet),
-    "siamese": BenchmarkNet("siamese", 64, siamese),
+    "lenet": BenchmarkNet("LeNet", 64, 64, lenet),
+    "cifar10_quick": BenchmarkNet("CIFAR10-quick", 100, 100, cifar10_quick),
+    "caffenet": BenchmarkNet("CaffeNet", 32, 256, caffenet),
+    "googlenet": BenchmarkNet("GoogLeNet", 8, 128, googlenet),
+    "resnet50": BenchmarkNet("ResNet-50", 4, 64, resnet50),
+    "squeezenet": BenchmarkNet("SqueezeNet 1.1", 16, 256, squeezenet),
+    "mobilenet": BenchmarkNet("MobileNet v1", 8, 128, mobilenet),
+    "siamese": BenchmarkNet("siamese", 64, 64, siamese),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +108,8 @@ class TorchStep:
     """Calling it does a training step in eager PyTorch: forward, backward, fused SGD; in phase TEST
     a forward pass.
 
-    batch: the data layer's tops.  parameters: as TorchNet takes them.  loss: of the last call.
+    batch: the data layer's tops, which stay on `device`.  parameters: as TorchNet takes them.
+    half: what autocast computes in, with a loss scale for float16.  loss: of the last call.
     """
 
     def __init__(
@@ -118,16 +121,24 @@ class TorchStep:
         phase: int,
         memory_format: torch.memory_format,
         rates: Mapping[str, float],
+        device: str = "cpu",
+        half: torch.dtype | None = None,
     ) -> None:
-        data, label = map(torch.from_numpy, batch)
+        data, label = (torch.from_numpy(array).to(device) for array in batch)
         names = param.layer[0].top
         self._blobs = {
             names[0]: data.contiguous(memory_format=memory_format),
             names[1]: label if param.layer[-1].type == "ContrastiveLoss" else label.long(),
         }
-        self.model = TorchNet(param, parameters).to(memory_format=memory_format)
+        self.model = TorchNet(param, parameters).to(device, memory_format=memory_format)
         self.model.train(phase == TRAIN)
         self.loss = torch.zeros(())
+        self._autocast = (
+            contextlib.nullcontext
+            if half is None
+            else functools.partial(torch.autocast, device, dtype=half)
+        )
+        self._scaler = torch.amp.GradScaler(device) if half == torch.float16 else None
         self._run = self._train if phase == TRAIN else self._test
         groups = [
             {
@@ -144,12 +155,18 @@ class TorchStep:
 
     def _train(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        self.loss = self.model(self._blobs)
-        self.loss.backward()
-        self._optimizer.step()
+        with self._autocast():
+            self.loss = self.model(self._blobs)
+        if self._scaler is None:
+            self.loss.backward()
+            self._optimizer.step()
+        else:
+            self._scaler.scale(self.loss).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
 
     def _test(self) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             self.loss = self.model(self._blobs)
 
 

@@ -7,6 +7,8 @@ fast as the faster of PyTorch's two memory formats; geometric means and the lowe
 Peak memory is of a process of its own, above what its imports take. --account says where the time
 of the engine's steps goes.
 
+With --gpu all of this is about one GPU: see benchmarks/gpu_train_step.py and docs/gpu.md.
+
 PyTorch takes part where it is installed. numpy's matrix products have all threads while the engine
 numpy runs, and one while any other does.
 """
@@ -28,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import threadpoolctl
 
+from benchmarks import gpu_train_step
 from benchmarks.account import Account, account
 from benchmarks.caffe_binary import CaffeError, time_caffe
 from benchmarks.ceilings import Ceilings, ceilings
@@ -35,6 +38,7 @@ from benchmarks.contenders import OURS, TORCH, OurStep, make_step
 from benchmarks.memory import peak_bytes
 from benchmarks.nets import NETS
 from benchmarks.rounds import measure
+from caffepy.engine.ops.cuda.backend import PRECISIONS
 from caffepy.engine.ops.onednn.library import available, library
 from caffepy.proto.caffe_pb2 import Phase
 
@@ -131,11 +135,17 @@ def main() -> None:
     parser.add_argument(
         "--caffe", metavar="PATH", help="a caffe binary to time by its `caffe time`"
     )
+    parser.add_argument("--gpu", metavar="ID", help="train on this GPU; --engines caffepy,torch")
+    parser.add_argument("--precision", choices=PRECISIONS, default="tf32", help="with --gpu")
+    parser.add_argument("--batch", type=int, help="with --gpu: of all nets, instead of their own")
     parser.add_argument("--markdown", action="store_true", help="print tables of markdown")
     given = parser.parse_args()
     if given.rounds < 1 or given.threads < 1:
         parser.error("--rounds, --threads: expected at least 1.")
     nets = _chosen(parser, "--nets", given.nets, NETS)
+    if given.gpu is not None:
+        gpu_train_step.run(parser, nets, given)
+        return
     engines = _engines(parser, given.engines)
     for line in _heading(given.threads, engines):
         print(line)

@@ -3,6 +3,7 @@ measure are not."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -14,11 +15,13 @@ from unittest import mock
 import pytest
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from benchmarks import ceilings, train_step
+from benchmarks import ceilings, gpu_train_step, train_step
 from benchmarks.account import account, watching, work_of
 from benchmarks.caffe_binary import CaffeError, time_caffe
 from benchmarks.ceilings import Ceilings
 from benchmarks.contenders import TORCH, OurStep, make_step
+from benchmarks.gpu_contenders import EAGER, GRAPHS, OURS
+from benchmarks.gpu_train_step import Result
 from benchmarks.layer_cases import COMPUTE_NOTHING, cases
 from benchmarks.memory import STATUS, peak_bytes
 from benchmarks.nets import NETS, batch_for
@@ -27,10 +30,12 @@ from caffepy.engine import filler
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetState
 from tests.conftest import onednn_ops
+from tests.host_runtime import HostRuntime
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("lenet", "cifar10_quick", "siamese")
@@ -174,6 +179,39 @@ def test_pytorch_computes_the_same_losses(name: str, phase: int) -> None:
         for one in theirs:
             one()
             assert float(one.loss.detach()) == pytest.approx(ours.loss, rel=tolerance)  # type: ignore[attr-defined]
+
+
+def test_steps_on_a_gpu_are_timed_against_pytorch(
+    host_runtime: HostRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [OURS, *([EAGER] if importlib.util.find_spec("torch") else [])]
+    results = gpu_train_step.time_net(
+        "lenet", names, lambda: CudaOps(host_runtime, precision="fp32"), batch=2,
+        precision="fp32", device="cpu", rounds=1, seconds=1e-4,
+    )  # fmt: skip
+    assert list(results) == names
+    for one in results.values():
+        assert one.loss == pytest.approx(results[OURS].loss, rel=1e-5)
+    table = gpu_train_step.GpuTable(markdown=True, batch=2)
+    table.add("lenet", results)
+    assert "| LeNet (2) | caffepy |" in capsys.readouterr().out
+
+
+def test_the_mean_over_nets_stands_beside_its_aim(capsys: pytest.CaptureFixture[str]) -> None:
+    table = gpu_train_step.GpuTable(markdown=False)
+    for net, ours in (("lenet", 1.0), ("siamese", 4.0)):
+        times = {OURS: ours, EAGER: 4.0, GRAPHS: 0.5}
+        table.add(net, {name: Result([ms], None, 0.0) for name, ms in times.items()})
+    table.end()
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines == [
+        "2.00 times as fast as torch eager (geometric mean of 2; aim 1.2: reached)",
+        "  lowest 1.00 (siamese)",
+        "0.25 times as fast as torch graphs (geometric mean of 2; aim 0.95: missed)",
+        "  lowest 0.12 (siamese)",
+        "4.00 times as fast as torch eager, where launches dominate (geometric mean of 1; aim 3: "
+        "reached)",
+    ]
 
 
 def test_a_pass_changes_no_parameter_in_phase_test() -> None:
@@ -353,6 +391,7 @@ def test_a_missing_caffe_binary_is_refused(tmp_path: Path) -> None:
         ("--nets lenet,alexnet", "--nets: expected some of lenet, cifar10_quick, "),
         ("--engines mkl", "--engines: expected some of numpy, onednn, torch, got 'mkl'"),
         ("--rounds 0", "expected at least 1"),
+        ("--gpu 0 --engines numpy", "--engines: expected some of caffepy, torch, got 'numpy'"),
     ],
 )
 def test_wrong_arguments_are_refused(
