@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -139,10 +140,12 @@ def test_a_net_is_timed_by_the_gpus_clock(
 ) -> None:
     status, printed = run("time", "--model", "net.prototxt", "--iterations", "2", *GPU, *fused)
     assert status == 0, printed
-    assert ("whole step, not watched" if fused else "Average Forward-Backward: ") in printed
+    title = "whole step, not watched" if fused else "Average Forward-Backward: "
+    found = re.search(rf"{title} *([0-9.]+)", printed)
+    assert found is not None, printed
+    assert float(found[1]) > 0
     if isinstance(one_gpu, HostRuntime):  # each piece of work takes it 1 ms
-        part = "forward   relu                         1.0000" if fused else "relu\tbackward: 1 ms."
-        assert part in printed
+        assert float(found[1]).is_integer()
 
 
 @pytest.mark.parametrize(
