@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 
 import caffepy.layers  # noqa: F401 - registers the layer types
-from benchmarks import ceilings, gpu_kernels, gpu_train_step, train_step
+from benchmarks import ceilings, gpu_kernels, gpu_pipeline, gpu_train_step, train_step
 from benchmarks.account import account, watching, work_of
 from benchmarks.caffe_binary import CaffeError, time_caffe
 from benchmarks.ceilings import Ceilings
@@ -217,7 +217,20 @@ def test_products_are_told_in_floating_point_operations(
     )
     (line,) = gpu_kernels.product_lines(CudaOps(host_runtime, precision="fp32"), 50, 1)
     # 2 * 50 * 200 * 5000 operations forward in 1 ms, twice as many back in 2
-    assert line.split() == "product fp32 1.000 ms 0.1 Tflop/s backward 2.000 ms 0.1 Tflop/s".split()
+    assert " ".join(line.split()) == (
+        "product fp32 1.000 ms 0.1 Tflop/s backward 2.000 ms 0.1 Tflop/s"
+    )
+
+
+def test_a_gpu_is_busy_where_no_batch_is_waited_for(host_folder: Path) -> None:
+    def make_ops(keeps: bool) -> CudaOps:
+        return CudaOps(HostRuntime(host_folder), precision="fp32", keep_data=keeps)
+
+    device, *ways = gpu_pipeline.run("lenet", make_ops, 3, 2, 10)
+    assert device.startswith("on the device ")
+    for line, way in zip(ways, gpu_pipeline.WAYS, strict=True):
+        assert line.startswith(f"{way} ")
+        assert line.endswith("busy 100.0 %")
 
 
 def test_the_mean_over_nets_stands_beside_its_aim(capsys: pytest.CaptureFixture[str]) -> None:
