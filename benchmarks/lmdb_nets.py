@@ -41,20 +41,29 @@ FEEDS = {
     "caffenet": Feed(
         (3, 256, 256), 'mirror: true crop_size: 227 mean_file: "mean.binaryproto"', 256, 20
     ),
+    "googlenet": Feed(
+        (3, 256, 256),
+        "mirror: true crop_size: 224 mean_value: 104 mean_value: 117 mean_value: 123",
+        1024,
+        40,
+    ),
 }
 
 
-def write_training(folder: Path, net: str, iterations: int) -> Path:
+def write_training(
+    folder: Path, net: str, iterations: int, batch: int | None = None, records: int | None = None
+) -> Path:
     """Makes LMDB, mean, net and solver of a net in an empty folder; the path of the solver.
 
-    iterations: after which the training ends, without any snapshot.
+    iterations: after which the training ends, without any snapshot.  batch, records: instead of
+    the net's own.
     """
     feed = FEEDS[net]
-    param = NETS[net].param()
+    param = NETS[net].param(batch)
     classes = int(param.layer[0].dummy_data_param.data_filler[1].value) + 1
     random = np.random.default_rng(1)
     with create_db(folder / "lmdb", "lmdb") as writer:
-        for number in range(feed.records):
+        for number in range(records or feed.records):
             pixels = random.integers(256, size=feed.image, dtype=np.uint8)
             record = datum.raw(pixels, int(random.integers(classes)))
             writer.put(f"{number:08}".encode(), record.SerializeToString())

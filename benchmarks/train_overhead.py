@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--nets", default=",".join(FEEDS), help=f"of {', '.join(FEEDS)}")
+    parser.add_argument("--nets", default="lenet,caffenet", help=f"of {', '.join(FEEDS)}")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=9)
