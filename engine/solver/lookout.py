@@ -69,13 +69,9 @@ class Lookout:
             self.look()
         net.forward(look=False)
         self._passes.append(_Pass(net, solver.iteration, solver.learning_rate))
-        self._watch.forward(
-            net.loss,
-            stop=trains and any(one.ends_at_nan for one in solver.callbacks),
-            iteration=solver.iteration,
-            number=len(self._passes),
-            add_first=self._first,
-        )
+        self._watch.renew(iteration=solver.iteration, number=len(self._passes))
+        stop = trains and any(one.ends_at_nan for one in solver.callbacks)
+        self._watch.forward(net.loss, stop=stop, add_first=self._first)
 
     def begin(self) -> None:
         """All is well up to here."""

@@ -3,6 +3,8 @@ AdaDelta, Adam."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.update import CudaUpdate
@@ -26,8 +28,11 @@ class CudaAdaGrad(CudaUpdate):
     ) -> None:
         """history += g^2; update = rate * g / (sqrt(history) + delta); data -= update;
         keep_diff: diff = update."""
-        numbers = rate, delta
-        self.apply("adagrad", data, diff, [history], (scale, decay), numbers, keep_diff)
+        self.renew(data, rate=rate, delta=delta, scale=scale, decay=decay)
+        self.apply("adagrad", data, diff, [history], keep_diff)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        return numbers["scale"], numbers["decay"], numbers["rate"], numbers["delta"]
 
 
 class CudaRmsProp(CudaUpdate):
@@ -49,8 +54,18 @@ class CudaRmsProp(CudaUpdate):
     ) -> None:
         """history = rms_decay * history + (1 - rms_decay) * g^2;
         update = rate * g / (sqrt(history) + delta); data -= update; keep_diff: diff = update."""
-        numbers = rate, delta, rms_decay, 1 - rms_decay
-        self.apply("rmsprop", data, diff, [history], (scale, decay), numbers, keep_diff)
+        self.renew(data, rate=rate, delta=delta, rms_decay=rms_decay, scale=scale, decay=decay)
+        self.apply("rmsprop", data, diff, [history], keep_diff)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        return (
+            numbers["scale"],
+            numbers["decay"],
+            numbers["rate"],
+            numbers["delta"],
+            numbers["rms_decay"],
+            1 - numbers["rms_decay"],
+        )
 
 
 class CudaAdaDelta(CudaUpdate):
@@ -75,8 +90,18 @@ class CudaAdaDelta(CudaUpdate):
         u = g * sqrt((updates + delta) / (squares + delta));
         updates = momentum * updates + (1 - momentum) * u^2; data -= rate * u;
         keep_diff: diff = rate * u."""
-        numbers = rate, delta, momentum, 1 - momentum
-        self.apply("adadelta", data, diff, [squares, updates], (scale, decay), numbers, keep_diff)
+        self.renew(data, rate=rate, delta=delta, momentum=momentum, scale=scale, decay=decay)
+        self.apply("adadelta", data, diff, [squares, updates], keep_diff)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        return (
+            numbers["scale"],
+            numbers["decay"],
+            numbers["rate"],
+            numbers["delta"],
+            numbers["momentum"],
+            1 - numbers["momentum"],
+        )
 
 
 class CudaAdam(CudaUpdate):
@@ -103,5 +128,21 @@ class CudaAdam(CudaUpdate):
         squares = momentum2 * squares + (1 - momentum2) * g^2;
         update = rate * mean / (sqrt(squares) + delta) + shrink * data (its sign with l1);
         data -= update; keep_diff: diff = update."""
-        numbers = rate, delta, momentum, 1 - momentum, momentum2, 1 - momentum2, shrink
-        self.apply("adam", data, diff, [mean, squares], (scale, decay), numbers, keep_diff)
+        self.renew(
+            data,
+            rate=rate,
+            delta=delta,
+            momentum=momentum,
+            momentum2=momentum2,
+            scale=scale,
+            decay=decay,
+            shrink=shrink,
+        )
+        self.apply("adam", data, diff, [mean, squares], keep_diff)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        momentum, momentum2 = numbers["momentum"], numbers["momentum2"]
+        return (
+            *(numbers[name] for name in ("scale", "decay", "rate", "delta")),
+            *(momentum, 1 - momentum, momentum2, 1 - momentum2, numbers["shrink"]),
+        )

@@ -37,7 +37,7 @@ from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
 from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
-from caffepy.engine.ops.cuda.op import LiveNumber
+from caffepy.engine.ops.cuda.op import LiveCount
 from caffepy.engine.ops.cuda.ordering import CudaArgMax
 from caffepy.engine.ops.cuda.passes import CudaPassWatch
 from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
@@ -100,7 +100,7 @@ class CudaOps(Ops):
         self.workspace = Workspace(self.dtype)
         self.products = Products(self)
         self._kernels: dict[str, Kernels] = {}
-        self._numbers: weakref.WeakKeyDictionary[Counter, LiveNumber] = weakref.WeakKeyDictionary()
+        self._numbers: weakref.WeakKeyDictionary[Counter, LiveCount] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
 
     @property
@@ -134,10 +134,10 @@ class CudaOps(Ops):
         else:
             self._actions.append(action)
 
-    def number(self, counter: Counter) -> LiveNumber:
+    def number(self, counter: Counter) -> LiveCount:
         """The value of a counter, for kernels to read."""
         if counter not in self._numbers:
-            self._numbers[counter] = LiveNumber(self, counter)
+            self._numbers[counter] = LiveCount(self, counter)
         return self._numbers[counter]
 
     # ---- graphs

@@ -47,7 +47,7 @@ class DeviceOps(Ops, Protocol):
         """Calls `action` now; of steps that become a graph, before each launch of it. For work
         on the host: what is sent to the device anew, and checks."""
 
-    def number(self, counter: Counter) -> LiveNumber:
+    def number(self, counter: Counter) -> LiveCount:
         """The value of a counter, for kernels to read."""
 
 
@@ -74,29 +74,43 @@ class CudaOp(Op):
         return Value((count,), dtype or self.ops.dtype)
 
 
-class LiveNumber:
-    """A counter of the host that kernels read from the device: `value`, one uint64.
+class LiveNumbers:
+    """Numbers of the host that kernels read from the device, so that they may change from run to
+    run of a graph.
 
-    An op calls `bring` before it launches a kernel that reads it.
+    An op calls `bring` before it launches a kernel that reads `value`.  now: those of the next run.
     """
 
-    def __init__(self, ops: DeviceOps, counter: Counter) -> None:
+    def __init__(self, ops: DeviceOps, count: int, dtype: Any = np.float64) -> None:
         self._ops = ops
-        self._counter = weakref.ref(counter)  # whose key this is
-        self._sent: int | None = None
-        self.value = Value((1,), np.uint64)
+        self._sent: bytes | None = None
+        self.now = np.zeros(count, dtype)
+        self.value = Value((count,), dtype)
 
     def bring(self) -> None:
-        """Makes the device's number that of now, in each run."""
-        self._ops.each_run(self._refresh)
+        """Makes the device's numbers those of now, in each run."""
+        self._ops.each_run(self.refresh)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Makes the device's numbers those of now."""
+        now = self.now.tobytes()
+        if now != self._sent:
+            self._ops.runtime.upload(self.now, self.value.write(self._ops.layout))
+            self._sent = now
+
+
+class LiveCount(LiveNumbers):
+    """A counter of the host that kernels read from the device: one uint64."""
+
+    def __init__(self, ops: DeviceOps, counter: Counter) -> None:
+        super().__init__(ops, 1, np.uint64)
+        self._counter = weakref.ref(counter)  # whose key this is
+
+    def refresh(self) -> None:
         counter = self._counter()
         assert counter is not None, "ops hold the counters that they bring"
-        now = counter.value
-        if now != self._sent:
-            self._ops.runtime.upload(np.full(1, now, np.uint64), self.value.write(self._ops.layout))
-            self._sent = now
+        self.now[0] = counter.value
+        super().refresh()
 
 
 class KeptOnDevice:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+import numpy as np
+
 from caffepy.engine.core.errors import NotFiniteError
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps, LiveNumbers
 
 
 class CudaPassWatch(CudaOp):
@@ -21,22 +23,24 @@ class CudaPassWatch(CudaOp):
     def __init__(self, ops: DeviceOps, where: str) -> None:
         super().__init__(ops)
         self.where = where
+        self._live = LiveNumbers(ops, 2, np.uint64)
         self._number = ops.watch.add(self._refuse)
 
+    def renew(self, *, iteration: int, number: int) -> None:
+        """Says which pass the next one is, in a graph too. iteration: for the message.  number: of
+        the pass, from 1."""
+        self._live.now[:] = iteration, number
+
     @step(reads="loss", adds="add_first")
-    def forward(
-        self, loss: Value, *, stop: bool, iteration: int, number: int, add_first: Value
-    ) -> None:
-        """After a pass.
+    def forward(self, loss: Value, *, stop: bool, add_first: Value) -> None:
+        """After a pass, which `renew` told of.
 
         loss: a scalar.  stop: whether nan and inf are wrong; updates then do nothing any more.
-        iteration: for the message.  number: of the pass, from 1.  add_first: uint64, (1,): gets the
-        number where something is wrong, and it holds 0.
+        add_first: uint64, (1,): gets the number where something is wrong, and it holds 0.
         """
-        self.launch(
-            "watch_pass", 1, stop, self._number, iteration, number, loss, self.ops.watch.value,
-            add_first,
-        )  # fmt: skip
+        self._live.bring()
+        watch = self.ops.watch.value
+        self.launch("watch_pass", 1, stop, self._number, self._live.value, loss, watch, add_first)
 
     def _refuse(self, place: int, element: float) -> NoReturn:
         raise NotFiniteError(

@@ -6,13 +6,13 @@ and histories then stay as they were before that iteration's update.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps, LiveNumbers
 
 PART = 1 << 13  # elements, at least, that one block sums up; of fewer parts there is little to gain
 MOST_PARTS = 1 << 10
@@ -30,6 +30,26 @@ class CudaUpdate(CudaOp):
         super().__init__(ops)
         self.l1 = l1
         self._nothing = self.scratch(1)
+        self._live: dict[int, LiveNumbers] = {}  # by the memory of the weights
+
+    def renew(self, data: Value, **numbers: float) -> None:
+        """Sets the numbers of the next update of `data`, which may be in a graph that is there
+        already. numbers: those of `update`."""
+        sent = self.sent(numbers)
+        live = self._live.get(data.storage_id)
+        if live is None:
+            live = self._live[data.storage_id] = LiveNumbers(self.ops, len(sent))
+        live.now[:] = sent
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        """What the kernel gets of the numbers of an update."""
+        raise NotImplementedError(f"{type(self).__name__}.sent")
+
+    def numbers(self, data: Value) -> Value:
+        """The numbers of the update of `data`, on the device."""
+        live = self._live[data.storage_id]
+        live.bring()
+        return live.value
 
     def apply(
         self,
@@ -37,20 +57,17 @@ class CudaUpdate(CudaOp):
         data: Value,
         diff: Value,
         histories: Sequence[Value],
-        factors: Sequence[float],
-        numbers: Sequence[float | Value],
         keep_diff: bool,
+        *others: Value,
     ) -> None:
         """Runs a rule's kernel over all elements.
 
-        factors: scale and decay, where they come from the host.  numbers: the kernel's last
-        arguments.  keep_diff: diff gets what was subtracted.
+        others: its arguments after the numbers.  keep_diff: diff gets what was subtracted.
         """
         update = diff if keep_diff else self._nothing
-        flags = *factors, self.l1, keep_diff
-        self.launch(
-            rule, data.count, *flags, self.ops.watch.value, diff, update, data, *histories, *numbers
-        )
+        flags = self.l1, keep_diff, self.ops.watch.value
+        numbers = self.numbers(data)
+        self.launch(rule, data.count, *flags, diff, update, data, *histories, numbers, *others)
 
 
 class CudaSgd(CudaUpdate):
@@ -70,8 +87,15 @@ class CudaSgd(CudaUpdate):
         keep_diff: bool,
     ) -> None:
         """history = momentum * history + rate * g; data -= history; keep_diff: diff = history."""
-        factors = scale * rate, decay * rate
-        self.apply("sgd", data, diff, [history], factors, [momentum], keep_diff)
+        self.renew(data, rate=rate, momentum=momentum, scale=scale, decay=decay)
+        self.apply("sgd", data, diff, [history], keep_diff)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        return (
+            numbers["scale"] * numbers["rate"],
+            numbers["decay"] * numbers["rate"],
+            numbers["momentum"],
+        )
 
 
 class CudaNesterov(CudaUpdate):
@@ -92,9 +116,16 @@ class CudaNesterov(CudaUpdate):
     ) -> None:
         """new = momentum * history + rate * g; update = (1 + momentum) * new - momentum * history;
         history = new; data -= update; keep_diff: diff = update."""
-        factors = scale * rate, decay * rate
-        numbers = momentum, 1 + momentum
-        self.apply("nesterov", data, diff, [history], factors, numbers, keep_diff)
+        self.renew(data, rate=rate, momentum=momentum, scale=scale, decay=decay)
+        self.apply("nesterov", data, diff, [history], keep_diff)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        return (
+            numbers["scale"] * numbers["rate"],
+            numbers["decay"] * numbers["rate"],
+            numbers["momentum"],
+            1 + numbers["momentum"],
+        )
 
 
 class CudaLars(CudaUpdate):
@@ -130,18 +161,29 @@ class CudaLars(CudaUpdate):
     ) -> None:
         """local = trust * |data| / (|gradient| + denominator_decay * |data|), 1 where one of the
         norms is 0; then CudaSgd with rate * local, or min(rate, local) with clip."""
+        self.renew(
+            data, rate=rate, momentum=momentum, scale=scale, decay=decay, trust=trust,
+            denominator_decay=denominator_decay,
+        )  # fmt: skip
         parts, size = parts_of(data.count)
-        norm_decay = decay if self.norm_decay else 0.0
+        numbers = self.numbers(data)
         self.launch_rows(
-            "lars_squares", parts, size, data.count, scale, norm_decay, self.l1, data, diff,
-            self._sums,
-        )  # fmt: skip
-        self.launch_rows(
-            "lars_factors", 1, parts, scale, decay, rate, trust, denominator_decay, self.clip,
-            self._sums, self._factors,
-        )  # fmt: skip
-        numbers = momentum, self._factors
-        self.apply("lars", data, diff, [history], [], numbers, keep_diff)
+            "lars_squares", parts, size, data.count, self.l1, numbers, data, diff, self._sums
+        )
+        self.launch_rows("lars_factors", 1, parts, self.clip, numbers, self._sums, self._factors)
+        self.apply("lars", data, diff, [history], keep_diff, self._factors)
+
+    def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
+        norm_decay = numbers["decay"] if self.norm_decay else 0.0
+        return (
+            numbers["scale"],
+            numbers["decay"],
+            numbers["momentum"],
+            norm_decay,
+            numbers["rate"],
+            numbers["trust"],
+            numbers["denominator_decay"],
+        )
 
 
 class CudaSumOfSquares(CudaOp):

@@ -3,7 +3,7 @@
 //
 // data, diff, update and histories have `count` elements. update: gets what was subtracted from the
 // weights where `keep` is set; it may be diff, and else is not touched. watch: where something was
-// found wrong, nothing is changed.
+// found wrong, nothing is changed. numbers: scale, decay, and those that each kernel names.
 
 #include "common.cuh"
 #include "map.cuh"
@@ -63,20 +63,20 @@ struct Descent {
   }
 };
 
-// The rate is a factor of scale and decay.
-extern "C" __global__ void sgd(size_t count, T scale, T decay, int l1, int keep,
-                               const unsigned long long* watch, const T* diff, T* update,
-                               T* add_data, T* add_history, T momentum) {
-  update_each(count, scale, decay, l1, keep, watch, Descent{momentum}, diff, update, add_data,
-              add_history);
+// numbers: momentum. The rate is a factor of scale and decay.
+extern "C" __global__ void sgd(size_t count, int l1, int keep, const unsigned long long* watch,
+                               const T* diff, T* update, T* add_data, T* add_history,
+                               const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, Descent{(T)numbers[2]}, diff,
+              update, add_data, add_history);
 }
 
-// factors: (2,) what takes the place of scale and decay.
-extern "C" __global__ void lars(size_t count, int l1, int keep,
-                                const unsigned long long* watch, const T* diff, T* update,
-                                T* add_data, T* add_history, T momentum, const double* factors) {
-  update_each(count, (T)factors[0], (T)factors[1], l1, keep, watch, Descent{momentum}, diff, update,
-              add_data, add_history);
+// numbers: momentum.  factors: (2,) what takes the place of scale and decay.
+extern "C" __global__ void lars(size_t count, int l1, int keep, const unsigned long long* watch,
+                                const T* diff, T* update, T* add_data, T* add_history,
+                                const double* numbers, const double* factors) {
+  update_each(count, (T)factors[0], (T)factors[1], l1, keep, watch, Descent{(T)numbers[2]}, diff,
+              update, add_data, add_history);
 }
 
 struct Nesterov {
@@ -88,12 +88,12 @@ struct Nesterov {
   }
 };
 
-// ahead: 1 + momentum. The rate is a factor of scale and decay.
-extern "C" __global__ void nesterov(size_t count, T scale, T decay, int l1, int keep,
+// numbers: momentum, 1 + momentum. The rate is a factor of scale and decay.
+extern "C" __global__ void nesterov(size_t count, int l1, int keep,
                                     const unsigned long long* watch, const T* diff, T* update,
-                                    T* add_data, T* add_history, T momentum, T ahead) {
-  update_each(count, scale, decay, l1, keep, watch, Nesterov{momentum, ahead}, diff, update,
-              add_data, add_history);
+                                    T* add_data, T* add_history, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+              Nesterov{(T)numbers[2], (T)numbers[3]}, diff, update, add_data, add_history);
 }
 
 struct AdaGrad {
@@ -104,11 +104,12 @@ struct AdaGrad {
   }
 };
 
-extern "C" __global__ void adagrad(size_t count, T scale, T decay, int l1, int keep,
-                                   const unsigned long long* watch, const T* diff, T* update,
-                                   T* add_data, T* add_history, T rate, T delta) {
-  update_each(count, scale, decay, l1, keep, watch, AdaGrad{rate, delta}, diff, update, add_data,
-              add_history);
+// numbers: rate, delta.
+extern "C" __global__ void adagrad(size_t count, int l1, int keep, const unsigned long long* watch,
+                                   const T* diff, T* update, T* add_data, T* add_history,
+                                   const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+              AdaGrad{(T)numbers[2], (T)numbers[3]}, diff, update, add_data, add_history);
 }
 
 struct RmsProp {
@@ -119,13 +120,13 @@ struct RmsProp {
   }
 };
 
-// rest: 1 - rms_decay.
-extern "C" __global__ void rmsprop(size_t count, T scale, T decay, int l1, int keep,
-                                   const unsigned long long* watch, const T* diff, T* update,
-                                   T* add_data, T* add_history, T rate, T delta, T rms_decay,
-                                   T rest) {
-  update_each(count, scale, decay, l1, keep, watch, RmsProp{rate, delta, rms_decay, rest}, diff,
-              update, add_data, add_history);
+// numbers: rate, delta, rms_decay, 1 - rms_decay.
+extern "C" __global__ void rmsprop(size_t count, int l1, int keep, const unsigned long long* watch,
+                                   const T* diff, T* update, T* add_data, T* add_history,
+                                   const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+              RmsProp{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5]}, diff, update,
+              add_data, add_history);
 }
 
 struct AdaDelta {
@@ -139,13 +140,14 @@ struct AdaDelta {
   }
 };
 
-// rest: 1 - momentum.
-extern "C" __global__ void adadelta(size_t count, T scale, T decay, int l1, int keep,
+// numbers: rate, delta, momentum, 1 - momentum.
+extern "C" __global__ void adadelta(size_t count, int l1, int keep,
                                     const unsigned long long* watch, const T* diff, T* update,
-                                    T* add_data, T* add_squares, T* add_updates, T rate, T delta,
-                                    T momentum, T rest) {
-  update_each(count, scale, decay, l1, keep, watch, AdaDelta{rate, delta, momentum, rest}, diff,
-              update, add_data, add_squares, add_updates);
+                                    T* add_data, T* add_squares, T* add_updates,
+                                    const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+              AdaDelta{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5]}, diff, update,
+              add_data, add_squares, add_updates);
 }
 
 struct Adam {
@@ -160,14 +162,13 @@ struct Adam {
   }
 };
 
-// rest, rest2: 1 - momentum, 1 - momentum2.
-extern "C" __global__ void adam(size_t count, T scale, T decay, int l1, int keep,
-                                const unsigned long long* watch, const T* diff, T* update,
-                                T* add_data, T* add_mean, T* add_squares, T rate, T delta,
-                                T momentum, T rest, T momentum2, T rest2, T shrink) {
-  update_each(count, scale, decay, l1, keep, watch,
-              Adam{rate, delta, momentum, rest, momentum2, rest2, shrink, l1}, diff, update,
-              add_data, add_mean, add_squares);
+// numbers: rate, delta, momentum, 1 - momentum, momentum2, 1 - momentum2, shrink.
+extern "C" __global__ void adam(size_t count, int l1, int keep, const unsigned long long* watch,
+                                const T* diff, T* update, T* add_data, T* add_mean, T* add_squares,
+                                const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+              Adam{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5], (T)numbers[6], (T)numbers[7], (T)numbers[8], l1},
+              diff, update, add_data, add_mean, add_squares);
 }
 
 // ---- norms: the elements of an array go in `parts` rows of `size`, so that sums have one order
@@ -194,9 +195,12 @@ extern "C" __global__ void total(size_t one, size_t parts, const T* sums, T* out
   }
 }
 
-// sums: (2, parts) the sums of squares of data, and of scale * diff + decay * data.
-extern "C" __global__ void lars_squares(size_t parts, size_t size, size_t count, T scale, T decay,
-                                        int l1, const T* data, const T* diff, T* sums) {
+// numbers: of `lars`, and: norm_decay.  sums: (2, parts) the sums of squares of data, and of
+// scale * diff + norm_decay * data.
+extern "C" __global__ void lars_squares(size_t parts, size_t size, size_t count, int l1,
+                                        const double* numbers, const T* data, const T* diff,
+                                        T* sums) {
+  const T scale = (T)numbers[0], decay = (T)numbers[3];
   EACH_ROW(part, parts) {
     const size_t end = (part + 1) * size < count ? (part + 1) * size : count;
     T weights = 0, gradients = 0;
@@ -215,10 +219,11 @@ extern "C" __global__ void lars_squares(size_t parts, size_t size, size_t count,
   }
 }
 
-// sums: of lars_squares.  factors: (2,) scale and decay, times the rate of the parameter.
-extern "C" __global__ void lars_factors(size_t one, size_t parts, double scale, double decay,
-                                        double rate, double trust, double denominator_decay,
-                                        int clip, const T* sums, double* factors) {
+// numbers: of lars_squares, and: rate, trust, denominator_decay.  sums: of lars_squares.  factors:
+// (2,) scale and decay, times the rate of the parameter.
+extern "C" __global__ void lars_factors(size_t one, size_t parts, int clip, const double* numbers,
+                                        const T* sums, double* factors) {
+  const double rate = numbers[4], trust = numbers[5], denominator_decay = numbers[6];
   EACH_ROW(row, one) {
     T weights = 0, gradients = 0;
     for (size_t i = threadIdx.x; i < parts; i += blockDim.x) {
@@ -234,8 +239,8 @@ extern "C" __global__ void lars_factors(size_t one, size_t parts, double scale, 
         local = trust * length / (sqrt((double)gradients) + denominator_decay * length);
       }
       const double own = clip ? (local < rate ? local : rate) : rate * local;
-      factors[0] = scale * own;
-      factors[1] = decay * own;
+      factors[0] = numbers[0] * own;
+      factors[1] = numbers[1] * own;
     }
   }
 }
