@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from caffepy.engine import debug_info, filler, samples
@@ -14,18 +15,18 @@ from caffepy.engine.core.errors import LabelError, NetError, ShapeError
 from caffepy.engine.core.layer import Layer, LayerContext
 from caffepy.engine.core.pool import Pool
 from caffepy.engine.core.random import Counter
+from caffepy.engine.core.record import Step
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.hooks import Hooks
 from caffepy.engine.in_place import changes_later, warn_of_changes_in_place
 from caffepy.engine.memory import Memory
-from caffepy.engine.ops.base import Op, Ops
+from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import share_between_nets
 from caffepy.engine.passes import lifetimes
 from caffepy.engine.passes.checks import check_keeps_data, check_ran, check_range
-from caffepy.engine.passes.graphs import Graphs
-from caffepy.engine.passes.program import Observer, Program, host_step
-from caffepy.engine.passes.trace import Trace
+from caffepy.engine.passes.program import Observer
+from caffepy.engine.passes.whole import JointPass, WholePasses
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
 from caffepy.proto.filter import filter_net
@@ -85,8 +86,6 @@ class Net:
         self.ran: set[int] = set()
         self.hooks = Hooks()
         self.observer: Observer | None = None
-        self._programs: dict[str, Program | None] = {"forward": None, "backward": None}
-        self._folds = self.phase == Phase.TEST  # until a backward pass
 
         made = Assembly(self.context, registry)
         self.layers, self.blobs = made.layers, made.blobs
@@ -117,7 +116,9 @@ class Net:
         self._param_shapes = [_shapes(layer.blobs) for layer in self.layers]
         self._set_loss_diffs()
         self._at_risk = self._overwritten_losses()
-        self._graphs = Graphs(self, ops)
+        total = functools.partial(self._add_losses, 0, len(self.layers) - 1)
+        folds = self.phase == Phase.TEST  # until a backward pass
+        self._whole = WholePasses(self, self._forward_layer, self._backward_layer, total, folds)
         self.outputs: list[str] = sorted(made.unread)
         for name in self.outputs:
             log.info(f"This network produces output {name}")
@@ -140,15 +141,10 @@ class Net:
         last = len(self.layers) - 1
         end = last if end is None else end
         check_range(self.layers, "forward", start, end)
-        self.passes.value += 1
-        try:
-            with self.memory.explaining():
-                self._forward(start, end)
+        with self._forward_pass():
+            self._forward(start, end)
             if look:
                 self.ops.check()
-        except LabelError as error:
-            samples.name_label(self, error)
-            raise
 
     def _forward(self, start: int, end: int) -> None:
         last = len(self.layers) - 1
@@ -159,14 +155,7 @@ class Net:
                     debug_info.log_forward(self.layers[index], self.tops[index])
             self._add_losses(start, end)
             return
-        program = self._programs["forward"]
-        if program is None or program.shape_count != self.epoch.count:
-            self._programs["forward"] = self._record(range(last + 1), self._forward_layer, True)
-            return
-        resume = program.run(self.epoch, self.observer)
-        if resume is not None:
-            rest = self._record(range(resume, last + 1), self._forward_layer, True)
-            self._programs["forward"] = self._graphs.captured(program.resumed(resume, rest))
+        self._whole.forward()
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Runs the layers back from index `start` to `end`, both included: fills the diffs of
@@ -178,8 +167,9 @@ class Net:
         start = last if start is None else start
         check_range(self.layers, "backward", end, start)
         order = range(start, end - 1, -1)
-        if self._folds:
-            self._unfold()
+        if self._whole.folds:
+            check_keeps_data(self.name, self.passing_data)
+            self._whole.unfold()
         if len(self.ran) <= last:
             needed = [index for index in order if self.layer_needs_backward[index]]
             check_ran(self.layers, needed, self.ran)
@@ -187,6 +177,32 @@ class Net:
             top.blob.diff.write()[...] = top.weight
         with self.memory.explaining():
             self._backward(order)
+
+    def joined(self, between: Sequence[Step], after: Sequence[Step]) -> JointPass | None:
+        """A pass forward, steps, a pass back, and more steps for `run_joint`, on a backend with
+        graphs. None where the passes are not recorded, or need something in between."""
+        return None if self._at_risk else self._whole.joined(between, after)
+
+    def holds(self, joint: JointPass) -> bool:
+        """Whether what `joined` gave is still what the passes do."""
+        return not self.hooks and not self.debug_info and self._whole.holds(joint)
+
+    def run_joint(self, joint: JointPass) -> bool:
+        """Runs what `joined` gave. False where a data layer changed shapes: then only the pass
+        forward was run."""
+        with self._forward_pass():
+            return self._whole.run_joint(joint)
+
+    @contextlib.contextmanager
+    def _forward_pass(self) -> Iterator[None]:
+        """A pass forward is run within."""
+        self.passes.value += 1
+        try:
+            with self.memory.explaining():
+                yield
+        except LabelError as error:
+            samples.name_label(self, error)
+            raise
 
     def _backward(self, order: range) -> None:
         whole = len(order) == len(self.layers)
@@ -200,11 +216,7 @@ class Net:
             if self.debug_info:
                 debug_info.log_parameters([one.blob for one in self.parameters.learnable])
             return
-        program = self._programs["backward"]
-        if program is None or program.shape_count != self.epoch.count:
-            self._programs["backward"] = self._record(order, self._backward_layer, False)
-        else:
-            program.run(self.epoch, self.observer)
+        self._whole.backward()
 
     def repeat_backward(self) -> None:
         """Runs all layers back once more, and keeps the gradients of all blobs. Those of parameters
@@ -348,49 +360,6 @@ class Net:
         total = self.ops.weighted_sum(tuple(top.weight for top in tops))
         data = [top.blob.data if top.kept is None else top.kept for top in tops]
         total.forward(data, out=self.loss)
-
-    def _record(
-        self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
-    ) -> Program:
-        """Runs the layers in `order` and returns what they did as a Program."""
-        ran = set(self.ran)
-        try:
-            return self._trace(order, run_layer, forward)
-        except BaseException:  # the steps of some of the layers may not have run
-            self.ran &= ran
-            raise
-
-    def _trace(
-        self, order: Sequence[int], run_layer: Callable[[int], None], forward: bool
-    ) -> Program:
-        trace = Trace(self.ops, self.epoch, forward and self._folds)
-        for place, index in enumerate(order):
-            layer, run = self.layers[index], functools.partial(run_layer, index)
-            if layer.records:
-                given_up = self.passing_data[index] if forward and self.passing_data else ()
-                trace.record(place, layer.name, run, given_up)
-            elif forward or self.layer_needs_backward[index]:
-                trace.run(
-                    place, host_step(layer, self.bottoms[index], self.tops[index], run, forward)
-                )
-            if not forward and self.passing_diffs and self.passing_diffs[index]:
-                trace.add(place, lifetimes.releasing(self.passing_diffs[index], layer.name))
-        if forward:
-            total = functools.partial(self._add_losses, 0, len(self.layers) - 1)
-            trace.record(len(order), "(loss)", total)
-        return self._graphs.captured(trace.program())
-
-    def _unfold(self) -> None:
-        """Before the first backward pass in phase TEST: from now on, forward passes run as it needs
-        them. Raises: NetError."""
-        check_keeps_data(self.name, self.passing_data)
-        self._folds = False
-        program, self._programs["forward"] = self._programs["forward"], None
-        if program is None or program.shape_count != self.epoch.count:
-            return  # its ops are of other shapes
-        for _, step in program.steps:
-            if isinstance(step.op, Op):
-                step.op.unfold()
 
 
 def _shapes(blobs: Sequence[Blob]) -> tuple[Shape, ...]:

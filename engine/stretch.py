@@ -57,6 +57,13 @@ class Stretch:
         self.whole.write(self._flat)
         return True
 
+    @property
+    def is_there(self) -> bool:
+        """Whether all values lie in it, and nobody holds an array of one."""
+        return all(
+            value.holds(key, buffer) and not value.leased for value, _, key, buffer in self._places
+        )
+
     def close(self) -> None:
         """Ends a change: what Python code holds of the values shows it."""
         self.whole.read(self._flat)  # into its memory, wherever an op wrote it

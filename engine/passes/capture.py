@@ -88,28 +88,28 @@ class _Graph:
     written: Sequence[_Place]
     passing: Sequence[Value]
 
-    @property
-    def is_valid(self) -> bool:
-        """Whether all values are where they were."""
-        return (
-            all(one.holds for one in self.needed)
-            and all(one.holds for one in self.written)
-            and not any(value.allocated for value in self.passing)
-        )
-
-    def run(self) -> None:
-        """Does the work, and leaves all values as the steps do."""
+    def run(self) -> bool:
+        """Does the work, and leaves all values as the steps do; False, the work not done, where a
+        value is not where it was."""
         for one in self.needed:
             if not one.value.retake(one.key, one.buffer, change=False):
+                if not one.holds:
+                    return False
                 one.value.read(one.key[0])  # what the host has written is brought to the device
-        seen: list[Value] = []  # by Python code, perhaps
-        for one in self.written:
+        others = []  # that were cleared, or that Python code may look at
+        for one in self.written:  # the steps would overwrite them, too
             if not one.value.retake(one.key, one.buffer, change=True):
-                one.value.write(one.key[0])
-                seen.append(one.value)
+                if not one.holds:
+                    return False
+                others.append(one)
+        if any(value.allocated for value in self.passing):
+            return False
+        for one in others:
+            one.value.write(one.key[0])
         self.launch()
-        for value in seen:
-            value.settle()
+        for one in others:
+            one.value.settle()
+        return True
 
 
 class _Stretch:
@@ -147,14 +147,15 @@ class _Stretch:
         graph = self._graphs.get(begun)
         if graph is not None and not graph.launch.is_valid:
             graph, self._alone = None, True
-        if graph is None or not graph.is_valid:
+        if graph is None or not graph.run():
             graph = self._capture() if self._can_capture() else None
             if graph is None:
                 self._graphs.pop(begun, None)
                 self._run_steps()
                 return
             self._graphs[begun] = graph
-        graph.run()
+            ran = graph.run()
+            assert ran, "nothing has moved since the capture"
         for value in self._released.values():
             value.release()
 

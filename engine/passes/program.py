@@ -46,6 +46,11 @@ class Program:
                     return place + 1
         return None
 
+    def followed(self, steps: Sequence[Step]) -> Program:
+        """These steps, and then others."""
+        end = self.steps[-1][0] if self.steps else 0
+        return Program([*self.steps, *((end, one) for one in steps)], self.shape_count)
+
     def resumed(self, place: int, rest: Program) -> Program:
         """The steps up to that place, where this one stopped, and those of `rest` after them."""
         before = [(old, step) for old, step in self.steps if old < place]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from caffepy.engine.core.errors import CaffepyError
+from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.value import Value
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
@@ -64,14 +65,35 @@ class Lookout:
             net.forward()
             self._show(net)
             return
-        solver, trains = self._solver, net is self._solver.net
-        if trains and len(self._passes) >= INTERVAL:
-            self.look()
+        self.expect(net)
         net.forward(look=False)
+        self.note(net)
+        self.watch(net)
+
+    # ---- the parts of a pass, for who runs it; only where calls return before their work is done
+
+    def expect(self, net: Net) -> None:
+        """A pass is about to run."""
+        if net is self._solver.net and len(self._passes) >= INTERVAL:
+            self.look()
+        self._watch.renew(iteration=self._solver.iteration, number=len(self._passes) + 1)
+
+    def note(self, net: Net) -> None:
+        """A pass forward was run."""
+        solver = self._solver
         self._passes.append(_Pass(net, solver.iteration, solver.learning_rate))
-        self._watch.renew(iteration=solver.iteration, number=len(self._passes))
-        stop = trains and any(one.ends_at_nan for one in solver.callbacks)
+
+    def watch(self, net: Net) -> None:
+        """Lets the device look at a pass."""
+        trains = net is self._solver.net
+        stop = trains and any(one.ends_at_nan for one in self._solver.callbacks)
         self._watch.forward(net.loss, stop=stop, add_first=self._first)
+
+    def watching(self, net: Net) -> list[Step]:
+        """What `watch` does, as steps."""
+        return recorded(self._ops, lambda: self.watch(net), "(watch)", deferred=True)
+
+    # ---- what the host sees
 
     def begin(self) -> None:
         """All is well up to here."""

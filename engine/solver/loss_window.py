@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffepy.engine.core.record import Step, recorded
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 
@@ -18,6 +19,7 @@ class LossWindow:
         self._slots = [Value((), ops.dtype) for _ in range(size)]
         self._parts = [0] * size  # forward passes in each slot
         self._begun = 0  # iterations since the window was cleared
+        self._ops = ops
         self._sum = ops.sum()
 
     def clear(self) -> None:
@@ -33,6 +35,22 @@ class LossWindow:
         """Adds the scalar loss of one forward pass to the current iteration."""
         slot = self._slots[self._current]
         self._sum.forward([slot, loss] if self._parts[self._current] else [loss], out=slot)
+        self._parts[self._current] += 1
+
+    def adding(self, loss: Value) -> Sequence[Step] | None:
+        """What `add` does in an iteration of one pass, as steps that are the same in each; `added`
+        is to be called in its place. None where iterations differ."""
+        if len(self._slots) > 1:
+            return None
+        return recorded(
+            self._ops,
+            lambda: self._sum.forward([loss], out=self._slots[0]),
+            "(loss)",
+            deferred=True,
+        )
+
+    def added(self) -> None:
+        """The steps of `adding` have run."""
         self._parts[self._current] += 1
 
     def last(self) -> float:

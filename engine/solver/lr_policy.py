@@ -35,6 +35,7 @@ class LrPolicy:
 
     needs: the fields that must be given; positive: those that must be above 0.
     uses_base_lr: whether the rate starts from base_lr.
+    follows_loss: whether it depends on the losses up to that of the iteration.
     loss: gives the mean loss that a display would show.
     current_step: how often the rate has dropped; part of a solver's state.
     """
@@ -43,6 +44,7 @@ class LrPolicy:
     needs: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ()
     uses_base_lr: ClassVar[bool] = True
+    follows_loss: ClassVar[bool] = False
 
     def __init__(self, settings: Settings, loss: Loss) -> None:
         self.settings = settings
@@ -316,6 +318,7 @@ class Plateau(LrPolicy):
 
     needs = ("plateau_winsize",)
     positive = ("gamma",)
+    follows_loss = True
 
     def __init__(self, settings: Settings, loss: Loss) -> None:
         super().__init__(settings, loss)

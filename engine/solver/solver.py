@@ -19,6 +19,7 @@ from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.solver.callbacks import Callback, TestResult
 from caffepy.engine.solver.display import Display
+from caffepy.engine.solver.joint import JointIteration
 from caffepy.engine.solver.lookout import Lookout
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.lr_policy import make_policy
@@ -105,6 +106,7 @@ class Solver:
         try:
             with memory.explaining():
                 self.rule = rule_class(settings, self.net.parameters.learnable, ops)
+            self._joint = JointIteration(self, self._lookout)
             memory.log()
             log.info("Solver scaffolding done.")
             if resumption is not None:
@@ -254,39 +256,53 @@ class Solver:
         try:
             for callback in self.callbacks:
                 callback.on_iteration(self)
-            self._compute_gradients()
-            for callback in self.callbacks:
-                callback.on_gradients_ready(self)
-            self.apply_update()
+            self._snapshots.release()
+            rate = self._joint.run()
+            if rate is None:
+                self._compute_gradients()
+                for callback in self.callbacks:
+                    callback.on_gradients_ready(self)
+                self.apply_update()
+            else:
+                self._show_losses()
+                self.learning_rate = rate
+                self._show_rate()
+                self.iteration += 1
         finally:
             self._amid_iteration = False
 
     def _compute_gradients(self) -> None:
         """The forward and backward passes of one iteration; logs its loss where that is due."""
-        self._snapshots.release()
-        display = self._is_due(self.param.display)
-        self.net.debug_info = display and self.param.debug_info
+        self.net.debug_info = self._is_due(self.param.display) and self.param.debug_info
         self.losses.begin()
         for _ in range(self.param.iter_size):
             self._lookout.forward(self.net)
             self.net.backward()
             self.losses.add(self.net.loss)
-        if display:
-            self.look()
-            interval = self.param.display
-            self._shown.log(self.iteration, interval, self.losses.mean(), outputs(self.net))
+        self._show_losses()
 
     def apply_update(self) -> None:
         """Updates the parameters by the gradients that are there: the end of an iteration."""
         self.learning_rate = self.policy.rate(self.iteration)
-        if self._is_due(self.param.display):
-            log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
-            for callback in self.callbacks:
-                callback.on_displayed(self, self._shown.loss, self.learning_rate)
+        self._show_rate()
         scale = self._clipping() / self.param.iter_size
         with self.net.memory.explaining():
             self.rule.update_all(self.iteration, self.learning_rate, scale, self.keep_diffs)
         self.iteration += 1
+
+    def _show_losses(self) -> None:
+        """Logs the losses of the iteration where that is due."""
+        if self._is_due(self.param.display):
+            self.look()
+            interval = self.param.display
+            self._shown.log(self.iteration, interval, self.losses.mean(), outputs(self.net))
+
+    def _show_rate(self) -> None:
+        """Logs the rate of the iteration where that is due."""
+        if self._is_due(self.param.display):
+            log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
+            for callback in self.callbacks:
+                callback.on_displayed(self, self._shown.loss, self.learning_rate)
 
     def _clipping(self) -> float:
         """What the gradients are multiplied by, so that their norm stays within clip_gradients."""

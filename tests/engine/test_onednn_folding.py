@@ -58,7 +58,7 @@ def chain_net(names: list[str], group: int = 1, bias: bool = True, keep: bool = 
 
 
 def step_names(net: Net) -> list[str]:
-    program = net._programs["forward"]
+    program = net._whole.programs["forward"]
     assert program is not None
     return [step.name for _, step in program.steps]
 
@@ -183,9 +183,9 @@ def test_gradients_are_right_after_a_pass_in_which_a_layer_changed_the_shapes() 
             net.blobs["keep"].data.write()[...] = keep
         apart(nets[0])
         nets[1].forward()
-    recorded = nets[1]._programs["forward"]
+    recorded = nets[1]._whole.programs["forward"]
     nets[1].forward()
-    assert nets[1]._programs["forward"] is recorded
+    assert nets[1]._whole.programs["forward"] is recorded
     assert step_names(nets[1])[1].count(" and ") == 3
     found = []
     for net in nets:

@@ -30,7 +30,7 @@ def net_of(slope: float = 0.0, top: str = "conv", bias: bool = True, group: int 
 
 
 def step_names(net: Net) -> list[str]:
-    program = net._programs["forward"]
+    program = net._whole.programs["forward"]
     assert program is not None
     return [step.name for _, step in program.steps]
 

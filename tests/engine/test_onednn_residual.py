@@ -67,7 +67,7 @@ def run(net: Net) -> list[np.ndarray]:
 
 
 def step_names(net: Net) -> list[str]:
-    program = net._programs["backward"]
+    program = net._whole.programs["backward"]
     assert program is not None
     return [step.name for _, step in program.steps]
 

@@ -13,6 +13,8 @@ from caffepy.engine.ops.cuda.update import CudaUpdate
 class CudaAdaGrad(CudaUpdate):
     """Steps divided by the root of the sum of all squared gradients."""
 
+    rule = "adagrad"
+
     @step(reads="data diff history", writes="data diff history")
     def update(
         self,
@@ -29,7 +31,7 @@ class CudaAdaGrad(CudaUpdate):
         """history += g^2; update = rate * g / (sqrt(history) + delta); data -= update;
         keep_diff: diff = update."""
         self.renew(data, rate=rate, delta=delta, scale=scale, decay=decay)
-        self.apply("adagrad", data, diff, [history], keep_diff)
+        self.change(data, diff, [history], keep_diff)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         return numbers["scale"], numbers["decay"], numbers["rate"], numbers["delta"]
@@ -37,6 +39,8 @@ class CudaAdaGrad(CudaUpdate):
 
 class CudaRmsProp(CudaUpdate):
     """Steps divided by the root of a running mean of squared gradients."""
+
+    rule = "rmsprop"
 
     @step(reads="data diff history", writes="data diff history")
     def update(
@@ -55,7 +59,7 @@ class CudaRmsProp(CudaUpdate):
         """history = rms_decay * history + (1 - rms_decay) * g^2;
         update = rate * g / (sqrt(history) + delta); data -= update; keep_diff: diff = update."""
         self.renew(data, rate=rate, delta=delta, rms_decay=rms_decay, scale=scale, decay=decay)
-        self.apply("rmsprop", data, diff, [history], keep_diff)
+        self.change(data, diff, [history], keep_diff)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         return (
@@ -70,6 +74,8 @@ class CudaRmsProp(CudaUpdate):
 
 class CudaAdaDelta(CudaUpdate):
     """Steps in the ratio of running means: earlier updates to gradients, both squared."""
+
+    rule = "adadelta"
 
     @step(reads="data diff squares updates", writes="data diff squares updates")
     def update(
@@ -91,7 +97,7 @@ class CudaAdaDelta(CudaUpdate):
         updates = momentum * updates + (1 - momentum) * u^2; data -= rate * u;
         keep_diff: diff = rate * u."""
         self.renew(data, rate=rate, delta=delta, momentum=momentum, scale=scale, decay=decay)
-        self.apply("adadelta", data, diff, [squares, updates], keep_diff)
+        self.change(data, diff, [squares, updates], keep_diff)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         return (
@@ -106,6 +112,8 @@ class CudaAdaDelta(CudaUpdate):
 
 class CudaAdam(CudaUpdate):
     """Steps along a running mean of gradients, divided by the root of one of their squares."""
+
+    rule = "adam"
 
     @step(reads="data diff mean squares", writes="data diff mean squares")
     def update(
@@ -138,7 +146,7 @@ class CudaAdam(CudaUpdate):
             decay=decay,
             shrink=shrink,
         )
-        self.apply("adam", data, diff, [mean, squares], keep_diff)
+        self.change(data, diff, [mean, squares], keep_diff)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         momentum, momentum2 = numbers["momentum"], numbers["momentum2"]

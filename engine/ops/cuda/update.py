@@ -6,11 +6,13 @@ and histories then stay as they were before that iteration's update.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps, LiveNumbers
 
@@ -19,12 +21,13 @@ MOST_PARTS = 1 << 10
 
 
 class CudaUpdate(CudaOp):
-    """What update rules share: the gradient that they start from.
+    """What update rules share: the gradient that they start from. rule: the kernel.
 
     g = scale * diff + decay * data (decay * sign(data) with l1)
     """
 
     family = "update"
+    rule: ClassVar[str]
 
     def __init__(self, ops: DeviceOps, l1: bool = False) -> None:
         super().__init__(ops)
@@ -51,27 +54,36 @@ class CudaUpdate(CudaOp):
         live.bring()
         return live.value
 
-    def apply(
-        self,
-        rule: str,
-        data: Value,
-        diff: Value,
-        histories: Sequence[Value],
-        keep_diff: bool,
-        *others: Value,
-    ) -> None:
-        """Runs a rule's kernel over all elements.
+    def later(self, data: Value, diff: Value, *histories: Value) -> Step:
+        """The update as a step that runs with the numbers which `renew` has set by then; diff stays
+        the gradient."""
+        return Step(
+            functools.partial(self.change, data, diff, histories, False),
+            (data, diff, *histories),
+            (data, *histories),
+            layer="(update)",
+            name=f"{type(self).__name__}.update",
+            op=self,
+            method="update",
+        )
 
-        others: its arguments after the numbers.  keep_diff: diff gets what was subtracted.
+    def change(
+        self, data: Value, diff: Value, histories: Sequence[Value], keep_diff: bool, *others: Value
+    ) -> None:
+        """Runs the rule's kernel over all elements.
+
+        keep_diff: diff gets what was subtracted.  others: its arguments after the numbers.
         """
         update = diff if keep_diff else self._nothing
         flags = self.l1, keep_diff, self.ops.watch.value
-        numbers = self.numbers(data)
-        self.launch(rule, data.count, *flags, diff, update, data, *histories, numbers, *others)
+        values = diff, update, data, *histories, self.numbers(data), *others
+        self.launch(self.rule, data.count, *flags, *values)
 
 
 class CudaSgd(CudaUpdate):
     """Stochastic gradient descent with momentum."""
+
+    rule = "sgd"
 
     @step(reads="data diff history", writes="data diff history")
     def update(
@@ -88,7 +100,7 @@ class CudaSgd(CudaUpdate):
     ) -> None:
         """history = momentum * history + rate * g; data -= history; keep_diff: diff = history."""
         self.renew(data, rate=rate, momentum=momentum, scale=scale, decay=decay)
-        self.apply("sgd", data, diff, [history], keep_diff)
+        self.change(data, diff, [history], keep_diff)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         return (
@@ -100,6 +112,8 @@ class CudaSgd(CudaUpdate):
 
 class CudaNesterov(CudaUpdate):
     """Nesterov's accelerated gradient."""
+
+    rule = "nesterov"
 
     @step(reads="data diff history", writes="data diff history")
     def update(
@@ -117,7 +131,7 @@ class CudaNesterov(CudaUpdate):
         """new = momentum * history + rate * g; update = (1 + momentum) * new - momentum * history;
         history = new; data -= update; keep_diff: diff = update."""
         self.renew(data, rate=rate, momentum=momentum, scale=scale, decay=decay)
-        self.apply("nesterov", data, diff, [history], keep_diff)
+        self.change(data, diff, [history], keep_diff)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         return (
@@ -134,6 +148,8 @@ class CudaLars(CudaUpdate):
     norm_decay: whether the gradient's norm is that of g; else that of scale * diff.
     clip: the rate given is an upper limit, not a factor.
     """
+
+    rule = "lars"
 
     def __init__(
         self, ops: DeviceOps, l1: bool = False, norm_decay: bool = False, clip: bool = False
@@ -165,13 +181,18 @@ class CudaLars(CudaUpdate):
             data, rate=rate, momentum=momentum, scale=scale, decay=decay, trust=trust,
             denominator_decay=denominator_decay,
         )  # fmt: skip
+        self.change(data, diff, [history], keep_diff)
+
+    def change(
+        self, data: Value, diff: Value, histories: Sequence[Value], keep_diff: bool, *others: Value
+    ) -> None:
         parts, size = parts_of(data.count)
         numbers = self.numbers(data)
         self.launch_rows(
             "lars_squares", parts, size, data.count, self.l1, numbers, data, diff, self._sums
         )
         self.launch_rows("lars_factors", 1, parts, self.clip, numbers, self._sums, self._factors)
-        self.apply("lars", data, diff, [history], keep_diff, self._factors)
+        super().change(data, diff, histories, keep_diff, self._factors)
 
     def sent(self, numbers: Mapping[str, float]) -> Sequence[float]:
         norm_decay = numbers["decay"] if self.norm_decay else 0.0

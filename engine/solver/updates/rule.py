@@ -20,6 +20,7 @@ import numpy as np
 import caffepy.engine.solver.updates as _package
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import SnapshotError
+from caffepy.engine.core.record import Step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.parameters import Parameter
@@ -62,6 +63,7 @@ class UpdateRule:
         ]
         self._op = self.make_op()
         self._groups: list[_Group] | None = None
+        self._steps: Sequence[Step] | None = None
         self._idle = {
             index
             for index, one in enumerate(learnable)
@@ -84,6 +86,32 @@ class UpdateRule:
             self._update_idle(index, rate, scale, keep_diffs)
         for group in self._opened_groups(keep_diffs):
             self._update(group.first, group.values, rate, scale, group.keeps(keep_diffs))
+            group.close()
+
+    def steps(self) -> Sequence[Step] | None:
+        """The updates of all parameters as steps of an iteration that a backend runs as one: with
+        the numbers that `renew` sets before, and `note` called after. The same list while nothing
+        moves. None where `update_all` has more to do: it has not run yet, an array of a parameter
+        is held by Python code, or one that is idle may have a gradient.
+        """
+        if self._groups is None or any(map(self._may_have_gradient, self._idle)):
+            return None
+        if not all(group.is_there for group in self._groups):
+            return None
+        if self._steps is None:
+            self._steps = [self._op.later(*group.values) for group in self._groups]
+        return self._steps
+
+    def renew(self, iteration: int, rate: float, scale: float) -> None:
+        """Sets the numbers of the next update, as `update_all` gets them."""
+        self.prepare(iteration)
+        for group in self._groups or ():
+            self._op.renew(group.values[0], scale=scale, **self._numbers(group.first, rate))
+
+    def note(self) -> None:
+        """The steps have run: parameters are changed."""
+        for group in self._groups or ():
+            group.open(keep_diff=False)
             group.close()
 
     def diffs(self) -> list[Value]:
@@ -151,8 +179,19 @@ class UpdateRule:
         keep_diff: bool,
     ) -> None:
         """Updates data by diff and histories, which are `values`, as those of `parameter`."""
-        numbers = self.numbers(parameter, rate * parameter.rate, self._decay(parameter))
+        numbers = self._numbers(parameter, rate)
         self._op.update(*values, scale=scale, keep_diff=keep_diff, **numbers)
+
+    def _numbers(self, parameter: Parameter, rate: float) -> dict[str, float]:
+        return self.numbers(parameter, rate * parameter.rate, self._decay(parameter))
+
+    def _may_have_gradient(self, index: int) -> bool:
+        """Whether the update of an idle parameter may be one."""
+        one = self.learnable[index]
+        alone = not one.name  # else a layer that shares it may give it one
+        return not self.rate_in_history and not (
+            alone and not one.layer.param_propagate_down[one.index]
+        )
 
     def _update_idle(self, index: int, rate: float, scale: float, keep_diffs: bool) -> None:
         parameter = self.learnable[index]
@@ -172,7 +211,8 @@ class UpdateRule:
         """All groups, opened; made anew where memory of a parameter is no longer what it was."""
         groups = self._groups
         if groups is None or not all(group.open(group.keeps(keep_diffs)) for group in groups):
-            groups = self._groups = self._grouped()
+            groups, self._steps = self._grouped(), None
+            self._groups = groups
             for group in groups:
                 group.open(group.keeps(keep_diffs))
         return groups
@@ -227,6 +267,13 @@ class _Group:
     def keeps(self, keep_diffs: bool) -> bool:
         """Whether the diffs get the update; Python code that holds one expects it."""
         return keep_diffs or any(one.blob.diff.leased for one in self.members)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the stretches are the members' memory, which nobody holds an array of."""
+        if not self.stretches:
+            return not any(value.leased for value in self.values)
+        return all(stretch.is_there for stretch in self.stretches)
 
     def open(self, keep_diff: bool) -> bool:
         """Before an update; False where the stretches are not the members' memory any more."""

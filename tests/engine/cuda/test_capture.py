@@ -107,6 +107,6 @@ def test_a_net_that_is_reshaped_is_captured_anew(
 def test_the_numpy_engine_makes_no_graphs() -> None:
     net = make_net(CHAIN, NumpyOps())
     net.forward()
-    program = net._programs["forward"]
+    program = net._whole.programs["forward"]
     assert program is not None
     assert program.stretches is None

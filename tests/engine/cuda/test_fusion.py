@@ -118,7 +118,7 @@ def device(folder: Path, dtype: type = np.float64) -> CudaOps:
 
 
 def step_names(net: Net, which: str = "forward") -> list[str]:
-    program = net._programs[which]
+    program = net._whole.programs[which]
     assert program is not None
     return [step.name for _, step in program.steps]
 
