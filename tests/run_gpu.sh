@@ -38,7 +38,7 @@ run() {
     step=$1
     shift
     begun=$(date +%s)
-    { echo "$*"; timeout "$LIMIT" "$@"; } >"$out/$step.txt" 2>&1
+    { echo "$*"; timeout -k 20 "$LIMIT" "$@"; } >"$out/$step.txt" 2>&1
     code=$?
     case $code in
         0) end="passed" ;;
@@ -68,9 +68,9 @@ sanitizer() {
 
 # Ends the script where no GPU can be used: all tests would be skipped.
 check() {
-    reason=$("$python" -c 'from caffepy.engine.ops.cuda import runtime
-print(runtime.available() or "")' 2>&1) && [ -z "$reason" ] && return
-    echo "no GPU: $reason" | tee -a "$out/summary.txt" >&2
+    said=$("$python" -c 'from caffepy.engine.ops.cuda import runtime
+raise SystemExit(runtime.available())' 2>&1) && return
+    echo "no GPU: $said" | tee -a "$out/summary.txt" >&2
     exit 1
 }
 
