@@ -102,6 +102,8 @@ def make(
     from benchmarks.torch_net import TorchStep
 
     if device != "cpu":
+        if not torch.cuda.is_available():
+            raise RuntimeError("PyTorch finds no GPU: is it a build for the CPU?")
         torch.cuda.set_device(device)  # a graph is made of work on the current one
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
