@@ -51,7 +51,8 @@ run() {
 }
 
 tests() {
-    run "$1" "$python" -m pytest tests -m "$2" -v --tb=short -p no:cacheprovider
+    run "$1" "$python" -m pytest tests -m "$2" -v --tb=short --durations=20 \
+        --continue-on-collection-errors -p no:cacheprovider
 }
 
 sanitizer() {
