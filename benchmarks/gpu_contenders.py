@@ -76,15 +76,15 @@ class TorchTraining:
     def __init__(self, step: Callable[[], None], source: TorchStep, device: str) -> None:
         self._step = step
         self._source = source
-        self._on_gpu = device != "cpu"
+        self._device = device
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
             self._step()
-        if self._on_gpu:
+        if self._device != "cpu":
             import torch
 
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
 
     @property
     def loss(self) -> float:
@@ -101,6 +101,10 @@ def make(
 
     from benchmarks.torch_net import TorchStep
 
+    if device != "cpu":
+        if not torch.cuda.is_available():
+            raise RuntimeError("PyTorch finds no GPU: is it a build for the CPU?")
+        torch.cuda.set_device(device)  # a graph is made of work on the current one
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"

@@ -31,11 +31,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import caffepy.layers  # noqa: F401 - registers the layer types
+from benchmarks.gpu import gpu_ops
 from caffepy.engine import single_layer
-from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.record import recorded
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.cuda import runtime
 from caffepy.engine.ops.cuda.backend import PRECISIONS, CudaOps
 from caffepy.engine.ops.cuda.port import CudaRuntime
 
@@ -270,7 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--gpu", type=int, default=0, metavar="ID")
+    parser.add_argument("--gpu", default="0", metavar="ID")
     parser.add_argument("--mb", type=float, default=128, help="of a blob")
     parser.add_argument("--batch", type=int, default=64, help="of convolutions")
     parser.add_argument("--precisions", default=",".join(PRECISIONS), help="default: all")
@@ -281,16 +280,17 @@ def main() -> None:
         parser.error(
             f"--precisions: expected some of {', '.join(PRECISIONS)}, got {', '.join(unknown)}."
         )
-    try:
-        device = runtime.CupyRuntime(given.gpu)
-    except DeviceError as error:
-        raise SystemExit(str(error)) from None
+    ops = gpu_ops(given.gpu)
     samples = max(1, round(given.mb * 1e6 / 4 / math.prod(PLANE)))
-    print(f"GPU {given.gpu}: {device.properties().name}; blobs of {(samples, *PLANE)}, float32")
-    for line in memory_lines(CudaOps(device), (samples, *PLANE), given.rounds):
+    print(
+        f"GPU {given.gpu}: {ops.runtime.properties().name}; blobs of {(samples, *PLANE)}, float32"
+    )
+    for line in memory_lines(ops, (samples, *PLANE), given.rounds):
         print(line, flush=True)
     for precision in precisions:
-        for line in product_lines(CudaOps(device, precision=precision), given.batch, given.rounds):
+        for line in product_lines(
+            CudaOps(ops.runtime, precision=precision), given.batch, given.rounds
+        ):
             print(line, flush=True)
 
 

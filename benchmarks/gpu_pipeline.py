@@ -25,15 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import caffepy.layers  # noqa: F401 - registers the layer types
+from benchmarks.gpu import gpu_ops
 from benchmarks.gpu_contenders import OurTraining
 from benchmarks.lmdb_nets import FEEDS, write_training
 from benchmarks.nets import NETS
-from caffepy.engine.core.errors import CaffepyError
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.cuda.backend import PRECISIONS, CudaOps
 from caffepy.engine.ops.cuda.port import CudaRuntime, Event
-from caffepy.engine.ops.select import make_gpu_ops
 from caffepy.engine.solver.callbacks import Callback, Training
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.solver import Solver
@@ -151,16 +150,9 @@ def main() -> None:
     batch = given.batch or NETS[given.net].gpu_batch
     print(f"{NETS[given.net].title} ({batch}), {given.precision}, {given.iterations} iterations")
 
-    def make_ops(keeps: bool) -> CudaOps:
-        ops = make_gpu_ops(given.gpu, given.precision, keep_data=keeps)
-        assert isinstance(ops, CudaOps)
-        return ops
-
-    try:
-        for line in run(given.net, make_ops, given.iterations, batch, given.records):
-            print(line, flush=True)
-    except CaffepyError as error:
-        raise SystemExit(str(error)) from None
+    make_ops = functools.partial(gpu_ops, given.gpu, given.precision)  # and keep_data
+    for line in run(given.net, make_ops, given.iterations, batch, given.records):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.contenders import OurStep, weights_of
+from benchmarks.gpu import gpu_ops
 from benchmarks.gpu_contenders import (
     CONTENDERS,
     EAGER,
@@ -34,9 +35,7 @@ from benchmarks.nets import NETS
 from benchmarks.rounds import measure
 from caffepy.engine.core.errors import CaffepyError
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.cuda import runtime
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.engine.ops.select import make_gpu_ops
 from caffepy.proto.caffe_pb2 import TEST
 
 LAUNCH_BOUND = ("lenet", "cifar10_quick")
@@ -209,9 +208,7 @@ def run(parser: argparse.ArgumentParser, nets: Sequence[str], given: argparse.Na
     Raises: SystemExit where there is no GPU; at the end, where something failed.
     """
     names = contenders(parser, given.engines)
-    if (reason := runtime.available()) is not None:
-        raise SystemExit(f"--gpu {given.gpu}: expected a GPU that can be used, got none: {reason}")
-    about = runtime.properties(int(given.gpu))
+    about = gpu_ops(given.gpu).runtime.properties()
     print(f"python -m benchmarks.train_step {' '.join(sys.argv[1:])}".rstrip())
     torch = f"; PyTorch {importlib.metadata.version('torch')}" if EAGER in names else ""
     print(f"GPU {about.index}: {about.name}; products in {given.precision}{torch}", flush=True)
@@ -221,10 +218,10 @@ def run(parser: argparse.ArgumentParser, nets: Sequence[str], given: argparse.Na
         results = time_net(
             net,
             names,
-            functools.partial(make_gpu_ops, given.gpu, given.precision),
+            functools.partial(gpu_ops, given.gpu, given.precision),
             batch=given.batch,
             precision=given.precision,
-            device=f"cuda:{given.gpu}",
+            device=f"cuda:{about.index}",
             rounds=given.rounds,
             seconds=given.seconds,
         )

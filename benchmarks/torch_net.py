@@ -136,9 +136,10 @@ class TorchStep:
         self._autocast = (
             contextlib.nullcontext
             if half is None
-            else functools.partial(torch.autocast, device, dtype=half)
+            else functools.partial(torch.autocast, data.device.type, dtype=half)
         )
-        self._scaler = torch.amp.GradScaler(device) if half == torch.float16 else None
+        scales = half == torch.float16
+        self._scaler = torch.amp.GradScaler(data.device.type) if scales else None
         self._run = self._train if phase == TRAIN else self._test
         groups = [
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Generator, Iterator
@@ -24,7 +25,7 @@ from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.ops.onednn.backend import OneDnnOps
 from caffepy.engine.ops.onednn.library import available
 from tests import host_compiler
-from tests.devices import DEVICES, Noted, device
+from tests.devices import DEVICES, Noted, Unpooled, device
 from tests.host_runtime import HostRuntime
 from tests.padded_ops import PaddedOps
 
@@ -131,7 +132,10 @@ def gpu_runtime() -> runtime.CupyRuntime:
     """The first GPU; skips the test where there is none."""
     if (reason := runtime.available()) is not None:
         pytest.skip(reason)
-    return runtime.CupyRuntime()
+    found = runtime.CupyRuntime()
+    if "CAFFEPY_TEST_UNPOOLED" in os.environ:
+        found._pool = Unpooled(found._cupy.cuda)
+    return found
 
 
 @pytest.fixture(params=DEVICES)

@@ -6,6 +6,8 @@ skipped with the reason.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
@@ -35,3 +37,17 @@ class Noted:
     def launch(self) -> None:
         self._launched.append(self)
         self._graph.launch()
+
+
+class Unpooled:
+    """In place of a runtime's pool: each buffer is an allocation of its own, so that tools which
+    watch these see what goes beyond its end. cuda: cupy's module."""
+
+    def __init__(self, cuda: Any) -> None:
+        self._cuda = cuda
+
+    def malloc(self, size: int) -> Any:
+        return self._cuda.MemoryPointer(self._cuda.Memory(size), 0)
+
+    def free_bytes(self) -> int:
+        return 0

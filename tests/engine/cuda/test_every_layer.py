@@ -1,0 +1,143 @@
+"""Every layer type on the GPU engine stands here: compared with the reference, or with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import caffepy.layers  # noqa: F401 - registers the layer types
+from caffepy.engine.core.registry import LAYERS
+from caffepy.engine.ops.cuda.port import CudaRuntime
+from tests.cuda_parity import check_parity
+
+RANDOM = np.random.default_rng(0)
+WEIGHTS = 'weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "uniform" }'
+TWO_TOPS = 'top: "a" top: "b"'
+SEQUENCES = [RANDOM.standard_normal((3, 2, 5)), np.array([[0, 0], [1, 1], [1, 0]])]
+RECURRENT = f"recurrent_param {{ num_output: 4 {WEIGHTS} }}"
+
+
+def x(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape or (3, 5, 7, 11))
+
+
+def positive(*shape: int) -> np.ndarray:
+    return RANDOM.uniform(0.1, 2, shape or (3, 5, 7, 11))
+
+
+def labels(classes: int, *shape: int) -> np.ndarray:
+    return RANDOM.integers(0, classes, shape)
+
+
+def shares(*shape: int) -> np.ndarray:
+    found = RANDOM.uniform(0.1, 1, shape)
+    return found / found.sum(1, keepdims=True)
+
+
+# The fields of each type, its bottoms, and which of these get a gradient: all by default, () where
+# the layer has none.
+TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]] = {
+    "AbsVal": ("", [x()]),
+    "Accuracy": ("", [x(31, 5), labels(5, 31)], ()),
+    "ArgMax": ("argmax_param { top_k: 2 }", [x(13, 17)], ()),
+    "BNLL": ("", [x()]),
+    "BatchNorm": ("", [x()]),
+    "BatchReindex": ("", [x(), labels(3, 7)], (True, False)),
+    "Bias": ("", [x(), x(5)]),
+    "Clip": ("clip_param { min: -1 max: 1 }", [x()]),
+    "Concat": ("", [x(), x(3, 2, 7, 11)]),
+    "ContrastiveAccuracy": (
+        "contrastive_accuracy_param { margin: 3 }",
+        [x(31, 5), x(31, 5), labels(2, 31)],
+        (),
+    ),
+    "ContrastiveLoss": (
+        "contrastive_loss_param { margin: 3 }",
+        [x(31, 5), x(31, 5), labels(2, 31)],
+        (True, True, False),
+    ),
+    "Convolution": (f"convolution_param {{ num_output: 4 kernel_size: 3 {WEIGHTS} }}", [x()]),
+    "Crop": ("crop_param { offset: 1 }", [x(), x(3, 5, 4, 3)], (True, False)),
+    "Deconvolution": (
+        f"convolution_param {{ num_output: 4 kernel_size: 3 stride: 2 {WEIGHTS} }}",
+        [x()],
+    ),
+    "Dropout": ("", [x()]),
+    "DummyData": (
+        'dummy_data_param { shape { dim: 3 dim: 17 } data_filler { type: "gaussian" } }',
+        [],
+        (),
+    ),
+    "ELU": ("", [x()]),
+    "Eltwise": ("", [x(), x(), x()]),
+    "Embed": (
+        f"embed_param {{ num_output: 5 input_dim: 7 {WEIGHTS} }}",
+        [labels(7, 13)],
+        (False,),
+    ),
+    "EuclideanLoss": ("", [x(31, 5), x(31, 5)]),
+    "Exp": ("", [x()]),
+    "Filter": ("", [x(), np.array([1, 0, 1])], (True, False)),
+    "Flatten": ("", [x()]),
+    "HingeLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
+    "Im2col": ("convolution_param { kernel_size: 3 pad: 1 }", [x()]),
+    "InfogainLoss": ("", [x(31, 5), labels(5, 31), positive(5, 5)], (True, False, False)),
+    "InnerProduct": (f"inner_product_param {{ num_output: 6 {WEIGHTS} }}", [x()]),
+    "LRN": ("", [x()]),
+    "LSTM": (RECURRENT, SEQUENCES, (True, False)),
+    "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
+    "Log": ("", [positive()]),
+    "MVN": ("", [x()]),
+    "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
+    "PReLU": ("", [x()]),
+    "Parameter": ("parameter_param { shape { dim: 3 dim: 17 } }", []),
+    "Pooling": ("pooling_param { kernel_size: 3 stride: 2 }", [x()]),
+    "Power": ("power_param { power: 2 scale: 0.5 shift: 1 }", [x()]),
+    "RNN": (RECURRENT, SEQUENCES, (True, False)),
+    "ReLU": ("relu_param { negative_slope: 0.1 }", [x()]),
+    "Reduction": ("reduction_param { axis: 1 }", [x()]),
+    "Reshape": ("reshape_param { shape { dim: 0 dim: -1 } }", [x()]),
+    "SPP": ("spp_param { pyramid_height: 2 }", [x()]),
+    "Scale": ('scale_param { bias_term: true filler { type: "uniform" } }', [x()]),
+    "Sigmoid": ("", [x()]),
+    "SigmoidCrossEntropyLoss": ("", [x(31, 5), labels(2, 31, 5)], (True, False)),
+    "Silence": ("", [x()]),
+    "Slice": (f"{TWO_TOPS} slice_param {{ slice_point: 2 }}", [x()]),
+    "Softmax": ("", [x()]),
+    "SoftmaxCrossEntropyLoss": ("", [x(31, 5), shares(31, 5)], (True, False)),
+    "SoftmaxWithLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
+    "Split": (TWO_TOPS, [x()]),
+    "Swish": ("", [x()]),
+    "TanH": ("", [x()]),
+    "Threshold": ("", [x()], ()),
+    "Tile": ("tile_param { tiles: 3 }", [x()]),
+}
+
+NOT_HERE = {
+    "Data": "reads a database; its batches on the GPU engine are those of test_batches.py",
+    "HDF5Data": "reads files on the host, whose rows are copied to the device as they are",
+    "ImageData": "reads files; its batches on the GPU engine are those of test_batches.py",
+    "Input": "its numbers are given by whoever runs the net",
+    "MemoryData": "its numbers are given by Python code, on the host",
+    "Python": "its numbers are made by Python code, on the host",
+}
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_equals_the_numpy_engine(kind: str, cuda_runtime: CudaRuntime) -> None:
+    fields, bottoms, *wanted = TABLE[kind]
+    learns = wanted[0] if wanted else (True,) * len(bottoms)
+    check_parity(
+        cuda_runtime,
+        f'type: "{kind}" {fields}',
+        bottoms,
+        propagate_down=learns or None,
+        backward=wanted != [()],
+    )
+
+
+def test_every_layer_type_is_compared_or_has_a_reason() -> None:
+    ours = {name for name, cls in LAYERS.items() if cls.__module__.startswith("caffepy.layers.")}
+    assert sorted([*TABLE, *NOT_HERE]) == sorted(ours)
