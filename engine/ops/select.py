@@ -73,7 +73,9 @@ def make_gpu_ops(
     properties = device.properties()
     log.info(f"Use GPU with device ID {properties.index}")
     log.info(f"GPU {properties.index}: {properties.name}")
-    log.info(f"Engine: CUDA, {ops.dtype}, products in {ops.precision}")
+    dnn = device.dnn
+    convolutions = f"by columns ({dnn})" if isinstance(dnn, str) else f"by cuDNN {dnn.version}"
+    log.info(f"Engine: CUDA, {ops.dtype}, products in {ops.precision}, convolutions {convolutions}")
     return ops
 
 

@@ -1,0 +1,369 @@
+"""Convolution by cuDNN on the GPU engine, for which a stand-in stands on the host."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.errors import DeviceError
+from caffepy.engine.core.value import Value
+from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.cuda import frontend, plan_choice
+from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.cuda.convolution import CudaConvolution
+from caffepy.engine.ops.cuda.cudnn_convolution import CudnnConvolution
+from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
+from caffepy.engine.ops.cuda.frontend import Frontend
+from caffepy.engine.ops.cuda.port import Convolution
+from caffepy.engine.ops.geometry import ConvolutionGeometry
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.passes.capture import WARM_UP
+from tests.cuda_parity import compare_engines
+from tests.engine.cuda.test_convolution import CASES, layer, x_of
+from tests.fake_cudnn import OFFERED, STREAM, FakeCudnn
+from tests.harness import golden_cases, run_golden
+from tests.host_runtime import HostEvent, HostGraph, HostRuntime
+from tests.layers import test_convolution, test_deconvolution
+from tests.nets import make_net
+
+RTOL, ATOL = 2e-5, 1e-5  # float32 against float64
+TF32_RTOL, TF32_ATOL = 3e-3, 2e-2  # factors of 11 bits, sums of up to some ten products
+FIRST, FALLBACK = 1, 7  # of OFFERED: what fits first, and what does nothing that may be unwanted
+GEOMETRY = ConvolutionGeometry((2, 3, 5, 4), 4, (3, 3), (1, 1), (1, 1), (1, 1))
+
+
+@pytest.fixture(params=[False, True], ids=["handles are numbers", "handles are objects"])
+def cudnn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeCudnn:
+    """The stand-in, as `import cudnn` gives it."""
+    fake = FakeCudnn(request.param)
+    fake.install(monkeypatch)
+    return fake
+
+
+def begun() -> Frontend:
+    found = frontend.begin(STREAM)
+    assert isinstance(found, Frontend), found
+    return found
+
+
+def ops_of(folder: Path, precision: str = "fp32", deterministic: bool = False) -> CudaOps:
+    """The engine with cuDNN."""
+    runtime = HostRuntime(folder, dnn=begun())
+    return CudaOps(runtime, precision=precision, deterministic=deterministic)
+
+
+def asked(result: str, precision: str = "fp32", **others: Any) -> Convolution:
+    return Convolution(
+        result,
+        (2, 3, 5, 4),
+        (4, 3, 3, 3),
+        (2, 4, 5, 4),
+        (1, 1),
+        (1, 1),
+        (1, 1),
+        precision,
+        **others,
+    )
+
+
+# ---- the library
+
+
+def test_a_missing_frontend_is_told_with_the_extra_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    told = frontend.begin(STREAM)
+    assert (
+        told
+        == "nvidia-cudnn-frontend is not installed. Install caffepy[cuda12] or caffepy[cuda13]."
+    )
+
+
+def test_a_library_that_does_not_start_is_told(
+    cudnn: FakeCudnn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing() -> None:
+        raise RuntimeError("cudnnCreate failed: CUDNN_STATUS_NOT_INITIALIZED")
+
+    monkeypatch.setattr(cudnn, "create_handle", refusing)
+    told = frontend.begin(STREAM)
+    assert isinstance(told, str)
+    assert told.startswith("cuDNN does not start: cudnnCreate failed: CUDNN_STATUS_NOT_INIT")
+
+
+def indices(plans: Sequence[Any]) -> list[int]:
+    return [plan._index for plan in plans]
+
+
+@pytest.mark.parametrize("result", ["y", "x", "w"])
+def test_plans_do_nothing_that_the_precision_does_not_allow(result: str, cudnn: FakeCudnn) -> None:
+    dnn = begun()
+    assert dnn.version == "9.28.0"
+    assert indices(dnn.plans(asked(result), 9)) == [6, 7]
+    assert indices(dnn.plans(asked(result, repeatable=True), 9)) == [7]
+    assert indices(dnn.plans(asked(result, "tf32"), 9)) == [1, 2, 3, 4, 5, 6, 7]
+    assert indices(dnn.plans(asked(result, "tf32", repeatable=True), 9)) == [2, 3, 4, 5, 7]
+    assert indices(dnn.plans(asked(result, "tf32"), 2)) == [1, 2]
+    cudnn.without_plans.add(result)
+    assert not dnn.plans(asked(result), 9)
+
+
+def test_a_plan_that_fails_says_so(cudnn: FakeCudnn, host_folder: Path) -> None:
+    runtime = HostRuntime(host_folder, dnn=begun())
+    (plan,) = begun().plans(asked("y", repeatable=True), 1)
+    cudnn.failing.add(FALLBACK)
+    buffers = [runtime.allocate(400, np.float32) for _ in range(4)]
+    with pytest.raises(DeviceError, match=r"^cuDNN: a convolution: expected success, got CUDNN_ST"):
+        runtime.convolve(plan, buffers[:3], buffers[3])
+
+
+# ---- which convolutions it computes
+
+
+def test_what_cudnn_is_not_for_goes_by_kernels_of_our_own(
+    cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    def made(ops: CudaOps, shape: tuple[int, ...], kernel: int = 3, group: int = 1) -> type:
+        axes = len(shape) - 2
+        sizes = (kernel,) * axes, (2,) * axes, (0,) * axes, (1,) * axes
+        return type(ops.convolution(ConvolutionGeometry(shape, 6, *sizes, group)))
+
+    ops = ops_of(host_folder)
+    for shape in ((2, 3, 5), (2, 3, 5, 5), (2, 3, 5, 5, 5)):
+        assert made(ops, shape) is CudnnConvolution
+    assert made(ops, (2, 3, 5, 5), group=3) is CudnnConvolution
+    assert made(ops, (2, 6, 5, 5), group=6) is CudaDepthwise
+    assert made(ops, (2, 3)) is CudaConvolution
+    assert made(ops, (2, 3, 3, 3, 3, 3)) is CudaConvolution
+    assert made(ops, (0, 3, 5, 5)) is CudaConvolution
+    assert made(ops, (2, 3, 2, 2)) is CudaConvolution  # a window that lacks a pixel
+    wide = CudaOps(HostRuntime(host_folder, dnn=begun()), np.float64)
+    assert made(wide, (2, 3, 5, 5)) is CudaConvolution
+    assert made(CudaOps(HostRuntime(host_folder)), (2, 3, 5, 5)) is CudaConvolution
+
+
+# ---- its numbers
+
+
+@pytest.mark.parametrize(
+    "case", [*golden_cases("Convolution"), *golden_cases("Deconvolution")], ids=lambda one: one.name
+)
+def test_equals_caffe(case: Path, cudnn: FakeCudnn, host_folder: Path) -> None:
+    run_golden(case, ops_of(host_folder))
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test
+        for module in (test_convolution, test_deconvolution)
+        for name, test in vars(module).items()
+        if name.startswith("test_") and list(inspect.signature(test).parameters) == ["ops"]
+    ],
+)
+def test_passes_the_tests_of_the_layers(
+    test: Callable[[Ops], None], cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    test(ops_of(host_folder))
+
+
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
+@pytest.mark.parametrize(("fields", "shape"), CASES)
+def test_equals_the_numpy_engine(
+    kind: str, fields: str, shape: tuple[int, ...], cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    compare_engines(
+        NumpyOps(np.float64),
+        ops_of(host_folder, deterministic=True),
+        layer(kind, fields),
+        [x_of(shape)],
+        rtol=RTOL,
+        atol=ATOL,
+    )
+
+
+def test_tf32_rounds_factors(cudnn: FakeCudnn, host_folder: Path) -> None:
+    case = layer("Convolution", "num_output: 4 kernel_size: 3 pad: 1"), [x_of((2, 3, 5, 4))]
+    ops = ops_of(host_folder, "tf32")
+    compare_engines(NumpyOps(np.float64), ops, *case, rtol=TF32_RTOL, atol=TF32_ATOL)
+    assert {index for _, index in cudnn.executed} == set(range(1, 7))
+    with pytest.raises(AssertionError, match="Mismatched"):
+        compare_engines(NumpyOps(np.float64), ops, *case, rtol=RTOL, atol=ATOL)
+
+
+def test_results_without_a_plan_go_by_columns(cudnn: FakeCudnn, host_folder: Path) -> None:
+    cudnn.without_plans |= {"x", "w"}
+    fields = "num_output: 4 kernel_size: 3 pad: 1"
+    reference, ops = NumpyOps(np.float64), ops_of(host_folder)
+    compare_engines(
+        reference, ops, layer("Convolution", fields), [x_of((2, 3, 5, 4))], rtol=RTOL, atol=ATOL
+    )
+    assert {result for result, _ in cudnn.executed} == {"y"}
+
+
+def test_a_bias_that_no_plan_adds_is_added_behind(cudnn: FakeCudnn, host_folder: Path) -> None:
+    cudnn.never_fused = True
+    case = layer("Convolution", "num_output: 4 kernel_size: 3"), [x_of((2, 3, 5, 4))]
+    ops = ops_of(host_folder)
+    compare_engines(NumpyOps(np.float64), ops, *case, rtol=RTOL, atol=ATOL)
+
+
+def test_a_first_gradient_is_written_and_later_ones_are_added(
+    cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    ops = ops_of(host_folder)
+    op: Any = ops.convolution(GEOMETRY)
+    x, dy, gradient = (Value(shape) for shape in ((2, 3, 5, 4), (2, 4, 5, 4), (4, 3, 3, 3)))
+    x.write()[...], dy.write()[...] = x_of((2, 3, 5, 4)), x_of((2, 4, 5, 4))
+    op.backward_params(dy, x, add_w=gradient)
+    once = gradient.read().copy()
+    assert np.abs(once).max() > 1
+    op.backward_params(dy, x, add_w=gradient)
+    np.testing.assert_allclose(gradient.read(), 2 * once, rtol=RTOL)
+
+
+# ---- the choice of plans
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch, cudnn: FakeCudnn) -> set[int]:
+    """Plans that take long; all others take as long as each other."""
+    found: set[int] = set()
+    between = HostEvent.milliseconds_since
+
+    def told(self: HostEvent, earlier: Any) -> float:
+        return between(self, earlier) + 100 * (cudnn.executed[-1][1] in found)
+
+    monkeypatch.setattr(HostEvent, "milliseconds_since", told)
+    return found
+
+
+def forward(ops: CudaOps, geometry: ConvolutionGeometry = GEOMETRY) -> None:
+    """A forward pass by a new op."""
+    x, w, out = Value(geometry.shape), Value(geometry.weight_shape), Value(geometry.out_shape)
+    x.write()[...], w.write()[...] = x_of(x.shape), x_of(w.shape)
+    op: Any = ops.convolution(geometry)
+    op.forward(x, w, None, out=out)
+
+
+def test_the_fastest_of_the_plans_is_taken(
+    cudnn: FakeCudnn, slow: set[int], host_folder: Path
+) -> None:
+    slow |= {1, 2, 3, 5, 6}
+    ops = ops_of(host_folder, "tf32")
+    forward(ops)
+    tried = len(cudnn.executed)
+    assert cudnn.executed[-1] == ("y", 4)
+    assert {index for _, index in cudnn.executed} == set(range(1, 1 + plan_choice.TRIED))
+    forward(ops)  # an op that is built again
+    assert cudnn.executed[tried:] == [("y", 4)]
+
+
+def test_a_plan_that_fails_is_passed_over(cudnn: FakeCudnn, host_folder: Path) -> None:
+    cudnn.failing |= {1, 2}
+    for deterministic, taken in ((False, 3), (True, 3)):
+        forward(ops_of(host_folder, "tf32", deterministic))
+        assert cudnn.executed[-1] == ("y", taken)
+
+
+def test_deterministic_runs_time_nothing(
+    cudnn: FakeCudnn, slow: set[int], host_folder: Path
+) -> None:
+    slow |= {2}
+    forward(ops_of(host_folder, "tf32", deterministic=True))
+    assert cudnn.executed == [("y", 2)] * 2
+
+
+def test_choices_are_few(
+    cudnn: FakeCudnn, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_choice, "KEPT", 1)
+    ops = ops_of(host_folder, deterministic=True)
+    other = ConvolutionGeometry((2, 3, 5, 5), 4, (3, 3), (1, 1), (1, 1), (1, 1))
+    for geometry in (GEOMETRY, other, other, GEOMETRY):
+        forward(ops, geometry)
+    assert len(cudnn.executed) == 3 * 2 + 1
+
+
+def test_products_of_the_images_are_taken_where_they_are_faster(
+    cudnn: FakeCudnn, slow: set[int], host_folder: Path
+) -> None:
+    pointwise = ConvolutionGeometry((2, 3, 5, 4), 4, (1, 1), (1, 1), (0, 0), (1, 1))
+    cudnn.executed.append(("none", 0))
+    slow |= set(range(1, len(OFFERED)))
+    ops = ops_of(host_folder)
+    forward(ops, pointwise)
+    tried = len(cudnn.executed)
+    assert tried > 1
+    forward(ops, pointwise)
+    assert len(cudnn.executed) == tried
+    compare_engines(
+        NumpyOps(np.float64),
+        ops,
+        layer("Convolution", "num_output: 4 kernel_size: 1"),
+        [x_of((2, 3, 5, 4))],
+        rtol=RTOL,
+        atol=ATOL,
+    )
+
+
+# ---- graphs
+
+NET = """
+    layer { name: "in" type: "Input" top: "x"
+      input_param { shape { dim: 2 dim: 3 dim: 7 dim: 6 } } }
+    layer { name: "a" type: "Convolution" bottom: "x" top: "a" convolution_param {
+      num_output: 4 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+    layer { name: "b" type: "ReLU" bottom: "a" top: "a" }
+    layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {
+      num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }
+    layer { name: "y" type: "Deconvolution" bottom: "c" top: "y" convolution_param {
+      num_output: 2 kernel_size: 2 stride: 2 weight_filler { type: "xavier" } } }
+    force_backward: true
+"""
+
+
+def test_graphs_give_the_numbers_of_the_numpy_engine(
+    cudnn: FakeCudnn, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launches: list[HostGraph] = []
+    launch = HostGraph.launch
+
+    def noted(self: HostGraph) -> None:
+        launches.append(self)
+        launch(self)
+
+    monkeypatch.setattr(HostGraph, "launch", noted)
+    net, reference = make_net(NET, ops_of(host_folder)), make_net(NET, NumpyOps(np.float64))
+    for ours, theirs in zip(net.layers, reference.layers, strict=True):
+        for blob, like in zip(ours.blobs, theirs.blobs, strict=True):
+            like.data.write()[...] = blob.data.read()
+    for number in range(WARM_UP + 3):
+        for one in (net, reference):
+            one.blobs["x"].data.write()[...] = x_of((2, 3, 7, 6)) + number
+            for each in one.layers:
+                for blob in each.blobs:
+                    blob.diff.clear()
+            one.forward()
+            one.blobs["y"].diff.write()[...] = x_of((2, 2, 14, 12))
+            one.backward()
+        for name, blob in net.blobs.items():
+            for kind in ("data", "diff"):
+                compared(blob, reference.blobs[name], kind, name)
+        for ours, theirs in zip(net.layers, reference.layers, strict=True):
+            for blob, like in zip(ours.blobs, theirs.blobs, strict=True):
+                compared(blob, like, "diff", ours.name)
+    assert len(launches) == 4  # the last two passes, forward and back
+
+
+def compared(blob: Blob, like: Blob, kind: str, what: str) -> None:
+    found, expected = (getattr(each, kind).read() for each in (blob, like))
+    np.testing.assert_allclose(found, expected, 10 * RTOL, 10 * ATOL, err_msg=f"{what}, {kind}")
