@@ -47,7 +47,7 @@ class Handle:
     stream: int | None = None
 
 
-_DTYPES = {
+_DTYPES: dict[data_type, np.dtype] = {
     data_type.FLOAT: np.dtype(np.float32),
     data_type.HALF: np.dtype(np.float16),
     data_type.BFLOAT16: np.dtype(np.uint16),
@@ -201,7 +201,8 @@ class pygraph:
 
     def build_operation_graph(self) -> None:
         assert self._stage == 1, "not validated"
-        if self._result in self._cudnn.without_plans:
+        mixed = self._io is not self._out.data_type
+        if self._result in self._cudnn.without_plans or (mixed and self._cudnn.never_mixed):
             raise cudnnGraphNotSupportedError("no engine for this graph")
         self._stage = 2
 
@@ -240,7 +241,7 @@ class pygraph:
     ) -> None:
         assert index in self._built, "a plan that was not built"
         self._cudnn.check_handle(handle)
-        assert self._cudnn.stream_of(handle) == STREAM
+        assert self._cudnn.stream_of(handle) == self._cudnn.stream
         assert set(tensors) == {each for each in self._tensors if not each.virtual}
         assert all(type(each) is int and each for each in (*tensors.values(), workspace))
         if index in self._cudnn.failing:
@@ -259,7 +260,7 @@ class pygraph:
             out = out + self._bias.numbers(tensors[self._bias])
         target = self._out.array(tensors[self._out])
         if self._out.data_type is data_type.BFLOAT16:
-            out = out.astype(np.float32).view(np.uint32) + 0x8000 >> 16
+            out = out.astype(np.float32).view(np.uint32) + 0x8000 >> 16  # halves away from 0
         target[...] = out
 
     def _compute(self, given: Mapping[str, Value]) -> np.ndarray:
@@ -286,8 +287,10 @@ def _in_11_bits(numbers: np.ndarray) -> np.ndarray:
 class FakeCudnn(ModuleType):
     """The module.
 
-    objects: whether handles are objects.  without_plans: results that no plan computes.
-    never_fused: whether no plan adds a bias.  failing: plans that fail when they run.
+    objects: whether handles are objects.  stream: where work is to go.
+    without_plans: results that no plan computes.
+    never_fused: whether no plan adds a bias.  never_mixed: whether none gives results of another
+    type than its operands.  failing: plans that fail when they run.
     executed: what was computed, and by which plan.
     """
 
@@ -299,8 +302,10 @@ class FakeCudnn(ModuleType):
     def __init__(self, objects: bool = False) -> None:
         super().__init__("cudnn")
         self.objects = objects
+        self.stream = STREAM
         self.without_plans: set[str] = set()
         self.never_fused = False
+        self.never_mixed = False
         self.failing: set[int] = set()
         self.executed: list[tuple[str, int]] = []
         self._streams: dict[Any, int] = {}

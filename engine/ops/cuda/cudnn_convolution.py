@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
 import numpy as np
 
 from caffepy.engine.core import log
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.base import Ops, Prospect
+from caffepy.engine.ops.cuda import normalised
+from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.cuda.plan_choice import Way
 from caffepy.engine.ops.cuda.port import Convolution
+from caffepy.engine.ops.cuda.products import HALF
+from caffepy.engine.ops.cuda.rectified import with_relu
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
+
+
+@dataclass(frozen=True)
+class _Behind:
+    """What is done to the results of a convolution. slope: of the ReLU; 1 where there is none."""
+
+    bias: Value | None = None
+    slope: float = 1.0
+
+    @property
+    def is_bias(self) -> bool:
+        """Whether it is a bias alone, which cuDNN may add; its ReLU need not keep nan."""
+        return self.bias is not None and self.slope == 1
+
+
+NOTHING = _Behind()
 
 
 class CudnnConvolution(CudaOp):
@@ -44,7 +65,6 @@ class CudnnConvolution(CudaOp):
         return (
             not isinstance(device.runtime.dnn, str)
             and device.dtype == np.float32
-            and device.precision in ("fp32", "tf32")
             and 1 <= len(geometry.kernel) <= 3
             and geometry.fits
             and all(math.prod(shape) for shape in shapes)
@@ -60,18 +80,36 @@ class CudnnConvolution(CudaOp):
         self._pointwise = one_pixel and not any(geometry.pad)
         self._ways: dict[tuple[str, bool], Way | None] = {}
         ops.workspace.reserve("third", self._weights)
+        if ops.products.half:
+            shapes = geometry.shape, geometry.weight_shape, geometry.out_shape
+            ops.workspace.reserve("result", max(math.prod(shape) for shape in shapes), HALF)
 
     @step(reads="x w b", writes="out")
     def forward(self, x: Value, w: Value, b: Value | None, *, out: Value) -> None:
         """out: y."""
+        self.rectified_forward(1.0, x, w, b, out=out)
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """ReLU in place, where a kernel of ours adds the bias."""
+        return None if step.arguments.get("b") is None else with_relu(self, step, after)
+
+    def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
+        """BatchNorm in place by stored statistics, and what may follow that."""
+        return normalised.folded(step, after) if isinstance(after.op, CudaBatchNorm) else None
+
+    def rectified_forward(
+        self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value
+    ) -> None:
+        """`forward` and ReLU."""
 
         def without_cudnn() -> None:
-            self._by_columns.forward(x, w, b, out=out)
+            self._by_columns.rectified_forward(slope, x, w, b, out=out)
 
-        if (way := self._way("y", (x, w), out, without_cudnn, b)) is None:
+        behind = _Behind(b, slope)
+        if (way := self._way("y", (x, w), out, without_cudnn, behind)) is None:
             without_cudnn()
         else:
-            self._run(way, (x, w), out, b)
+            self._run(way, (x, w), out, behind)
 
     @step(reads="dy w", writes="out")
     def backward_data(self, dy: Value, w: Value, *, out: Value) -> None:
@@ -114,15 +152,15 @@ class CudnnConvolution(CudaOp):
         given: Sequence[Value],
         out: Value,
         without_cudnn: Callable[[], None],
-        bias: Value | None = None,
+        behind: _Behind = NOTHING,
     ) -> Way | None:
         """How to compute one of y, x and w from the two others, given in this order: x, w, y. None
         where cuDNN has no plan for it, or products of the images themselves are faster."""
-        key = result, bias is not None
+        key = result, behind.is_bias
         if key not in self._ways:
 
             def run(way: Way, workspace: Value) -> None:
-                self._run(way, given, out, bias, workspace)
+                self._run(way, given, out, behind, workspace)
 
             rival = without_cudnn if self._pointwise else None
             way = self._ways[key] = self.ops.plans.of(self._asked(*key), run, rival)
@@ -135,22 +173,36 @@ class CudnnConvolution(CudaOp):
         way: Way,
         given: Sequence[Value],
         out: Value,
-        bias: Value | None = None,
+        behind: _Behind = NOTHING,
         workspace: Value | None = None,
     ) -> None:
-        """Computes by a way, and what that leaves."""
+        """Computes by a way, and what is left to do behind that."""
         workspace = workspace or self.ops.workspace.take("first")
-        layout = self.ops.layout
-        operands = [value.read(layout) for value in given]
-        if bias is not None and way.convolution.bias:
+        layout, asked, bias = self.ops.layout, way.convolution, behind.bias
+        operands = [self.ops.products.factor(value) for value in given]
+        if asked.bias:
+            assert bias is not None, "it was asked for because there is one"
             operands.append(bias.read(layout))
-        operands.append(out.write(layout))
+        target = out if asked.float_out else self.ops.workspace.take("result")
+        operands.append(target.write(layout))
         self.ops.runtime.convolve(way.plan, operands, workspace.write(layout))
-        if bias is not None and not way.convolution.bias:
-            self._bias.forward(out, bias, out=out)
+        if not asked.float_out:
+            self._widen(asked, target, behind, out)
+        elif bias is not None and not asked.bias:
+            self._bias.rectified_forward(behind.slope, out, bias, out=out)
+
+    def _widen(self, asked: Convolution, halves: Value, behind: _Behind, out: Value) -> None:
+        """A result of 16 bits to one of the backend's dtype, and what is behind it."""
+        shape = {"y": asked.y, "x": asked.x, "w": asked.w}[asked.result]
+        sizes = math.prod(shape), shape[1], math.prod(shape[2:])
+        bias = out if behind.bias is None else behind.bias
+        options = behind.bias is not None, behind.slope
+        kernel = f"widen_{self.ops.precision}"
+        self.ops.kernels("cast").launch(kernel, *sizes, *options, halves, bias, out)
 
     def _asked(self, result: str, bias: bool) -> list[Convolution]:
-        """What cuDNN may be asked for: with the bias, where there is one, and without."""
+        """What cuDNN may be asked for: with the bias where it is all that is behind, and without;
+        with fp16 and bf16 for results of 16 bits last, which it has plans for on any GPU."""
         geometry = self.geometry
         # one axis lies as the second of two
         more = (1,) if len(geometry.kernel) == 1 else ()
@@ -159,6 +211,9 @@ class CudnnConvolution(CudaOp):
             (*shape[:2], *more, *shape[2:])
             for shape in (geometry.shape, geometry.weight_shape, geometry.out_shape)
         )
+        kinds = [(True, True), (True, False)] if bias else [(True, False)]
+        if self.ops.products.half:
+            kinds.append((False, False))
         return [
             Convolution(
                 result,
@@ -169,10 +224,11 @@ class CudnnConvolution(CudaOp):
                 pad=(*first, *geometry.pad),
                 dilation=(*more, *geometry.dilation),
                 precision=self.ops.precision,
-                bias=fused,
+                bias=bias and float_out and fused,
+                float_out=float_out,
                 repeatable=self.ops.deterministic,
             )
-            for fused in ((True, False) if bias else (False,))
+            for float_out, fused in kinds
         ]
 
     @cached_property

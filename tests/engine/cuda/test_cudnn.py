@@ -36,6 +36,18 @@ from tests.nets import make_net
 RTOL, ATOL = 2e-5, 1e-5  # float32 against float64
 TF32_RTOL, TF32_ATOL = 3e-3, 2e-2  # factors of 11 bits, sums of up to some ten products
 FIRST, FALLBACK = 1, 7  # of OFFERED: what fits first, and what does nothing that may be unwanted
+NET = """
+    layer { name: "in" type: "Input" top: "x"
+      input_param { shape { dim: 2 dim: 3 dim: 7 dim: 6 } } }
+    layer { name: "a" type: "Convolution" bottom: "x" top: "a" convolution_param {
+      num_output: 4 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
+    layer { name: "b" type: "ReLU" bottom: "a" top: "a" }
+    layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {
+      num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }
+    layer { name: "y" type: "Deconvolution" bottom: "c" top: "y" convolution_param {
+      num_output: 2 kernel_size: 2 stride: 2 weight_filler { type: "xavier" } } }
+    force_backward: true
+"""
 GEOMETRY = ConvolutionGeometry((2, 3, 5, 4), 4, (3, 3), (1, 1), (1, 1), (1, 1))
 
 
@@ -199,6 +211,25 @@ def test_tf32_rounds_factors(cudnn: FakeCudnn, host_folder: Path) -> None:
         compare_engines(NumpyOps(np.float64), ops, *case, rtol=RTOL, atol=ATOL)
 
 
+@pytest.mark.parametrize("never_mixed", [False, True], ids=["results of 32 bits", "of 16"])
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
+@pytest.mark.parametrize(("precision", "bits"), [("fp16", 11), ("bf16", 8)])
+def test_operands_are_rounded_to_16_bits(
+    precision: str, bits: int, kind: str, never_mixed: bool, cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    cudnn.never_mixed = never_mixed
+    fields = "num_output: 4 kernel_size: 3 pad: 1 group: 2"
+    case = layer(kind, fields), [x_of((2, 6, 5, 7))]
+    ops = ops_of(host_folder, precision)
+    scale = 2.0 ** (11 - bits)
+    compare_engines(
+        NumpyOps(np.float64), ops, *case, rtol=scale * TF32_RTOL, atol=scale * TF32_ATOL
+    )
+    with pytest.raises(AssertionError, match="Mismatched"):
+        compare_engines(NumpyOps(np.float64), ops, *case, rtol=RTOL, atol=ATOL)
+    assert {result for result, _ in cudnn.executed} == {"y", "x", "w"}
+
+
 def test_results_without_a_plan_go_by_columns(cudnn: FakeCudnn, host_folder: Path) -> None:
     cudnn.without_plans |= {"x", "w"}
     fields = "num_output: 4 kernel_size: 3 pad: 1"
@@ -228,6 +259,54 @@ def test_a_first_gradient_is_written_and_later_ones_are_added(
     assert np.abs(once).max() > 1
     op.backward_params(dy, x, add_w=gradient)
     np.testing.assert_allclose(gradient.read(), 2 * once, rtol=RTOL)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("slope", [0, 0.5])
+def test_a_relu_behind_is_merged_and_keeps_nan(
+    slope: float, precision: str, cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    cudnn.never_mixed = True
+    in_place = 'bottom: "a" top: "a"'
+    text = NET.replace(in_place, f"{in_place} relu_param {{ negative_slope: {slope} }}")
+    net, reference = (make_net(text, ops) for ops in (ops_of(host_folder, precision), NumpyOps()))
+    for ours, theirs in zip(net.layers, reference.layers, strict=True):
+        for blob, like in zip(ours.blobs, theirs.blobs, strict=True):
+            like.data.write()[...] = blob.data.read()
+    x = x_of((2, 3, 7, 6))
+    x[0, 0, 0, 0] = np.nan
+    for one in (net, reference):
+        one.blobs["x"].data.write()[...] = x
+        one.forward()
+    expected = reference.blobs["a"].data.read()
+    assert np.isnan(expected).any()
+    assert (expected == 0).any() == (slope == 0)
+    found = net.blobs["a"].data.read()
+    rtol, atol = (RTOL, ATOL) if precision == "fp32" else (TF32_RTOL, TF32_ATOL)
+    np.testing.assert_allclose(found, expected, rtol, atol)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp16", np.float16), ("bf16", np.uint16)])
+def test_every_number_of_16_bits_is_widened_exactly(
+    precision: str, dtype: Any, cudnn: FakeCudnn, host_folder: Path
+) -> None:
+    halves, bias, out = Value((1 << 16,), np.uint16), Value((2,)), Value((1 << 16,))
+    bits = halves.write()
+    bits[...] = np.arange(1 << 16)
+    bias.write()[...] = 1, -2
+    if dtype is np.float16:
+        expected = bits.view(np.float16).astype(np.float32)
+    else:
+        expected = (bits.astype(np.uint32) << 16).view(np.float32)
+    launch = ops_of(host_folder, precision).kernels("cast").launch
+    launch(f"widen_{precision}", 1 << 16, 2, 3, False, 1.0, halves, bias, out)
+    np.testing.assert_array_equal(out.read(), expected)
+    channels = np.arange(1 << 16) // 3 % 2
+    with np.errstate(invalid="ignore"):  # nan that signals
+        expected = expected + np.where(channels, np.float32(-2), np.float32(1))
+    launch(f"widen_{precision}", 1 << 16, 2, 3, True, 0.5, halves, bias, out)
+    expected = np.where(expected < 0, np.float32(0.5) * expected, expected)
+    np.testing.assert_array_equal(out.read(), expected)
 
 
 # ---- the choice of plans
@@ -316,19 +395,6 @@ def test_products_of_the_images_are_taken_where_they_are_faster(
 
 
 # ---- graphs
-
-NET = """
-    layer { name: "in" type: "Input" top: "x"
-      input_param { shape { dim: 2 dim: 3 dim: 7 dim: 6 } } }
-    layer { name: "a" type: "Convolution" bottom: "x" top: "a" convolution_param {
-      num_output: 4 kernel_size: 3 pad: 1 weight_filler { type: "xavier" } } }
-    layer { name: "b" type: "ReLU" bottom: "a" top: "a" }
-    layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {
-      num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }
-    layer { name: "y" type: "Deconvolution" bottom: "c" top: "y" convolution_param {
-      num_output: 2 kernel_size: 2 stride: 2 weight_filler { type: "xavier" } } }
-    force_backward: true
-"""
 
 
 def test_graphs_give_the_numbers_of_the_numpy_engine(
