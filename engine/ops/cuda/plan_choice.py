@@ -16,7 +16,7 @@ from caffepy.engine.ops.cuda.port import Convolution, ConvolutionPlan, CudaRunti
 
 TRIED = 6  # plans that are timed for a convolution: cuDNN's best guesses
 TIMED = 3  # runs of each, after one that loads its code
-KEPT = 1024  # choices: those of all layers of a few nets
+KEPT = 1024  # choices: those of all layers of a few nets; as many are made by time
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,17 @@ class PlanChoice:
     """The ways that were chosen, by what was asked for, so that layers that are built again need
     not look again.
 
-    repeatable: to take cuDNN's first guess. Else plans are timed where they are first needed: the
-    fastest one may be another in each process, and give other bits.
+    repeatable: to take cuDNN's first guess. Else plans are timed where they are first needed, as
+    graphs, since that is how they run, and small ones take less than their launch; the fastest one
+    may be another in each process, and give other bits. Nets whose shapes change all the time get
+    first guesses after a while.
     """
 
     def __init__(self, runtime: CudaRuntime, dtype: np.dtype, repeatable: bool) -> None:
         self._runtime = runtime
         self._dtype = dtype
         self._repeatable = repeatable
+        self._timed = 0
         self._chosen: OrderedDict[Convolution, Way | None] = OrderedDict()
 
     def of(
@@ -69,32 +72,38 @@ class PlanChoice:
     ) -> Way | None:
         dnn = self._runtime.dnn
         assert not isinstance(dnn, str), "ops ask whether there is cuDNN"
+        ways = (Way(each, plan) for each in asked for plan in dnn.plans(each, TRIED))
+        if self._runtime.capturing:  # nothing runs meanwhile
+            return next(ways, None)
+        by_time = not self._repeatable and self._timed < KEPT
+        self._timed += by_time
         best, least = None, math.inf
-        if rival is not None and not self._repeatable and not self._runtime.capturing:
+        if rival is not None and by_time:
             least = self._milliseconds(rival)
-        for convolution in asked:
-            for plan in dnn.plans(convolution, TRIED):
-                way = Way(convolution, plan)
-                if self._runtime.capturing:  # nothing runs meanwhile
+        for way in ways:
+            # of its own: it goes back to the pool where the way is not taken
+            workspace = Value((way.workspace_count(self._dtype),), self._dtype)
+            work = partial(run, way, workspace)
+            try:
+                if not by_time:
+                    work()
                     return way
-                # of its own: it goes back to the pool where the way is not taken
-                workspace = Value((way.workspace_count(self._dtype),), self._dtype)
-                try:
-                    took = self._milliseconds(partial(run, way, workspace))
-                except DeviceError:  # some plans fail when they run, or want too much memory
-                    continue
-                if self._repeatable:
-                    return way
-                if took < least:
-                    best, least = way, took
+                took = self._milliseconds(work)
+            except DeviceError:  # some plans fail when they run, or want too much memory
+                continue
+            if took < least:
+                best, least = way, took
         return best
 
-    def _milliseconds(self, run: Callable[[], None]) -> float:
-        """How long it takes; 0 where that does not matter."""
-        run()
-        if self._repeatable:
-            return 0
+    def _milliseconds(self, work: Callable[[], None]) -> float:
+        """How long it takes to do it a few times."""
+
+        def again() -> None:
+            for _ in range(TIMED):
+                work()
+
+        work()
+        graph = self._runtime.capture(again)
         begun = self._runtime.record()
-        for _ in range(TIMED):
-            run()
+        graph.launch()
         return self._runtime.record().milliseconds_since(begun)
