@@ -15,27 +15,35 @@ from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Ops
-from caffepy.engine.ops.cuda import frontend, plan_choice
+from caffepy.engine.ops.cuda import frontend
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
 from caffepy.engine.ops.cuda.cudnn_convolution import CudnnConvolution
 from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.frontend import Frontend
-from caffepy.engine.ops.cuda.port import Convolution
+from caffepy.engine.ops.cuda.port import Convolution, CudaRuntime
 from caffepy.engine.ops.geometry import ConvolutionGeometry
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.capture import WARM_UP
 from tests.cuda_parity import compare_engines
 from tests.engine.cuda.test_convolution import CASES, layer, x_of
-from tests.fake_cudnn import OFFERED, STREAM, FakeCudnn
-from tests.harness import golden_cases, run_golden
-from tests.host_runtime import HostEvent, HostGraph, HostRuntime
+from tests.fake_cudnn import STREAM, FakeCudnn
+from tests.harness import LayerRun, golden_cases, make_layer, run_golden
+from tests.host_runtime import HostGraph, HostRuntime
 from tests.layers import test_convolution, test_deconvolution
 from tests.nets import make_net
 
 RTOL, ATOL = 2e-5, 1e-5  # float32 against float64
 TF32_RTOL, TF32_ATOL = 3e-3, 2e-2  # factors of 11 bits, sums of up to some ten products
-FIRST, FALLBACK = 1, 7  # of OFFERED: what fits first, and what does nothing that may be unwanted
+HANDLES = {"handles are numbers": False, "handles are objects": True}  # as versions differ
+BITS = (("tf32", 11), ("fp16", 11), ("bf16", 8))
+LARGE = (
+    ("num_output: 64 kernel_size: 3 pad: 1", (8, 64, 28, 28)),
+    ("num_output: 96 kernel_size: 11 stride: 4", (8, 3, 115, 115)),
+    ("num_output: 128 kernel_size: 1", (8, 64, 28, 28)),
+    ("num_output: 64 kernel_size: 5 pad: 2 group: 2", (4, 48, 27, 27)),
+)
+FALLBACK = 7  # of OFFERED: what does nothing that may be unwanted
 NET = """
     layer { name: "in" type: "Input" top: "x"
       input_param { shape { dim: 2 dim: 3 dim: 7 dim: 6 } } }
@@ -51,10 +59,10 @@ NET = """
 GEOMETRY = ConvolutionGeometry((2, 3, 5, 4), 4, (3, 3), (1, 1), (1, 1), (1, 1))
 
 
-@pytest.fixture(params=[False, True], ids=["handles are numbers", "handles are objects"])
+@pytest.fixture(params=HANDLES)
 def cudnn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FakeCudnn:
     """The stand-in, as `import cudnn` gives it."""
-    fake = FakeCudnn(request.param)
+    fake = FakeCudnn(HANDLES[request.param])
     fake.install(monkeypatch)
     return fake
 
@@ -187,19 +195,59 @@ def test_passes_the_tests_of_the_layers(
     test(ops_of(host_folder))
 
 
+@pytest.fixture(params=[*HANDLES, pytest.param("gpu", marks=pytest.mark.gpu)])
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> CudaRuntime:
+    """One with cuDNN: the host's with the stand-in, or a GPU."""
+    if request.param != "gpu":
+        FakeCudnn(HANDLES[request.param]).install(monkeypatch)
+        return HostRuntime(request.getfixturevalue("host_folder"), dnn=begun())
+    found: CudaRuntime = request.getfixturevalue("gpu_runtime")
+    if isinstance(found.dnn, str):
+        pytest.skip(found.dnn)
+    return found
+
+
 @pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
 @pytest.mark.parametrize(("fields", "shape"), CASES)
 def test_equals_the_numpy_engine(
-    kind: str, fields: str, shape: tuple[int, ...], cudnn: FakeCudnn, host_folder: Path
+    kind: str, fields: str, shape: tuple[int, ...], runtime: CudaRuntime
 ) -> None:
-    compare_engines(
-        NumpyOps(np.float64),
-        ops_of(host_folder, deterministic=True),
-        layer(kind, fields),
-        [x_of(shape)],
-        rtol=RTOL,
-        atol=ATOL,
-    )
+    ops = CudaOps(runtime, precision="fp32", deterministic=True)
+    case = layer(kind, fields), [x_of(shape)]
+    compare_engines(NumpyOps(np.float64), ops, *case, rtol=RTOL, atol=ATOL)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("precision", "bits"), [("fp32", 20), *BITS])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize(("fields", "shape"), LARGE)
+def test_large_ones_are_as_exact_as_their_operands(
+    fields: str,
+    shape: tuple[int, ...],
+    deterministic: bool,
+    precision: str,
+    bits: int,
+    gpu_runtime: CudaRuntime,
+) -> None:
+    if isinstance(gpu_runtime.dnn, str):
+        pytest.skip(gpu_runtime.dnn)
+    products = shape[0] * shape[2] * shape[3]  # in the longest sums, of terms that are around 1
+    atol = 12 * 2.0**-bits * products**0.5
+    ops = CudaOps(gpu_runtime, precision=precision, deterministic=deterministic)
+    run = make_layer(layer("Convolution", fields), [x_of(shape)], ops=ops)
+    like = make_layer(layer("Convolution", fields), [x_of(shape)], ops=NumpyOps(np.float64))
+    found, expected = (results(each, x_of(each.top[0].shape)) for each in (run, like))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2.0**-bits, atol=atol)
+
+
+def results(run: LayerRun, dy: np.ndarray) -> list[np.ndarray]:
+    """Of a pass forward and back. Not replayed: plans need not be repeatable."""
+    run.layer.forward(run.bottom, run.top)
+    run.top[0].diff.write()[...] = dy
+    run.layer.backward(run.top, [True], run.bottom)
+    gradients = [blob.diff.read() for blob in (*run.bottom, *run.layer.blobs)]
+    return [run.top[0].data.read(), *gradients]
 
 
 def test_tf32_rounds_factors(cudnn: FakeCudnn, host_folder: Path) -> None:
@@ -213,7 +261,7 @@ def test_tf32_rounds_factors(cudnn: FakeCudnn, host_folder: Path) -> None:
 
 @pytest.mark.parametrize("never_mixed", [False, True], ids=["results of 32 bits", "of 16"])
 @pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
-@pytest.mark.parametrize(("precision", "bits"), [("fp16", 11), ("bf16", 8)])
+@pytest.mark.parametrize(("precision", "bits"), BITS[1:])
 def test_operands_are_rounded_to_16_bits(
     precision: str, bits: int, kind: str, never_mixed: bool, cudnn: FakeCudnn, host_folder: Path
 ) -> None:
@@ -307,103 +355,6 @@ def test_every_number_of_16_bits_is_widened_exactly(
     launch(f"widen_{precision}", 1 << 16, 2, 3, True, 0.5, halves, bias, out)
     expected = np.where(expected < 0, np.float32(0.5) * expected, expected)
     np.testing.assert_array_equal(out.read(), expected)
-
-
-# ---- the choice of plans
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch, cudnn: FakeCudnn) -> set[int]:
-    """Plans that take long; all others take as long as each other."""
-    found: set[int] = set()
-    between = HostEvent.milliseconds_since
-
-    def told(self: HostEvent, earlier: Any) -> float:
-        return between(self, earlier) + 100 * (cudnn.executed[-1][1] in found)
-
-    monkeypatch.setattr(HostEvent, "milliseconds_since", told)
-    return found
-
-
-def forward(ops: CudaOps, geometry: ConvolutionGeometry = GEOMETRY) -> None:
-    """A forward pass by a new op."""
-    x, w, out = Value(geometry.shape), Value(geometry.weight_shape), Value(geometry.out_shape)
-    x.write()[...], w.write()[...] = x_of(x.shape), x_of(w.shape)
-    op: Any = ops.convolution(geometry)
-    op.forward(x, w, None, out=out)
-
-
-def test_the_fastest_of_the_plans_is_taken(
-    cudnn: FakeCudnn, slow: set[int], host_folder: Path
-) -> None:
-    slow |= {1, 2, 3, 5, 6}
-    ops = ops_of(host_folder, "tf32")
-    forward(ops)
-    tried = len(cudnn.executed)
-    assert cudnn.executed[-1] == ("y", 4)
-    assert {index for _, index in cudnn.executed} == set(range(1, 1 + plan_choice.TRIED))
-    forward(ops)  # an op that is built again
-    assert cudnn.executed[tried:] == [("y", 4)]
-
-
-def test_a_plan_that_fails_is_passed_over(cudnn: FakeCudnn, host_folder: Path) -> None:
-    cudnn.failing |= {1, 2}
-    for deterministic, taken in ((False, 3), (True, 3)):
-        forward(ops_of(host_folder, "tf32", deterministic))
-        assert cudnn.executed[-1] == ("y", taken)
-
-
-def test_deterministic_runs_time_nothing(
-    cudnn: FakeCudnn, slow: set[int], host_folder: Path
-) -> None:
-    slow |= {2}
-    forward(ops_of(host_folder, "tf32", deterministic=True))
-    assert cudnn.executed == [("y", 2)] * 2
-
-
-def test_after_many_choices_by_time_first_guesses_are_taken(
-    cudnn: FakeCudnn, slow: set[int], host_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan_choice, "KEPT", 1)
-    slow |= {1}
-    ops = ops_of(host_folder, "tf32")
-    other = ConvolutionGeometry((2, 3, 5, 5), 4, (3, 3), (1, 1), (1, 1), (1, 1))
-    for geometry, taken in ((GEOMETRY, 2), (other, 1)):
-        forward(ops, geometry)
-        assert cudnn.executed[-1] == ("y", taken)
-
-
-def test_choices_are_few(
-    cudnn: FakeCudnn, host_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan_choice, "KEPT", 1)
-    ops = ops_of(host_folder, deterministic=True)
-    other = ConvolutionGeometry((2, 3, 5, 5), 4, (3, 3), (1, 1), (1, 1), (1, 1))
-    for geometry in (GEOMETRY, other, other, GEOMETRY):
-        forward(ops, geometry)
-    assert len(cudnn.executed) == 3 * 2 + 1
-
-
-def test_products_of_the_images_are_taken_where_they_are_faster(
-    cudnn: FakeCudnn, slow: set[int], host_folder: Path
-) -> None:
-    pointwise = ConvolutionGeometry((2, 3, 5, 4), 4, (1, 1), (1, 1), (0, 0), (1, 1))
-    cudnn.executed.append(("none", 0))
-    slow |= set(range(1, len(OFFERED)))
-    ops = ops_of(host_folder)
-    forward(ops, pointwise)
-    tried = len(cudnn.executed)
-    assert tried > 1
-    forward(ops, pointwise)
-    assert len(cudnn.executed) == tried
-    compare_engines(
-        NumpyOps(np.float64),
-        ops,
-        layer("Convolution", "num_output: 4 kernel_size: 1"),
-        [x_of((2, 3, 5, 4))],
-        rtol=RTOL,
-        atol=ATOL,
-    )
 
 
 # ---- graphs
