@@ -84,26 +84,28 @@ class PlanChoice:
             # of its own: it goes back to the pool where the way is not taken
             workspace = Value((way.workspace_count(self._dtype),), self._dtype)
             work = partial(run, way, workspace)
-            try:
-                if not by_time:
-                    work()
-                    return way
-                took = self._milliseconds(work)
-            except DeviceError:  # some plans fail when they run, or want too much memory
-                continue
+            took = self._milliseconds(work, by_time)
             if took < least:
                 best, least = way, took
+                if not by_time:
+                    break
         return best
 
-    def _milliseconds(self, work: Callable[[], None]) -> float:
-        """How long it takes to do it a few times."""
+    def _milliseconds(self, work: Callable[[], None], by_time: bool = True) -> float:
+        """How long it takes to do it a few times; 0 where that does not count, inf where it
+        fails, as some plans do when they run, or wants too much memory."""
 
         def again() -> None:
             for _ in range(TIMED):
                 work()
 
-        work()
-        graph = self._runtime.capture(again)
-        begun = self._runtime.record()
-        graph.launch()
-        return self._runtime.record().milliseconds_since(begun)
+        try:
+            work()
+            if not by_time:
+                return 0
+            graph = self._runtime.capture(again)
+            begun = self._runtime.record()
+            graph.launch()
+            return self._runtime.record().milliseconds_since(begun)
+        except DeviceError:
+            return math.inf

@@ -52,6 +52,7 @@ NET = """
     layer { name: "b" type: "ReLU" bottom: "a" top: "a" }
     layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {
       num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }
+    layer { name: "norm" type: "BatchNorm" bottom: "c" top: "c" }
     layer { name: "y" type: "Deconvolution" bottom: "c" top: "y" convolution_param {
       num_output: 2 kernel_size: 2 stride: 2 weight_filler { type: "xavier" } } }
     force_backward: true
@@ -355,9 +356,6 @@ def test_every_number_of_16_bits_is_widened_exactly(
     launch(f"widen_{precision}", 1 << 16, 2, 3, True, 0.5, halves, bias, out)
     expected = np.where(expected < 0, np.float32(0.5) * expected, expected)
     np.testing.assert_array_equal(out.read(), expected)
-
-
-# ---- graphs
 
 
 def test_graphs_give_the_numbers_of_the_numpy_engine(
