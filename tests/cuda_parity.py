@@ -33,9 +33,34 @@ def check_parity(
 
     runtime: the GPU.  param: the inside of a `layer { }` block.
     """
+    compare_engines(
+        NumpyOps(np.float64),
+        CudaOps(runtime, np.float64),
+        param,
+        bottoms,
+        phase=phase,
+        propagate_down=propagate_down,
+        backward=backward,
+        rtol=rtol,
+        atol=atol,
+    )
+
+
+def compare_engines(
+    reference: Ops,
+    ops: Ops,
+    param: str,
+    bottoms: Sequence[Any],
+    *,
+    phase: int = TRAIN,
+    propagate_down: Sequence[bool] | None = None,
+    backward: bool = True,
+    rtol: float,
+    atol: float,
+) -> None:
+    """What `check_parity` does, on two engines."""
     runs = [
-        _results(ops, param, bottoms, phase, propagate_down, backward)
-        for ops in (NumpyOps(np.float64), CudaOps(runtime, np.float64))
+        _results(each, param, bottoms, phase, propagate_down, backward) for each in (reference, ops)
     ]
     for (what, expected), (_, found) in zip(*runs, strict=True):
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=what)

@@ -18,7 +18,7 @@ import numpy as np
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.core.layout import Layout
 from caffepy.engine.ops.cuda.layout import DeviceLayout
-from caffepy.engine.ops.cuda.port import DeviceProperties, Event, Product
+from caffepy.engine.ops.cuda.port import ConvolutionPlan, DeviceProperties, Dnn, Event, Product
 from tests import host_product
 from tests.host_compiler import BLOCK, Program, compiled
 from tests.host_memory import Address, DeviceArray, Memory
@@ -78,13 +78,21 @@ class HostRuntime:
     """A CudaRuntime on the CPU.
 
     folder: keeps the compiled objects, by the hash of their content.  limit: the bytes that the
-    device has.  options: more of the compiler's.  steps: the pieces of work done so far.
+    device has.  options: more of the compiler's.  dnn: see CudaRuntime.  steps: the pieces of work
+    done so far.
     """
 
-    def __init__(self, folder: Path, limit: int = MEMORY, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit: int = MEMORY,
+        options: Sequence[str] = (),
+        dnn: Dnn | str = "There is none on the host.",
+    ) -> None:
         self.folder = folder
         self.limit = limit
         self.options = tuple(options)
+        self.dnn: Dnn | str = dnn
         self.layout: Layout = DeviceLayout(self)
         self.steps = 0
         self._used = [0]  # shared with what frees memory
@@ -181,6 +189,12 @@ class HostRuntime:
     ) -> None:
         host_product.check(product, a.content, b.content, out.content, precision)
         self.do(partial(_multiply, product, precision), a, b, out)
+
+    def convolve(
+        self, plan: ConvolutionPlan, operands: Sequence[DeviceArray], workspace: DeviceArray
+    ) -> None:
+        assert workspace.nbytes >= plan.workspace, (workspace.nbytes, plan.workspace)
+        self.do(partial(_convolve, plan), workspace, *operands)
 
     def capture(self, run: Callable[[], None]) -> HostGraph:
         self.refuse_in_graph("capturing")
@@ -286,6 +300,12 @@ def _copy(source: DeviceArray, target: DeviceArray) -> None:
 
 def _upload(source: np.ndarray, buffer: DeviceArray) -> None:
     buffer.content[...] = source.reshape(-1)
+
+
+def _convolve(plan: ConvolutionPlan, workspace: DeviceArray, *operands: DeviceArray) -> None:
+    plan.execute([one.address for one in operands], workspace.address)
+    for array in (workspace, *operands):
+        assert (where := array.memory.overrun()) is None, f"cuDNN wrote {where}"
 
 
 def _multiply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import DeviceError
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
+
+if TYPE_CHECKING:
+    from caffepy.engine.ops.cuda.port import Dnn
 
 ENGINES = ("auto", "numpy", "onednn")
 
@@ -74,7 +77,15 @@ def make_gpu_ops(
     log.info(f"Use GPU with device ID {properties.index}")
     log.info(f"GPU {properties.index}: {properties.name}")
     log.info(f"Engine: CUDA, {ops.dtype}, products in {ops.precision}")
+    log.info(f"Convolutions: {_by(device.dnn, ops.dtype)}")
     return ops
+
+
+def _by(dnn: Dnn | str, dtype: np.dtype) -> str:
+    """What convolutions on a GPU run by."""
+    if isinstance(dnn, str):
+        return f"by columns. {dnn}"
+    return f"by cuDNN {dnn.version}" if dtype == np.float32 else "by columns, as in float64"
 
 
 def _chosen(gpu: str, count: int, asked_by: str) -> int:

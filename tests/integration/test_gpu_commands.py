@@ -104,6 +104,8 @@ def test_a_run_logs_what_it_runs_on(run: Run, case: Path, one_gpu: CudaRuntime) 
     ]
     assert [line for line in lines if line in wanted] == wanted
     assert any("free on the GPU (data" in line for line in lines)
+    by = one_gpu.dnn if isinstance(one_gpu.dnn, str) else one_gpu.dnn.version
+    assert any(line.startswith("Convolutions: by c") and line.endswith(by) for line in lines)
 
 
 def test_a_runs_record_names_the_gpu(run: Run, case: Path, one_gpu: CudaRuntime) -> None:

@@ -29,6 +29,7 @@ from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
 from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
+from caffepy.engine.ops.cuda.cudnn_convolution import CudnnConvolution
 from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
@@ -41,6 +42,7 @@ from caffepy.engine.ops.cuda.op import LiveCount
 from caffepy.engine.ops.cuda.ordering import CudaArgMax
 from caffepy.engine.ops.cuda.passes import CudaPassWatch
 from caffepy.engine.ops.cuda.pieces import CudaCrop, CudaTile
+from caffepy.engine.ops.cuda.plan_choice import PlanChoice
 from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
@@ -99,6 +101,7 @@ class CudaOps(Ops):
         self.watch = Watch(self)
         self.workspace = Workspace(self.dtype)
         self.products = Products(self)
+        self.plans = PlanChoice(runtime, self.dtype, deterministic)
         self._kernels: dict[str, Kernels] = {}
         self._numbers: weakref.WeakKeyDictionary[Counter, LiveCount] = weakref.WeakKeyDictionary()
         self._actions: list[Callable[[], None]] | None = None  # of the run that is being captured
@@ -210,7 +213,7 @@ class CudaOps(Ops):
     lstm_unit = op(CudaLstmUnit)
     lstm = op(CudaLstm)
     rnn = op(CudaRnn)
-    convolution = op(CudaDepthwise, CudaConvolution)
+    convolution = op(CudaDepthwise, CudnnConvolution, CudaConvolution)
     im2col = op(CudaIm2col)
     pooling = op(CudaPooling)
     stochastic_pooling = op(CudaStochasticPooling)

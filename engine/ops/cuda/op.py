@@ -13,6 +13,7 @@ from caffepy.engine.core.layout import Layout
 from caffepy.engine.core.random import Counter
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
+from caffepy.engine.ops.cuda.plan_choice import PlanChoice
 from caffepy.engine.ops.cuda.port import CudaRuntime, Product
 from caffepy.engine.ops.cuda.products import Products
 from caffepy.engine.ops.cuda.watch import Watch
@@ -26,7 +27,7 @@ class DeviceOps(Ops, Protocol):
     runtime: the GPU.  layout: how values lie there, in C order.  precision: of products, "fp32",
     "tf32", "fp16" or "bf16".  deterministic: whether sums of many threads have one order where
     that is slower.  watch: what kernels find wrong with their inputs.
-    workspace: memory that ops use in turn.  products: matrix products.
+    workspace: memory that ops use in turn.  products: matrix products.  plans: those of cuDNN.
     """
 
     runtime: CudaRuntime
@@ -36,6 +37,7 @@ class DeviceOps(Ops, Protocol):
     watch: Watch
     workspace: Workspace
     products: Products
+    plans: PlanChoice
 
     def kernels(self, family: str) -> Kernels:
         """The kernels of `kernels/<family>.cu`."""

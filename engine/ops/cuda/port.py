@@ -7,7 +7,7 @@ is queued in one stream, in order; calls return before it is done, but for `down
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,36 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """What a library is asked for: one of y, x and w of a convolution from x with weights w to y,
+    given the two others; x or y given or asked for may be gradients, and w asked for is one.
+
+    result: "y", "x" or "w".
+    x, w, y: shapes, (N, C, *spatial), (O, C / group, *kernel) and (N, O, *out), of 2 or 3 spatial
+    axes.  stride, pad, dilation: a number per spatial axis.
+    precision: "fp32" for products of float32 as they are, "tf32" where they may be rounded to 11
+    bits; "fp16" and "bf16" for operands of these, with sums in float32.
+    bias: whether b, (O,) of float32, is added to y.
+    float_out: whether the result is of float32; else it is of the operands' type.
+    repeatable: whether sums have one order where that is slower.
+
+    The operands are, in this order: those of x, w and y that are given, b, and the result.
+    """
+
+    result: str
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    y: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    precision: str
+    bias: bool = False
+    float_out: bool = True
+    repeatable: bool = False
+
+
+@dataclass(frozen=True)
 class DeviceProperties:
     """What `device_query` shows of a GPU. Sizes in bytes."""
 
@@ -85,14 +115,34 @@ class Graph(Protocol):
         """Queues all of it."""
 
 
+class ConvolutionPlan(Protocol):
+    """A way to compute a convolution. workspace: the bytes of memory that it needs besides."""
+
+    workspace: int
+
+    def execute(self, addresses: Sequence[int], workspace: int) -> None:
+        """Queues the work. addresses: of the operands.  workspace: that of so many bytes."""
+
+
+class Dnn(Protocol):
+    """A library of convolutions. version: its own."""
+
+    version: str
+
+    def plans(self, convolution: Convolution, most: int) -> Sequence[ConvolutionPlan]:
+        """Ways to compute it, the best guess first, `most` at most; none where there is none.
+        Equal ones each time."""
+
+
 class CudaRuntime(Runtime, Protocol):
     """One GPU. Buffers are flat arrays in its memory that have `size`, `dtype` and `nbytes`, and of
     which slices and `view(dtype)` are buffers of the same memory. No other code looks into them.
 
-    capturing: whether work is kept for a graph and not done.
+    capturing: whether work is kept for a graph and not done.  dnn: cuDNN, or why there is none.
     """
 
     capturing: bool
+    dnn: Dnn | str
 
     # ---- memory
 
@@ -124,6 +174,11 @@ class CudaRuntime(Runtime, Protocol):
     ) -> None:
         """A matrix product. a, b: of out's dtype, or float16 or uint16 (bfloat16 bits) with out
         float32.  precision: "fp32", or "tf32" for float32 inputs rounded to 11 bits."""
+
+    def convolve(
+        self, plan: ConvolutionPlan, operands: Sequence[Buffer], workspace: Buffer
+    ) -> None:
+        """What a plan of `dnn` computes. operands: in the order of Convolution."""
 
     def capture(self, run: Callable[[], None]) -> Graph:
         """Calls `run`, whose work is not done, but kept. What it allocates must outlive the graph.

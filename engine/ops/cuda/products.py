@@ -72,6 +72,12 @@ class Products:
         target = out.modify(ops.layout) if product.add else out.write(ops.layout)
         ops.runtime.multiply(product, left, right, target, self._precision)
 
+    def factor(self, value: Value) -> Buffer:
+        """All of a value as a library of products takes it: rounded where factors are."""
+        if self._dtype is None:
+            return value.read(self._ops.layout)
+        return self._rounded(value).read(self._ops.layout).view(self._dtype)
+
     def kernel(self, name: str, out: Value) -> str:
         """The kernel of a name that writes `out`, of the backend's dtype or of HALF."""
         return f"{name}_{self._ops.precision}" if out.dtype == HALF else name

@@ -1,7 +1,7 @@
 """CupyRuntime: a GPU through cupy. The only module that imports cupy.
 
-Kernels are compiled by `nvrtc.py` and kept by `code_cache.py`, products go through `cublas.py`;
-cupy allocates, copies, launches and captures.
+Kernels are compiled by `nvrtc.py` and kept by `code_cache.py`, products go through `cublas.py`,
+convolutions through `frontend.py`; cupy allocates, copies, launches and captures.
 
 Memory comes from a pool of the runtime's own. What is given back is handed out again at once,
 before the work on it is done: that is right since all work but `upload_ahead`'s is in one stream,
@@ -25,10 +25,17 @@ import numpy as np
 
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.core.layout import Buffer, Layout
-from caffepy.engine.ops.cuda import code_cache, cublas, devices, versions
+from caffepy.engine.ops.cuda import code_cache, cublas, devices, frontend, versions
 from caffepy.engine.ops.cuda.layout import DeviceLayout
 from caffepy.engine.ops.cuda.nvrtc import BLOCK
-from caffepy.engine.ops.cuda.port import DeviceProperties, Event, Graph, Product
+from caffepy.engine.ops.cuda.port import (
+    ConvolutionPlan,
+    DeviceProperties,
+    Dnn,
+    Event,
+    Graph,
+    Product,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -125,6 +132,7 @@ class CupyRuntime:
             importlib.import_module("cupy_backends.cuda.libs.cublas")
         library = cublas.load(self._cuda.runtimeGetVersion() // 1000)
         self._cublas = cublas.Cublas(library, self._stream.ptr, self._workspace.data.ptr)
+        self.dnn: Dnn | str = frontend.begin(self._stream.ptr)  # finds cuBLAS, which it needs
 
     # ---- memory
 
@@ -226,6 +234,12 @@ class CupyRuntime:
             for place in range(product.m):
                 start = product.out_start + index * product.out_step + place * row
                 self.clear(out[start : start + product.n])
+
+    @_on_the_device
+    def convolve(
+        self, plan: ConvolutionPlan, operands: Sequence[Buffer], workspace: Buffer
+    ) -> None:
+        plan.execute([one.data.ptr for one in operands], workspace.data.ptr)
 
     @_on_the_device
     def capture(self, run: Callable[[], None]) -> Graph:

@@ -13,9 +13,10 @@ import pytest
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.ops.cuda import cublas, nvrtc, runtime
 from caffepy.engine.ops.cuda.nvrtc import BLOCK
-from caffepy.engine.ops.cuda.port import Product
+from caffepy.engine.ops.cuda.port import Convolution, Product
 from caffepy.engine.ops.cuda.runtime import BLOCKS_PER_MULTIPROCESSOR, CupyRuntime
 from tests.fake_cublas import FakeCublas
+from tests.fake_cudnn import FakeCudnn
 from tests.fake_cupy import ATTRIBUTES, CUDADriverError, CUDARuntimeError, FakeGpu
 
 MOST_BLOCKS = BLOCKS_PER_MULTIPROCESSOR * ATTRIBUTES["MultiProcessorCount"]
@@ -254,6 +255,24 @@ def test_products_of_nothing_are_zeros(gpu: CupyRuntime) -> None:
     np.testing.assert_array_equal(back(gpu, out), [1] * 8)
     gpu.multiply(Product(2, 1, 0, batch=2, out_step=4, out_row=2), nothing, nothing, out)
     np.testing.assert_array_equal(back(gpu, out), [0, 1] * 4)
+
+
+def test_convolutions_go_to_cudnn_in_the_stream_of_all_work(
+    fake: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    assert "nvidia-cudnn-frontend is not installed" in str(CupyRuntime().dnn)
+    cudnn = FakeCudnn()
+    cudnn.install(monkeypatch)
+    gpu = CupyRuntime()
+    cudnn.stream = fake.streams[-2].ptr  # the last is that of copies
+    assert not isinstance(gpu.dnn, str)
+    sizes = (1, 1), (0, 0), (1, 1)
+    asked = Convolution("y", (1, 1, 2, 2), (1, 1, 1, 2), (1, 1, 2, 1), *sizes, "fp32")
+    plan, *_ = gpu.dnn.plans(asked, 1)
+    x, w, y = sent(gpu, [1, 2, 3, 4]), sent(gpu, [10, 1]), sent(gpu, [0, 0])
+    gpu.convolve(plan, [x, w, y], gpu.allocate(plan.workspace, np.dtype(np.uint8)))
+    np.testing.assert_array_equal(back(gpu, y), [12, 34])
 
 
 # ---- graphs

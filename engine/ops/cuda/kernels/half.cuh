@@ -10,6 +10,7 @@ struct Bf16 {
     const bool is_nan = (from & 0x7fffffffu) > 0x7f800000u;
     bits = is_nan ? from >> 16 | 0x40u : (from + 0x7fffu + (from >> 16 & 1u)) >> 16;
   }
+  __device__ explicit operator float() const { return __uint_as_float((unsigned)bits << 16); }
 };
 
 struct Fp16 {
@@ -27,5 +28,12 @@ struct Fp16 {
       to = (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
     }
     bits = from >> 16 & 0x8000u | to;
+  }
+  __device__ explicit operator float() const {
+    const unsigned size = bits & 0x7fffu;
+    const unsigned up = size < 0x7c00u ? 0x38000000u : 0x70000000u;  // of exponents; inf and nan
+    const float number =
+        size < 0x400u ? size * 5.9604644775390625e-8f : __uint_as_float((size << 13) + up);
+    return __uint_as_float(__float_as_uint(number) | (bits & 0x8000u) << 16);
   }
 };
