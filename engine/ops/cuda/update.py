@@ -21,7 +21,10 @@ MOST_PARTS = 1 << 10
 class CudaUpdate(CudaOp):
     """What update rules share: the gradient that they start from.
 
-    g = scale * diff + decay * data (decay * sign(data) with l1)
+    g = scale * factor * diff + decay * data (decay * sign(data) with l1)
+
+    factor: (1,) a number on the device, 1 unless another is put in its place; where it is 0,
+    nothing is changed, and what was subtracted is 0.
     """
 
     family = "update"
@@ -29,6 +32,8 @@ class CudaUpdate(CudaOp):
     def __init__(self, ops: DeviceOps, l1: bool = False) -> None:
         super().__init__(ops)
         self.l1 = l1
+        self.factor = self.scratch(1)
+        self.factor.write()[...] = 1
         self._nothing = self.scratch(1)
         self._live: dict[int, LiveNumbers] = {}  # by the memory of the weights
 
@@ -65,7 +70,7 @@ class CudaUpdate(CudaOp):
         others: its arguments after the numbers.  keep_diff: diff gets what was subtracted.
         """
         update = diff if keep_diff else self._nothing
-        flags = self.l1, keep_diff, self.ops.watch.value
+        flags = self.l1, keep_diff, self.ops.watch.value, self.factor
         numbers = self.numbers(data)
         self.launch(rule, data.count, *flags, diff, update, data, *histories, numbers, *others)
 
@@ -168,8 +173,9 @@ class CudaLars(CudaUpdate):
         parts, size = parts_of(data.count)
         numbers = self.numbers(data)
         self.launch_rows(
-            "lars_squares", parts, size, data.count, self.l1, numbers, data, diff, self._sums
-        )
+            "lars_squares", parts, size, data.count, self.l1, numbers, self.factor, data, diff,
+            self._sums,
+        )  # fmt: skip
         self.launch_rows("lars_factors", 1, parts, self.clip, numbers, self._sums, self._factors)
         self.apply("lars", data, diff, [history], keep_diff, self._factors)
 
