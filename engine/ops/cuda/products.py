@@ -133,7 +133,13 @@ class _Use:
 
     value: Value
     rounding: Rounding
+    key: tuple[Layout, tuple[int, ...]]
     buffer: Buffer
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it still is."""
+        return self.rounding.copy.holds(self.key, self.buffer)
 
 
 class Reliance:
@@ -178,9 +184,8 @@ class Reliance:
     def holds(self) -> bool:
         """Whether the copies that the graph reads are up to date, and all are where they were."""
         return all(
-            one.value.rounding is one.rounding and self._is_there(one)
-            for one in self._read.values()
-        ) and all(self._is_there(one) for one in self._made.values())
+            one.value.rounding is one.rounding and one.is_there for one in self._read.values()
+        ) and all(one.is_there for one in self._made.values())
 
     def confirm(self) -> None:
         """The graph was launched: what it makes is up to date."""
@@ -188,11 +193,8 @@ class Reliance:
             one.value.confirm(one.rounding)
 
     def _use(self, value: Value, rounding: Rounding) -> _Use:
-        return _Use(value, rounding, rounding.copy.read(self._layout))
-
-    def _is_there(self, one: _Use) -> bool:
-        copy = one.rounding.copy
-        return copy.holds((self._layout, self._layout.key(copy.shape)), one.buffer)
+        layout, copy = self._layout, rounding.copy
+        return _Use(value, rounding, (layout, layout.key(copy.shape)), copy.read(layout))
 
 
 def _span(rows: int, columns: int, transposed: bool, row: int | None) -> int:

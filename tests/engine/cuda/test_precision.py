@@ -39,6 +39,19 @@ NET = """
       num_output: 5 weight_filler { type: "xavier" } } }
     force_backward: true
 """
+# Steps in time multiply parts of what a layer keeps to itself from its way forward to that back.
+SEQUENCES = """
+    layer { name: "in" type: "Input" top: "x" top: "cont"
+      input_param { shape { dim: 3 dim: 2 dim: 5 } shape { dim: 3 dim: 2 } } }
+    layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "cont" top: "tanh" recurrent_param {
+      num_output: 4 weight_filler { type: "xavier" } } }
+    layer { name: "rnn" type: "RNN" bottom: "tanh" bottom: "cont" top: "rnn" recurrent_param {
+      num_output: 3 weight_filler { type: "xavier" } } }
+    layer { name: "ip" type: "InnerProduct" bottom: "rnn" top: "ip" inner_product_param {
+      num_output: 5 axis: 2 weight_filler { type: "xavier" } } }
+    force_backward: true
+"""
+NETS = pytest.mark.parametrize("text", [NET, SEQUENCES], ids=["images", "sequences"])
 
 
 @pytest.fixture
@@ -198,6 +211,8 @@ def pass_once(net: Net, number: int) -> None:
     random = np.random.default_rng(number)
     for one in (net.blobs["x"].data, net.blobs["ip"].diff):
         one.write()[...] = random.standard_normal(one.shape)
+    if "cont" in net.blobs:
+        net.blobs["cont"].data.write()[...] = [[0, 1], [1, 1], [1, 0]]
     net.parameters.clear_diffs()
     net.forward()
     net.backward()
@@ -231,10 +246,14 @@ def test_each_factor_is_rounded_once_for_each_write(
             learn(net)
 
 
+@NETS
 def test_graphs_round_what_steps_do_and_give_equal_bits(
-    backend: Callable[[str], CudaOps], casts: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+    text: str,
+    backend: Callable[[str], CudaOps],
+    casts: list[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    captured = make_net(NET, backend("bf16"))
+    captured = make_net(text, backend("bf16"))
     pieces: list[int] = []
     for number in range(7):
         runtime = captured.ops.runtime
@@ -246,7 +265,7 @@ def test_graphs_round_what_steps_do_and_give_equal_bits(
         assert not casts or number < 3
     assert len(set(pieces[1:])) == 1  # no more work in a graph than in steps
     monkeypatch.setattr(capture, "WARM_UP", 99)
-    stepped = make_net(NET, backend("bf16"))
+    stepped = make_net(text, backend("bf16"))
     for number in range(7):
         pass_once(stepped, number)
         learn(stepped)
@@ -254,15 +273,17 @@ def test_graphs_round_what_steps_do_and_give_equal_bits(
         np.testing.assert_array_equal(one, other)
 
 
+@NETS
 @pytest.mark.parametrize("begin", [1, 2, 3])
 def test_graphs_see_what_changed_between_them(
+    text: str,
     begin: int,
     backend: Callable[[str], CudaOps],
     casts: list[tuple[int, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run() -> tuple[list[np.ndarray], list[int]]:
-        net, counts = make_net(NET, backend("fp16")), []
+        net, counts = make_net(text, backend("fp16")), []
         found = []
         for number in range(9):
             casts.clear()
@@ -323,11 +344,12 @@ def test_rounded_copies_go_with_the_memory_of_values(
         np.testing.assert_array_equal(one.blob.data.read(), other.blob.data.read())
 
 
+@NETS
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_nets_differ_by_the_rounding_of_factors(
-    precision: str, backend: Callable[[str], CudaOps]
+    text: str, precision: str, backend: Callable[[str], CudaOps]
 ) -> None:
-    net, reference = make_net(NET, backend(precision)), make_net(NET)
+    net, reference = make_net(text, backend(precision)), make_net(text)
     for number in range(4):
         pass_once(net, number)
         pass_once(reference, number)
