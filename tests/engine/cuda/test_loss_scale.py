@@ -19,6 +19,7 @@ from caffepy.engine.solver.callbacks import History
 from caffepy.engine.solver.finite import StopOnNan
 from caffepy.engine.solver.loss_scale import DynamicLossScale, LossScale
 from caffepy.engine.solver.solver import Solver
+from tests.devices import DEVICES, device
 from tests.engine.solver.running import Lines, make_solver, parameters
 from tests.host_runtime import HostRuntime
 
@@ -74,10 +75,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def backend(host_folder: Path) -> Callable[..., Ops]:
-    """Makes a new backend with a device of its own, in fp16 where no other precision is given."""
-    return lambda precision="fp16": CudaOps(HostRuntime(host_folder), precision=precision)
+@pytest.fixture(params=DEVICES)
+def backend(request: pytest.FixtureRequest) -> Callable[..., Ops]:
+    """Makes a new backend, in fp16 where no other precision is given."""
+    return lambda precision="fp16": CudaOps(device(request), precision=precision)
 
 
 @pytest.fixture
@@ -293,15 +294,14 @@ def test_graphs_scale_as_steps_do(
     assert scale * 2**skipped > loss_scale.BEGIN  # it rose again
 
 
-def test_iterations_wait_for_nothing(
-    backend: Callable[..., Ops], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_iterations_wait_for_nothing(host_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     downloads: list[int] = []
     download = HostRuntime.download
     monkeypatch.setattr(
         HostRuntime, "download", lambda *args: downloads.append(1) or download(*args)
     )
-    solver, counts = made(backend(), STEEP, "base_lr: 1e-5", callbacks=[StopOnNan()]), []
+    ops, counts = CudaOps(HostRuntime(host_folder), precision="fp16"), []
+    solver = made(ops, STEEP, "base_lr: 1e-5", callbacks=[StopOnNan()])
     for iterations in (2, 2, 20):
         downloads.clear()
         solver.step(iterations)
