@@ -91,7 +91,8 @@ class DynamicLossScale(LossScale):
     def _judge(self, diffs: Sequence[Value]) -> None:
         solver = self._solver
         stop = any(one.ends_at_nan for one in solver.callbacks)
-        self._op.judge(diffs, iteration=solver.iteration, stop=stop)
+        self._op.renew(solver.iteration)
+        self._op.judge(diffs, stop=stop)
 
 
 def make_loss_scale(solver: Scaled) -> LossScale:

@@ -10,7 +10,7 @@ import numpy as np
 from caffepy.engine.core.errors import NotFiniteError
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps, LiveNumbers
 
 BEGIN = 2.0**16
 INTERVAL = 2000  # updates with finite gradients, until the scale doubles
@@ -40,6 +40,7 @@ class CudaLossScale(CudaOp):
         self.state.write()[...] = BEGIN, 0, 0
         self.factor = self.scratch(1)
         self._found = self.scratch(1, np.uint32)
+        self._iteration = LiveNumbers(ops, 1, np.uint64)
         self._number = ops.watch.add(self._refuse)
 
     @step(writes="out")
@@ -47,18 +48,23 @@ class CudaLossScale(CudaOp):
         """out: the gradient of a top with a loss weight: weight * scale."""
         self.launch("scaled_loss", out.count, weight, self.state, out)
 
+    def renew(self, iteration: int) -> None:
+        """Sets the iteration of the next `judge`, for messages; it may be in a graph."""
+        self._iteration.now[0] = iteration
+
     @step(reads="diffs")
-    def judge(self, diffs: Sequence[Value], *, iteration: int, stop: bool) -> None:
+    def judge(self, diffs: Sequence[Value], *, stop: bool) -> None:
         """Looks at all gradients of an iteration, and sets `factor` and the next scale.
 
-        iteration: for the message.  stop: whether nan and inf that halving does not cure are wrong;
-        updates then do nothing any more.
+        stop: whether nan and inf that halving does not cure are wrong; updates then do nothing any
+        more.
         """
+        self._iteration.bring()
         for diff in diffs:
             self.launch("find_overflow", diff.count, diff, self._found)
         self.launch(
-            "settle", 1, INTERVAL, LEAST, MOST, stop, self._number, iteration, self._found,
-            self.state, self.ops.watch.value, self.factor,
+            "settle", 1, INTERVAL, LEAST, MOST, stop, self._number, self._iteration.value,
+            self._found, self.state, self.ops.watch.value, self.factor,
         )  # fmt: skip
 
     def _refuse(self, place: int, element: float) -> NoReturn:

@@ -26,11 +26,12 @@ extern "C" __global__ void find_overflow(size_t count, const T* diff, unsigned* 
 // What find_overflow found decides on the update and on the next scale; then it is 0 again.
 //
 // interval: updates after which the scale doubles, up to `most`.  least: the scale is not halved
-// below it; nan and inf are then reported as of iteration `place`, where `stop` says so.
+// below it; nan and inf are then reported as of the `iteration`, (1,), where `stop` says so.
 // add_watch: (3,), see Watch; where it is set, the state stays.  factor: (1,) what gradients are
 // to be multiplied by; 0: they are not to be used.
 extern "C" __global__ void settle(size_t count, double interval, double least, double most,
-                                  int stop, unsigned long long number, unsigned long long place,
+                                  int stop, unsigned long long number,
+                                  const unsigned long long* iteration,
                                   unsigned* add_found, double* add_state,
                                   unsigned long long* add_watch, T* factor) {
   EACH(i, count) {
@@ -44,7 +45,7 @@ extern "C" __global__ void settle(size_t count, double interval, double least, d
       if (add_state[0] > least)
         add_state[0] /= 2;
       else if (stop)
-        report(add_watch, number, place, (T)add_state[0]);
+        report(add_watch, number, *iteration, (T)add_state[0]);
     } else if (++add_state[1] >= interval) {
       add_state[1] = 0;
       if (add_state[0] < most) add_state[0] *= 2;
