@@ -204,6 +204,22 @@ def test_float64_is_exact_whatever_the_precision(host_folder: Path) -> None:
     np.testing.assert_array_equal(out.read(), a.read())
 
 
+@pytest.mark.parametrize("samples", [0, 2])
+def test_products_may_be_of_nothing(samples: int, backend: Callable[[str], CudaOps]) -> None:
+    ops = backend("fp16")
+    for inputs in (0, 3):
+        x, w, y = Value((samples, inputs)), Value((4, inputs)), Value((samples, 4))
+        op = ops.inner_product(InnerProductGeometry(samples, inputs, 4, False))
+        op.forward(x, w, None, out=y)
+        dx, dw = Value(x.shape), Value(w.shape)
+        op.backward_data(y, w, out=dx)
+        op.backward_params(y, x, add_w=dw)
+        for one in (y, dx, dw):
+            np.testing.assert_array_equal(one.read(), np.zeros(one.shape))
+    batch = Product(2, 2, 2, batch=0, a_step=9, b_step=9, out_step=4)
+    ops.multiply(batch, Value((0,)), Value((0,)), Value((4,)))
+
+
 # ---- how often
 
 
