@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from caffepy.engine.core import log
@@ -22,12 +22,26 @@ AUTOMATIC = "(automatic)"  # the name of tops that the prototxt leaves out
 @dataclass
 class LossTop:
     """A top with a loss weight.  place: the index of its layer.  kept: a copy of its data, where a
-    later layer changes it in place; the loss is that before."""
+    later layer changes it in place; the loss is that before.  fill: see Net.scale_losses."""
 
     place: int
     blob: Blob
     weight: float
     kept: Value | None = None
+    fill: Callable[[Value, float], None] | None = None
+
+    def fill_diff(self) -> None:
+        """Makes the diff the weight everywhere, or what is made of it."""
+        if self.fill is None:
+            self.blob.diff.write()[...] = self.weight
+        else:
+            self.fill(self.blob.diff, self.weight)
+
+
+def overwritten(losses: Sequence[LossTop], bottoms: Sequence[Sequence[Blob]]) -> list[LossTop]:
+    """The losses whose diff a backward pass overwrites, as it is a bottom's."""
+    diffs = [blob.diff for bottom in bottoms for blob in bottom]
+    return [top for top in losses if any(top.blob.diff.shares_memory_with(diff) for diff in diffs)]
 
 
 @dataclass

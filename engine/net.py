@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from caffepy.engine import debug_info, filler, samples
-from caffepy.engine.assembly import Assembly, LossTop
+from caffepy.engine.assembly import Assembly, overwritten
 from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob, BlobShapeError
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
@@ -115,7 +115,7 @@ class Net:
         self._top_shapes = [_shapes(tops) for tops in self.tops]
         self._param_shapes = [_shapes(layer.blobs) for layer in self.layers]
         self._set_loss_diffs()
-        self._at_risk = self._overwritten_losses()
+        self._at_risk = overwritten(self._losses, self.bottoms)
         total = functools.partial(self._add_losses, 0, len(self.layers) - 1)
         folds = self.phase == Phase.TEST  # until a backward pass
         self._whole = WholePasses(self, self._forward_layer, self._backward_layer, total, folds)
@@ -174,7 +174,7 @@ class Net:
             needed = [index for index in order if self.layer_needs_backward[index]]
             check_ran(self.layers, needed, self.ran)
         for top in self._at_risk:
-            top.blob.diff.write()[...] = top.weight
+            top.fill_diff()
         with self.memory.explaining():
             self._backward(order)
 
@@ -288,19 +288,17 @@ class Net:
         lifetimes.borrow(data + diffs, Pool())
         return data, diffs
 
-    def _overwritten_losses(self) -> list[LossTop]:
-        """The losses whose diff a backward pass overwrites."""
-        diffs = [blob.diff for bottom in self.bottoms for blob in bottom]
-        return [
-            top
-            for top in self._losses
-            if any(top.blob.diff.shares_memory_with(diff) for diff in diffs)
-        ]
-
     def _set_loss_diffs(self) -> None:
         """The diff of a top with a loss weight is that weight everywhere."""
         for top in self._losses:
-            top.blob.diff.write()[...] = top.weight
+            top.fill_diff()
+
+    def scale_losses(self, fill: Callable[[Value, float], None]) -> None:
+        """From now on `fill` is called with the diff and the weight of each loss before a backward
+        pass, to make it more than the weight."""
+        self._at_risk = self._losses
+        for top in self._losses:
+            top.fill = fill
 
     def _forward_layer(self, index: int) -> None:
         before = self.epoch.count

@@ -74,6 +74,8 @@ class Ops(Protocol):
     dtype: of all values.  recorder: while set, op calls append their Steps to it.
     runtime: where kernels run; None on backends that compute on the CPU.
     layout: in which parameters are at home where no op has chosen another layout for them.
+    scales_loss: whether gradients leave the range of products unless the loss is scaled
+    (`loss_scale`).
     late: whether calls of ops return before their work is done: what they find wrong with their
     inputs is then raised by `check`.
     device: where batches are brought ahead of their use; None where they are used on the host.
@@ -87,6 +89,7 @@ class Ops(Protocol):
     runtime: Runtime | None
     layout: Layout
     late: ClassVar[bool]
+    scales_loss: bool
     device: Device | None
     keeps_data: bool
 

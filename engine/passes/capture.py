@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol, runtime_checkable
@@ -13,6 +13,7 @@ from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.record import Step, layer_names
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Value
+from caffepy.engine.passes.lifetimes import releasing
 from caffepy.engine.passes.program import Program
 
 WARM_UP = 1  # runs before a capture, besides the traced one: what ops make once is there then
@@ -62,6 +63,14 @@ def captured(program: Program, ops: CapturingOps, made: Callable[[], None]) -> P
 def _is_call(step: Step) -> bool:
     """Whether a step needs nothing of the host: calls of ops, and the end of values."""
     return step.op is not None or step.method == "release"
+
+
+def _keeping(step: Step, kept: Collection[int]) -> Step:
+    """The step, or the end of values but for those of these `storage_id`."""
+    if step.method != "release":
+        return step
+    ending = [value for value in step.arguments["values"] if value.storage_id not in kept]
+    return releasing(ending, step.layer)
 
 
 @dataclass
@@ -118,10 +127,12 @@ class _Stretch:
 
     A graph belongs to one choice of values that nothing was written to since they were cleared, as
     ops may overwrite these where they add to others.
+
+    Values that come from before it are not given up in it: a capture, which does nothing, would
+    lose them, and each run find them elsewhere.
     """
 
     def __init__(self, steps: Sequence[Step], ops: CapturingOps, made: Callable[[], None]) -> None:
-        self._steps = steps
         self._ops = ops
         self._made = made
         self._runs = self._captures = self._failures = 0
@@ -135,9 +146,10 @@ class _Stretch:
                     needed.setdefault(value.storage_id, value)
             written.update((value.storage_id, value) for value in step.writes)
         self._needed, self._written = list(needed.values()), list(written.values())
+        self._steps = [_keeping(step, needed) for step in steps]
         self._released = {
             value.storage_id: value
-            for step in steps
+            for step in self._steps
             if step.method == "release"
             for value in step.arguments["values"]
         }
@@ -178,7 +190,6 @@ class _Stretch:
             self._place(value, value.fresh_layout) for value in self._needed if value.allocated
         ]
         unwritten = [value for value in self._needed if not value.allocated]
-        begun = {value.storage_id for value in self._needed}
         try:
             launch = self._ops.capture(self._run_steps, self._alone)
         except DeviceError as error:
@@ -193,8 +204,7 @@ class _Stretch:
         self._made()
         left = [value for value in self._written if value.allocated]
         written = [self._place(value, value.fresh_layout) for value in left]
-        passing = [one for key, one in self._released.items() if key not in begun]
-        return _Graph(launch, needed, written, passing)
+        return _Graph(launch, needed, written, list(self._released.values()))
 
     def _place(self, value: Value, layout: Layout) -> _Place:
         """Where a value is now, on the device."""

@@ -12,6 +12,7 @@ from caffepy.engine.core.errors import SaveError, SnapshotError, WeightsError
 from caffepy.engine.files import refusing, sync_folder, written_together
 from caffepy.engine.snapshot import Snapshot, find_weights, put_snapshot, read_snapshot
 from caffepy.engine.solver.callbacks import Callback, Training
+from caffepy.engine.solver.loss_scale import LossScale
 from caffepy.engine.solver.lr_policy import LrPolicy
 from caffepy.engine.solver.net_state import net_state, restore_net
 from caffepy.engine.solver.settings import Settings
@@ -27,6 +28,7 @@ class Saved(Training, Protocol):
     param: SolverParameter
     policy: LrPolicy
     callbacks: list[Callback]
+    loss_scale: LossScale
 
     def look(self) -> None: ...
 
@@ -148,6 +150,8 @@ class Snapshots:
                 "numbers."
             )
         solver.losses.restore(extra.get("losses", ()))
+        if extra.get("loss_scale"):
+            solver.loss_scale.restore(extra["loss_scale"])
         for net, saved in zip((solver.net, *solver.test_nets), extra.get("nets", ())):
             restore_net(net, saved)
         for callback in solver.callbacks:
@@ -194,6 +198,7 @@ class Snapshots:
         solver = self._solver
         return {
             "losses": solver.losses.state(),
+            "loss_scale": solver.loss_scale.state(),
             "nets": [net_state(net) for net in (solver.net, *solver.test_nets)],
             "callbacks": {
                 type(one).__name__: state for one in solver.callbacks if (state := one.state())

@@ -21,6 +21,7 @@ from caffepy.engine.solver.callbacks import Callback, TestResult
 from caffepy.engine.solver.display import Display
 from caffepy.engine.solver.joint import JointIteration
 from caffepy.engine.solver.lookout import Lookout
+from caffepy.engine.solver.loss_scale import make_loss_scale
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.lr_policy import make_policy
 from caffepy.engine.solver.nets import MakeNet, make_nets
@@ -47,7 +48,7 @@ class Solver:
     memory_limit: bytes that the run may be predicted to take; those of the machine by default.
 
     Attributes: net, test_nets, iteration (updates done), learning_rate (of the last iteration),
-    losses, rule, policy, seed, resumed_from (the state file, where there was one).
+    losses, rule, policy, loss_scale, seed, resumed_from (the state file, where there was one).
 
     Raises: PrototxtError, NetError, WeightsError, SnapshotError, DeviceError.
     """
@@ -107,6 +108,7 @@ class Solver:
             with memory.explaining():
                 self.rule = rule_class(settings, self.net.parameters.learnable, ops)
             self._joint = JointIteration(self, self._lookout)
+            self.loss_scale = make_loss_scale(self)
             memory.log()
             log.info("Solver scaffolding done.")
             if resumption is not None:
@@ -301,6 +303,7 @@ class Solver:
         """Logs the rate of the iteration where that is due."""
         if self._is_due(self.param.display):
             log.info(f"Iteration {self.iteration}, lr = {self.learning_rate:g}")
+            self.loss_scale.log()
             for callback in self.callbacks:
                 callback.on_displayed(self, self._shown.loss, self.learning_rate)
 
@@ -310,7 +313,9 @@ class Solver:
         if limit < 0:
             return 1.0
         self._norm.forward(self.rule.diffs(), out=self._norm_value)
-        norm = math.sqrt(float(self._norm_value.read()))
+        norm = self.loss_scale.norm(self._norm_value)
+        if norm is None:
+            return 0.0
         if not math.isfinite(norm):
             self.look()  # whether the loss is the cause
         for callback in self.callbacks:

@@ -10,6 +10,7 @@ import pytest
 
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layout import PLAIN
+from caffepy.engine.core.pool import Pool
 from caffepy.engine.core.value import Epoch, Value
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from tests.padded_ops import PADDED, PaddedLayout, PaddedOps
@@ -394,3 +395,67 @@ def test_memory_that_a_value_gave_back_is_free(aliased: bool) -> None:
     value.move_to(np.zeros(12, np.float32))
     assert old() is None
     assert (other.read() == 5).all()
+
+
+def _halve(value: Value, copy: Value) -> None:
+    copy.write()[...] = value.read().reshape(-1)
+
+
+def test_a_rounded_copy_is_made_once_for_each_write() -> None:
+    made: list[Value] = []
+
+    def make(value: Value, copy: Value) -> None:
+        made.append(copy)
+        _halve(value, copy)
+
+    value = Value((2, 3))
+    value.write()[...] = 1 + 2.0**-12
+    assert value.rounding is None
+    first = value.rounded(np.float16, make)
+    assert value.viewed((3, 2)).rounded(np.float16, make) is first
+    np.testing.assert_array_equal(first.copy.read(), np.ones(6))
+    np.testing.assert_array_equal(value.read(), np.full((2, 3), 1 + 2.0**-12, np.float32))
+    assert len(made) == 1
+    value.modify()[...] += 1
+    assert value.rounding is None
+    assert value.rounded(np.float16, make) is first
+    assert first.copy.read()[0] == 2
+    assert made == [first.copy] * 2
+    value.write()
+    value.confirm(first)  # by who has made it in another way
+    assert value.rounding is first
+
+
+def test_a_value_that_python_holds_is_rounded_for_each_use() -> None:
+    value = Value((2,))
+    held = value.lease()
+    for number in (1, 2):
+        held[...] = number
+        assert value.rounded(np.float16, _halve).copy.read()[0] == number
+    del held
+    assert value.rounded(np.float16, _halve) is value.rounding
+
+
+def test_a_rounded_copy_shares_the_pool_of_its_value() -> None:
+    pool, value = Pool(), Value((4,))
+    value.borrow(pool)
+    for number in (1, 2):
+        value.write()[...] = number
+        copy = value.rounded(np.float16, _halve).copy
+        assert copy.read().tolist() == [number] * 4
+        value.release()
+        assert value.rounding is None
+        assert pool.free_bytes == 4 * (4 + 2)
+    other = Value((4,), np.int32)  # in the same block as `value`, as numbers of its own kind
+    other.borrow(pool)
+    other.write()[...] = -1
+    assert other.read().dtype == np.int32
+
+
+def test_a_value_of_another_shape_is_rounded_anew() -> None:
+    value = Value((4,))
+    value.write()[...] = 1
+    value.rounded(np.float16, _halve)
+    value.reshape((6,))
+    assert value.rounding is None
+    assert value.rounded(np.float16, _halve).copy.count == 6

@@ -36,6 +36,7 @@ from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, 
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
 from caffepy.engine.ops.cuda.op import LiveCount
@@ -96,6 +97,7 @@ class CudaOps(Ops):
         self.layout: Layout = runtime.layout
         self.dtype = np.dtype(dtype)
         self.precision = "fp32" if self.dtype == np.float64 else precision
+        self.scales_loss = self.precision == "fp16"
         self.deterministic = deterministic
         self.recorder: Recorder | None = None
         self.watch = Watch(self)
@@ -220,6 +222,7 @@ class CudaOps(Ops):
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)
+    loss_scale = op(CudaLossScale)
 
 
 class Replay:

@@ -61,14 +61,14 @@ class Products:
         if self._dtype is None:
             left, right = a.read(ops.layout), b.read(ops.layout)
         else:
-            span = _span(product.m, product.k, product.transpose_a, product.a_row)
-            end = span + (product.batch - 1) * product.a_step
-            left, start = self._half_of(a, product.a_start, end, "left")
-            product = replace(product, a_start=start)
-            span = _span(product.k, product.n, product.transpose_b, product.b_row)
-            end = span + (product.batch - 1) * product.b_step
-            right, start = self._half_of(b, product.b_start, end, "right")
-            product = replace(product, b_start=start)
+            m, n, k, batch = product.m, product.n, product.k, product.batch
+            shape = (k, m) if product.transpose_a else (m, k)
+            count = _count(shape, product.a_row, batch, product.a_step)
+            left, a_start = self._half_of(a, product.a_start, count, "left")
+            shape = (n, k) if product.transpose_b else (k, n)
+            count = _count(shape, product.b_row, batch, product.b_step)
+            right, b_start = self._half_of(b, product.b_start, count, "right")
+            product = replace(product, a_start=a_start, b_start=b_start)
         target = out.modify(ops.layout) if product.add else out.write(ops.layout)
         ops.runtime.multiply(product, left, right, target, self._precision)
 
@@ -139,7 +139,13 @@ class _Use:
 
     value: Value
     rounding: Rounding
+    key: tuple[Layout, tuple[int, ...]]
     buffer: Buffer
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it still is."""
+        return self.rounding.copy.holds(self.key, self.buffer)
 
 
 class Reliance:
@@ -184,9 +190,8 @@ class Reliance:
     def holds(self) -> bool:
         """Whether the copies that the graph reads are up to date, and all are where they were."""
         return all(
-            one.value.rounding is one.rounding and self._is_there(one)
-            for one in self._read.values()
-        ) and all(self._is_there(one) for one in self._made.values())
+            one.value.rounding is one.rounding and one.is_there for one in self._read.values()
+        ) and all(one.is_there for one in self._made.values())
 
     def confirm(self) -> None:
         """The graph was launched: what it makes is up to date."""
@@ -194,15 +199,13 @@ class Reliance:
             one.value.confirm(one.rounding)
 
     def _use(self, value: Value, rounding: Rounding) -> _Use:
-        return _Use(value, rounding, rounding.copy.read(self._layout))
-
-    def _is_there(self, one: _Use) -> bool:
-        copy = one.rounding.copy
-        return copy.holds((self._layout, self._layout.key(copy.shape)), one.buffer)
+        layout, copy = self._layout, rounding.copy
+        return _Use(value, rounding, (layout, layout.key(copy.shape)), copy.read(layout))
 
 
-def _span(rows: int, columns: int, transposed: bool, row: int | None) -> int:
-    """The elements from the first of a matrix to its last, as it lies."""
-    if transposed:
-        rows, columns = columns, rows
-    return (rows - 1) * (row or columns) + columns if rows and columns else 0
+def _count(shape: tuple[int, int], row: int | None, batch: int, step: int) -> int:
+    """The elements from the first of a batch of matrices to the last, as they lie."""
+    rows, columns = shape
+    if not rows or not columns or not batch:
+        return 0
+    return (batch - 1) * step + (rows - 1) * (row or columns) + columns

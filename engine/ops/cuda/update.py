@@ -23,7 +23,10 @@ MOST_PARTS = 1 << 10
 class CudaUpdate(CudaOp):
     """What update rules share: the gradient that they start from. rule: the kernel.
 
-    g = scale * diff + decay * data (decay * sign(data) with l1)
+    g = scale * factor * diff + decay * data (decay * sign(data) with l1)
+
+    factor: (1,) a number on the device, 1 unless another is put in its place; where it is 0,
+    nothing is changed, and what was subtracted is 0.
     """
 
     family = "update"
@@ -32,6 +35,8 @@ class CudaUpdate(CudaOp):
     def __init__(self, ops: DeviceOps, l1: bool = False) -> None:
         super().__init__(ops)
         self.l1 = l1
+        self.factor = self.scratch(1)
+        self.factor.write()[...] = 1
         self._nothing = self.scratch(1)
         self._live: dict[int, LiveNumbers] = {}  # by the memory of the weights
 
@@ -75,7 +80,7 @@ class CudaUpdate(CudaOp):
         keep_diff: diff gets what was subtracted.  others: its arguments after the numbers.
         """
         update = diff if keep_diff else self._nothing
-        flags = self.l1, keep_diff, self.ops.watch.value
+        flags = self.l1, keep_diff, self.ops.watch.value, self.factor
         values = diff, update, data, *histories, self.numbers(data), *others
         self.launch(self.rule, data.count, *flags, *values)
 
@@ -189,8 +194,9 @@ class CudaLars(CudaUpdate):
         parts, size = parts_of(data.count)
         numbers = self.numbers(data)
         self.launch_rows(
-            "lars_squares", parts, size, data.count, self.l1, numbers, data, diff, self._sums
-        )
+            "lars_squares", parts, size, data.count, self.l1, numbers, self.factor, data, diff,
+            self._sums,
+        )  # fmt: skip
         self.launch_rows("lars_factors", 1, parts, self.clip, numbers, self._sums, self._factors)
         super().change(data, diff, histories, keep_diff, self._factors)
 

@@ -32,8 +32,9 @@ class Workspace:
     @property
     def reserved_bytes(self) -> int:
         """What all of it takes, by what ops have said so far."""
-        each: int = np.dtype(self._dtype).itemsize
-        return each * sum(self._needs.values())
+        return sum(
+            count * np.dtype(self._dtypes[name]).itemsize for name, count in self._needs.items()
+        )
 
     def take(self, name: str) -> Value:
         """The value of that name, content undefined, until the next step."""

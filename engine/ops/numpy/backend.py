@@ -60,6 +60,7 @@ class NumpyOps(Ops):
 
     name: ClassVar[str] = "numpy"
     late: ClassVar[bool] = False
+    scales_loss = False
     layout: Layout = PLAIN
     scratch_bytes: ClassVar[int] = 0  # there is no device
 

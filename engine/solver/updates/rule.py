@@ -62,6 +62,7 @@ class UpdateRule:
             for parameter in learnable
         ]
         self._op = self.make_op()
+        self._judge: Callable[[Sequence[Value]], None] | None = None
         self._groups: list[_Group] | None = None
         self._steps: Sequence[Step] | None = None
         self._idle = {
@@ -82,9 +83,13 @@ class UpdateRule:
         Python holds get it anyway.
         """
         self.prepare(iteration)
+        groups = self._opened_groups(keep_diffs)
+        if self._judge is not None:
+            idle = (self.learnable[index].blob.diff for index in self._idle)
+            self._judge([group.values[1] for group in groups] + [d for d in idle if d.allocated])
         for index in self._idle:
             self._update_idle(index, rate, scale, keep_diffs)
-        for group in self._opened_groups(keep_diffs):
+        for group in groups:
             self._update(group.first, group.values, rate, scale, group.keeps(keep_diffs))
             group.close()
 
@@ -113,6 +118,12 @@ class UpdateRule:
         for group in self._groups or ():
             group.open(keep_diff=False)
             group.close()
+
+    def depend_on(self, judge: Callable[[Sequence[Value]], None], factor: Value) -> None:
+        """From now on `judge` is called with all gradients before an update, and decides on it by
+        `factor`: what the backend's op multiplies gradients by; 0: nothing changes."""
+        self._judge = judge
+        self._op.factor = factor
 
     def diffs(self) -> list[Value]:
         """The gradients, at home in the layouts in which their parameters are updated."""

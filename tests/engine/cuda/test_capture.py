@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from caffepy.engine.net import Net
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
 from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.engine.passes import lifetimes
 from caffepy.engine.passes.capture import WARM_UP
 from tests.nets import make_net
 
@@ -102,6 +104,31 @@ def test_a_net_that_is_reshaped_is_captured_anew(
         expected = np.maximum(np.tanh(X[0, :1]), 0) * 3
         np.testing.assert_allclose(net.blobs["z"].data.read()[:1], expected**2, 1e-5, 1e-6)
     assert len(launches) == 2
+
+
+def test_values_from_outside_outlast_a_graph_that_is_the_last_to_read_them(
+    cuda_runtime: CudaRuntime, launches: list[Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetimes, "SMALLEST", 1)
+    text = (
+        CHAIN
+        + """layer { name: "ip" type: "InnerProduct" bottom: "z" top: "ip"
+        inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }"""
+    )
+    net = make_net(text, CudaOps(cuda_runtime, precision="fp32"), keep=False)
+    reference = make_net(text)
+    for number in range(6):
+        for one in (net, reference):
+            one.blobs["x"].data.write()[...] = X[number]
+            one.parameters.clear_diffs()
+            one.forward()
+            one.blobs["ip"].diff.write()[...] = number + 1
+            one.backward()
+        pairs = zip(net.parameters.learnable, reference.parameters.learnable, strict=True)
+        for found, expected in pairs:
+            np.testing.assert_allclose(found.blob.diff.read(), expected.blob.diff.read(), 1e-5)
+    assert len(launches) == 2 * (6 - 1 - WARM_UP)
+    assert len(set(map(id, launches))) == 2
 
 
 def test_the_numpy_engine_makes_no_graphs() -> None:

@@ -3,7 +3,8 @@
 //
 // data, diff, update and histories have `count` elements. update: gets what was subtracted from the
 // weights where `keep` is set; it may be diff, and else is not touched. watch: where something was
-// found wrong, nothing is changed. numbers: scale, decay, and those that each kernel names.
+// found wrong, nothing is changed. factor: (1,) goes with scale; 0: nothing is changed, and update
+// is 0. numbers: scale, decay, and those that each kernel names.
 
 #include "common.cuh"
 #include "map.cuh"
@@ -46,9 +47,14 @@ __device__ inline void change(size_t count, T scale, T decay, int l1, Rule rule,
 
 template <class Rule, class... H>
 __device__ inline void update_each(size_t count, T scale, T decay, int l1, int keep,
-                                   const u64* watch, Rule rule, const T* diff, T* update, T* data,
-                                   H*... histories) {
+                                   const u64* watch, const T* factor, Rule rule, const T* diff,
+                                   T* update, T* data, H*... histories) {
   if (*watch) return;
+  if (*factor == 0) {
+    if (keep) EACH(i, count) update[i] = 0;
+    return;
+  }
+  scale *= *factor;
   if (keep)
     change<true>(count, scale, decay, l1, rule, diff, update, data, histories...);
   else
@@ -65,18 +71,18 @@ struct Descent {
 
 // numbers: momentum. The rate is a factor of scale and decay.
 extern "C" __global__ void sgd(size_t count, int l1, int keep, const unsigned long long* watch,
-                               const T* diff, T* update, T* add_data, T* add_history,
-                               const double* numbers) {
-  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, Descent{(T)numbers[2]}, diff,
-              update, add_data, add_history);
+                               const T* factor, const T* diff, T* update, T* add_data,
+                               T* add_history, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, factor, Descent{(T)numbers[2]},
+              diff, update, add_data, add_history);
 }
 
 // numbers: momentum.  factors: (2,) what takes the place of scale and decay.
 extern "C" __global__ void lars(size_t count, int l1, int keep, const unsigned long long* watch,
-                                const T* diff, T* update, T* add_data, T* add_history,
-                                const double* numbers, const double* factors) {
-  update_each(count, (T)factors[0], (T)factors[1], l1, keep, watch, Descent{(T)numbers[2]}, diff,
-              update, add_data, add_history);
+                                const T* factor, const T* diff, T* update, T* add_data,
+                                T* add_history, const double* numbers, const double* factors) {
+  update_each(count, (T)factors[0], (T)factors[1], l1, keep, watch, factor, Descent{(T)numbers[2]},
+              diff, update, add_data, add_history);
 }
 
 struct Nesterov {
@@ -89,10 +95,10 @@ struct Nesterov {
 };
 
 // numbers: momentum, 1 + momentum. The rate is a factor of scale and decay.
-extern "C" __global__ void nesterov(size_t count, int l1, int keep,
-                                    const unsigned long long* watch, const T* diff, T* update,
-                                    T* add_data, T* add_history, const double* numbers) {
-  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+extern "C" __global__ void nesterov(size_t count, int l1, int keep, const unsigned long long* watch,
+                                    const T* factor, const T* diff, T* update, T* add_data,
+                                    T* add_history, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, factor,
               Nesterov{(T)numbers[2], (T)numbers[3]}, diff, update, add_data, add_history);
 }
 
@@ -106,9 +112,9 @@ struct AdaGrad {
 
 // numbers: rate, delta.
 extern "C" __global__ void adagrad(size_t count, int l1, int keep, const unsigned long long* watch,
-                                   const T* diff, T* update, T* add_data, T* add_history,
-                                   const double* numbers) {
-  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+                                   const T* factor, const T* diff, T* update, T* add_data,
+                                   T* add_history, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, factor,
               AdaGrad{(T)numbers[2], (T)numbers[3]}, diff, update, add_data, add_history);
 }
 
@@ -122,9 +128,9 @@ struct RmsProp {
 
 // numbers: rate, delta, rms_decay, 1 - rms_decay.
 extern "C" __global__ void rmsprop(size_t count, int l1, int keep, const unsigned long long* watch,
-                                   const T* diff, T* update, T* add_data, T* add_history,
-                                   const double* numbers) {
-  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+                                   const T* factor, const T* diff, T* update, T* add_data,
+                                   T* add_history, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, factor,
               RmsProp{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5]}, diff, update,
               add_data, add_history);
 }
@@ -141,11 +147,10 @@ struct AdaDelta {
 };
 
 // numbers: rate, delta, momentum, 1 - momentum.
-extern "C" __global__ void adadelta(size_t count, int l1, int keep,
-                                    const unsigned long long* watch, const T* diff, T* update,
-                                    T* add_data, T* add_squares, T* add_updates,
-                                    const double* numbers) {
-  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
+extern "C" __global__ void adadelta(size_t count, int l1, int keep, const unsigned long long* watch,
+                                    const T* factor, const T* diff, T* update, T* add_data,
+                                    T* add_squares, T* add_updates, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, factor,
               AdaDelta{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5]}, diff, update,
               add_data, add_squares, add_updates);
 }
@@ -164,11 +169,12 @@ struct Adam {
 
 // numbers: rate, delta, momentum, 1 - momentum, momentum2, 1 - momentum2, shrink.
 extern "C" __global__ void adam(size_t count, int l1, int keep, const unsigned long long* watch,
-                                const T* diff, T* update, T* add_data, T* add_mean, T* add_squares,
-                                const double* numbers) {
-  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch,
-              Adam{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5], (T)numbers[6], (T)numbers[7], (T)numbers[8], l1},
-              diff, update, add_data, add_mean, add_squares);
+                                const T* factor, const T* diff, T* update, T* add_data, T* add_mean,
+                                T* add_squares, const double* numbers) {
+  update_each(count, (T)numbers[0], (T)numbers[1], l1, keep, watch, factor,
+              Adam{(T)numbers[2], (T)numbers[3], (T)numbers[4], (T)numbers[5], (T)numbers[6],
+                   (T)numbers[7], (T)numbers[8], l1}, diff, update, add_data, add_mean,
+              add_squares);
 }
 
 // ---- norms: the elements of an array go in `parts` rows of `size`, so that sums have one order
@@ -198,9 +204,9 @@ extern "C" __global__ void total(size_t one, size_t parts, const T* sums, T* out
 // numbers: of `lars`, and: norm_decay.  sums: (2, parts) the sums of squares of data, and of
 // scale * diff + norm_decay * data.
 extern "C" __global__ void lars_squares(size_t parts, size_t size, size_t count, int l1,
-                                        const double* numbers, const T* data, const T* diff,
-                                        T* sums) {
-  const T scale = (T)numbers[0], decay = (T)numbers[3];
+                                        const double* numbers, const T* factor, const T* data,
+                                        const T* diff, T* sums) {
+  const T scale = (T)numbers[0] * *factor, decay = (T)numbers[3];
   EACH_ROW(part, parts) {
     const size_t end = (part + 1) * size < count ? (part + 1) * size : count;
     T weights = 0, gradients = 0;
