@@ -114,12 +114,7 @@ class _Stretch:
                     needed.setdefault(value.storage_id, value)
             written.update((value.storage_id, value) for value in step.writes)
         self._needed, self._written = list(needed.values()), list(written.values())
-        self._released = {
-            value.storage_id: value
-            for step in steps
-            if step.method == "release"
-            for value in step.arguments["values"]
-        }
+        self._released = {value.storage_id: value for step in steps for value in step.releases}
 
     def __call__(self) -> None:
         begun = tuple(value.allocated for value in self._needed)
