@@ -42,5 +42,16 @@ def is_relu(step: Step, value: Value | None) -> bool:
     )
 
 
+def is_relu_backward(step: Step, diff: Value) -> bool:
+    """Whether a step is ReLU's gradient in place of that of its result, and comes of the latter."""
+    given = step.arguments
+    return (
+        isinstance(step.op, CudaRelu)
+        and step.method == "backward"
+        and step.op.slope >= 0
+        and given["dy"] is given["out"] is diff
+    )
+
+
 class Last(Op):
     """Of steps that take over no others."""

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from caffepy.engine.core.record import Step, joined
-from caffepy.engine.core.value import Value
-from caffepy.engine.ops.cuda.activation import CudaRelu
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
+from caffepy.engine.ops.cuda.rectified import is_relu_backward
 
 TERMS = 2  # of sums that are merged
 
@@ -46,23 +45,13 @@ def spread_rearranged(
         return None
     if isinstance(last.op, ResidualGradient):
         parts, steps = last.op.parts, last.op.steps
-    elif _is_relu(last, diff):
+    elif is_relu_backward(last, diff):
         parts, steps = Parts(relu=last), [last]
     else:
         return None
     if parts.spread is not None or parts.relu is None or parts.relu.arguments["out"] is not diff:
         return None
     return 1, (ResidualGradient(ops, [*steps, step], replace(parts, spread=step)).step,)
-
-
-def _is_relu(step: Step, diff: Value) -> bool:
-    given = step.arguments
-    return (
-        isinstance(step.op, CudaRelu)
-        and step.method == "backward"
-        and step.op.slope >= 0
-        and given["dy"] is given["out"] is diff
-    )
 
 
 class ResidualGradient(CudaOp):
@@ -95,7 +84,11 @@ class ResidualGradient(CudaOp):
                 return self._with(after, releases=(*parts.releases, after))
             return None
         first = parts.total is not None and parts.relu is None and parts.spread is None
-        if first and parts.total is not None and _is_relu(after, parts.total.arguments["out"]):
+        if (
+            first
+            and parts.total is not None
+            and is_relu_backward(after, parts.total.arguments["out"])
+        ):
             return self._with(after, relu=after)
         return None
 

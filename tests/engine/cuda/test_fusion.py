@@ -357,3 +357,28 @@ def test_a_gradient_that_python_code_holds_is_what_relu_leaves(
         if held is not None:
             np.testing.assert_allclose(held, expected, rtol=1e-9, atol=1e-12)
         compare(gradients_of(net, False), gradients_of(reference, False))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("outputs", [4, 3])
+def test_gradients_of_parts_take_the_signs_of_relus(
+    outputs: int, keep: bool, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetimes, "SMALLEST", 0)
+    body = "".join(
+        convolution(name).replace("num_output: 4", f"num_output: {outputs}") for name in "abc"
+    )
+    for name, fields in (("a", ""), ("b", "relu_param { negative_slope: 0.1 }")):
+        body += f"""layer {{ name: "relu_{name}" type: "ReLU" bottom: "{name}" top: "{name}"
+          {fields} }}"""
+    body += """layer { name: "all" type: "Concat" bottom: "a" bottom: "b" bottom: "c" top: "all" }
+      layer { name: "y" type: "TanH" bottom: "all" top: "y" }"""
+    shape = (2, 3, 4, 4)
+    net = net_of(body, device(host_folder), shape, keep=keep)
+    reference = net_of(body, NumpyOps(np.float64), shape)
+    for _ in range(WARM_UP + 3):
+        run(net)
+        run(reference)
+        compare(gradients_of(net, keep), gradients_of(reference, keep))
+    names = [name for name in step_names(net, "backward") if "Concat" in name]
+    assert names == ["CudaConcat.split and Relu"]
