@@ -118,12 +118,14 @@ def traffic_of(net: str, batch: int = BATCH, merge: bool = True) -> Traffic:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("nets", nargs="*", default=list(NETS), choices=[*NETS], metavar="NET")
+    parser.add_argument("nets", nargs="*", metavar="NET", help=f"some of {', '.join(NETS)}")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--kernels", action="store_true", help="the largest, with merging")
     options = parser.parse_args()
+    if unknown := set(options.nets) - NETS.keys():
+        parser.error(f"NET: expected some of {', '.join(NETS)}, got {', '.join(sorted(unknown))}")
     print("MB per step     one by one   merged   ratio   launches")
-    for net in options.nets:
+    for net in options.nets or NETS:
         plain, merged = (traffic_of(net, options.batch, merge) for merge in (False, True))
         before, after = (sum(one.bytes.values()) / 1e6 for one in (plain, merged))
         print(

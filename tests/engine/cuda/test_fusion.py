@@ -382,3 +382,29 @@ def test_gradients_of_parts_take_the_signs_of_relus(
         compare(gradients_of(net, keep), gradients_of(reference, keep))
     names = [name for name in step_names(net, "backward") if "Concat" in name]
     assert names == ["CudaConcat.split and Relu"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (3, 3, 5, 3), (2, 3, 4, 4), (3, 3, 53, 61)])
+@pytest.mark.parametrize(
+    "case", ["convolution, leaky relu", "pointwise, relu", "depthwise, relu", "inner product, relu"]
+)
+def test_gradients_through_relu_to_a_bias_have_the_bits_of_one_by_one(
+    case: str,
+    shape: tuple[int, ...],
+    dtype: type,
+    host_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body, _ = BODIES[case]
+    net = net_of(body, device(host_folder, dtype), shape)
+    run(net)
+    merged = [name for name in step_names(net, "backward") if name.startswith("CudaRelu")]
+    assert len(merged) == 1
+    assert " and " in merged[0]
+    monkeypatch.setattr(trace, "fuse", lambda steps, given_up=None: list(steps))
+    plain = net_of(body, device(host_folder, dtype), shape)
+    run(plain)
+    found = left_by(net)
+    for name, expected in left_by(plain).items():
+        np.testing.assert_array_equal(found[name], expected, name)
