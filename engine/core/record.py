@@ -24,6 +24,7 @@ class Step:
     adds:    the subset of writes it adds to
     op, method, arguments: the op object, which of its methods, and what it is called with, for
              passes that look for steps to run as one; op is None where it is no call of an op
+    releases: values that it gives up
     """
 
     run: Callable[[], None]
@@ -35,6 +36,7 @@ class Step:
     op: Any = None
     method: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    releases: tuple[Value, ...] = ()
 
     def __call__(self) -> None:
         self.run()
@@ -92,7 +94,8 @@ def joined(steps: Sequence[Step], run: Callable[[], None], op: Any = None) -> St
     )
     name = " and ".join((steps[0].name, *kinds))
     read, written, added = (tuple(found.values()) for found in (reads, writes, adds))
-    return Step(run, read, written, added, layer_names(steps), name, op)
+    released = tuple(value for one in steps for value in one.releases)
+    return Step(run, read, written, added, layer_names(steps), name, op, releases=released)
 
 
 def layer_names(steps: Iterable[Step]) -> str:

@@ -308,6 +308,11 @@ class Value:
         self._storage.release()
         self._storage.pool = pool
 
+    def stay(self) -> None:
+        """From now on keeps the memory it has, borrowed or not."""
+        self._storage.pool = None
+        self._storage.blocks.clear()
+
     def release(self) -> None:
         """Gives borrowed memory back: the content is needed no more, and is lost, unless Python
         code holds an array of it."""

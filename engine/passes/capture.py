@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol, runtime_checkable
@@ -13,7 +13,6 @@ from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.core.record import Step, layer_names
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Value
-from caffepy.engine.passes.lifetimes import releasing
 from caffepy.engine.passes.program import Program
 
 WARM_UP = 1  # runs before a capture, besides the traced one: what ops make once is there then
@@ -62,15 +61,7 @@ def captured(program: Program, ops: CapturingOps, made: Callable[[], None]) -> P
 
 def _is_call(step: Step) -> bool:
     """Whether a step needs nothing of the host: calls of ops, and the end of values."""
-    return step.op is not None or step.method == "release"
-
-
-def _keeping(step: Step, kept: Collection[int]) -> Step:
-    """The step, or the end of values but for those of these `storage_id`."""
-    if step.method != "release":
-        return step
-    ending = [value for value in step.arguments["values"] if value.storage_id not in kept]
-    return releasing(ending, step.layer)
+    return step.op is not None or bool(step.releases)
 
 
 @dataclass
@@ -146,13 +137,11 @@ class _Stretch:
                     needed.setdefault(value.storage_id, value)
             written.update((value.storage_id, value) for value in step.writes)
         self._needed, self._written = list(needed.values()), list(written.values())
-        self._steps = [_keeping(step, needed) for step in steps]
-        self._released = {
-            value.storage_id: value
-            for step in self._steps
-            if step.method == "release"
-            for value in step.arguments["values"]
-        }
+        self._steps = steps
+        released = {value.storage_id: value for step in steps for value in step.releases}
+        for key in released.keys() & needed.keys():
+            released.pop(key).stay()  # what comes from elsewhere is to be found where it was
+        self._released = released
 
     def __call__(self) -> None:
         begun = tuple(value.allocated for value in self._needed)

@@ -18,8 +18,9 @@ def fuse(steps: Sequence[Placed], given_up: Sequence[Value] | None = None) -> li
     Ops decide. By `Op.merged` and `Op.rearranged` nobody can tell the difference: what the steps
     leave in their values is what they leave one by one. A merged step may take over a later one in
     turn; it bears the names of all its layers: `conv1 + relu1`. Steps in between must not touch
-    what the later one writes, nor write what it reads, and be calls of ops. A step that is no call
-    of an op is taken over by the one right before it only.
+    what the later one writes, nor write what it reads, and be calls of ops, or release values that
+    it does not touch. A step that is no call of an op is taken over by the one right before it
+    only.
 
     given_up: for a run that no backward pass follows, where `Op.folded` applies too: the values
     that nobody reads after the last of the steps that does.
@@ -51,8 +52,10 @@ def _merge(fused: list[Placed], place: int, step: Step, prospect: Prospect | Non
             merged.layer = layer_names([before, step])
             fused[index] = place, merged
             return True
-        if before.op is None or step.op is None or _in_each_others_way(before, step):
+        if (before.op is None and not before.releases) or step.op is None:
             break  # of steps that are no calls of ops, only neighbours are merged
+        if _in_each_others_way(before, step):
+            break
     return False
 
 
@@ -80,7 +83,7 @@ def _merged(before: Step, step: Step, prospect: Prospect | None) -> Step | None:
 
 def _in_each_others_way(before: Step, step: Step) -> bool:
     """Whether the order of two steps matters."""
-    read, written = _keys(before.reads), _keys(before.writes)
+    read, written = _keys(before.reads), _keys((*before.writes, *before.releases))
     own_read, own_written = _keys(step.reads), _keys(step.writes)
     return bool(written & (own_read | own_written) or read & own_written)
 

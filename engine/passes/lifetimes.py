@@ -92,7 +92,10 @@ def borrow(values: Sequence[Sequence[Value]], pool: Pool) -> None:
 def releasing(values: Sequence[Value], layer: str) -> Step:
     """The step that gives the memory of values back."""
     run, given = functools.partial(_release, values), {"values": values}
-    return Step(run, (), (), layer=layer, name="release", method="release", arguments=given)
+    return Step(
+        run, (), (), layer=layer, name="release", method="release", arguments=given,
+        releases=tuple(values),
+    )  # fmt: skip
 
 
 def _release(values: Sequence[Value]) -> None:

@@ -11,6 +11,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.fuse import fuse
+from caffepy.engine.passes.lifetimes import releasing
 
 
 class Add(Op):
@@ -113,6 +114,16 @@ def test_a_step_takes_over_one_that_is_no_op_call_only_right_after_it() -> None:
     assert len(fuse([(0, first), (1, call)])) == 1
     apart = [(0, first), (1, other), (2, call)]
     assert fuse(apart) == apart
+
+
+def test_a_step_passes_the_end_of_values_that_it_does_not_touch() -> None:
+    ops = NumpyOps()
+    x, y, other = (Value((2,)) for _ in range(3))
+    first, second = recorded_step(Add(ops, 1), x, y), recorded_step(Add(ops, 2), y, y)
+    for given_up, merged in ((other, True), (x, True), (y, False)):
+        steps = [first, releasing([given_up], "end"), second]
+        names = [one.name for _, one in fuse(list(enumerate(steps)))]
+        assert names == ["Add.forward", "release"] + ["Add.forward"] * (not merged)
 
 
 def test_a_recorded_step_names_its_op_method_and_arguments() -> None:

@@ -41,3 +41,8 @@ class CudaBias(CudaOp):
         """out: gradient of b.  add_b: the same is added to it."""
         self._totals.take("sum", dy)
         self._totals.give(out=out, add=add_b)
+
+    def rectified_backward(self, slope: float, y: Value, dy: Value, add_b: Value) -> None:
+        """The backward pass of a ReLU in place of dy, whose results are y, and `backward_bias`."""
+        self._totals.take("rectified_sum", slope, dy, y, dy)
+        self._totals.give(add=add_b)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
@@ -15,7 +15,7 @@ from caffepy.engine.ops.cuda.columns import WindowOp
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.cuda.port import Product
 from caffepy.engine.ops.cuda.products import HALF
-from caffepy.engine.ops.cuda.rectified import with_relu
+from caffepy.engine.ops.cuda.rectified import with_relu, with_relu_before
 from caffepy.engine.ops.cuda.totals import ChannelTotals
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
 
@@ -73,6 +73,24 @@ class CudaConvolution(WindowOp):
     def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
         """BatchNorm in place by stored statistics, and what may follow that."""
         return normalised.folded(step, after) if isinstance(after.op, CudaBatchNorm) else None
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """The gradient of the bias, with ReLU's backward pass."""
+        return with_relu_before(self, before, step)
+
+    def rectified_backward(
+        self,
+        slope: float,
+        y: Value,
+        dy: Value,
+        x: Value,
+        *,
+        add_w: Value | None = None,
+        add_b: Value,
+    ) -> None:
+        """ReLU's backward pass in place of dy, y its results, and `backward_params`."""
+        self._bias.rectified_backward(slope, y, dy, add_b)
+        self.backward_params(dy, x, add_w=add_w)
 
     def rectified_forward(
         self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value

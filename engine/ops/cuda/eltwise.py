@@ -8,6 +8,7 @@ import numpy as np
 
 from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda import residual
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.cuda.rectified import with_relu
 
@@ -63,6 +64,12 @@ class CudaEltwiseSum(EltwiseOp):
     def merged(self, step: Step, after: Step) -> Step | None:
         """ReLU in place."""
         return with_relu(self, step, after)
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """Backward, with ReLU in place of the sum."""
+        if step.method != "backward":
+            return None
+        return residual.spread_rearranged(self.ops, before, step)
 
     def rectified_forward(self, slope: float, xs: Sequence[Value], *, out: Value) -> None:
         """`forward` and ReLU."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.bias import CudaBias
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.cuda.port import Product
-from caffepy.engine.ops.cuda.rectified import with_relu
+from caffepy.engine.ops.cuda.rectified import with_relu, with_relu_before
 from caffepy.engine.ops.geometry import AxisGeometry, InnerProductGeometry
 
 
@@ -33,6 +35,24 @@ class CudaInnerProduct(Op):
     def merged(self, step: Step, after: Step) -> Step | None:
         """ReLU in place, where a kernel adds the bias."""
         return None if step.arguments.get("b") is None else with_relu(self, step, after)
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """The gradient of the bias, with ReLU's backward pass."""
+        return with_relu_before(self, before, step)
+
+    def rectified_backward(
+        self,
+        slope: float,
+        y: Value,
+        dy: Value,
+        x: Value,
+        *,
+        add_w: Value | None = None,
+        add_b: Value,
+    ) -> None:
+        """ReLU's backward pass in place of dy, y its results, and `backward_params`."""
+        self._bias.rectified_backward(slope, y, dy, add_b)
+        self.backward_params(dy, x, add_w=add_w)
 
     def rectified_forward(
         self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value

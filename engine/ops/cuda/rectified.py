@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -39,6 +39,41 @@ def is_relu(step: Step, value: Value | None) -> bool:
         and step.method == "forward"
         and step.op.slope >= 0
         and step.arguments["x"] is step.arguments["out"] is value
+    )
+
+
+class WithBias(Protocol):
+    """An op whose `backward_params` can begin with the backward pass of a ReLU.
+
+    rectified_backward: both, as `(slope, y, dy, x, add_w=, add_b=)`; y: the ReLU's results.
+    """
+
+    @property
+    def rectified_backward(self) -> Callable[..., None]: ...
+
+
+def with_relu_before(
+    op: WithBias, before: Sequence[Step], step: Step
+) -> tuple[int, Sequence[Step]] | None:
+    """`backward_params` of an op, and the backward pass of ReLU right before it, in the kernel that
+    sums up the gradient of the bias."""
+    if step.method != "backward_params" or step.arguments.get("add_b") is None or not before:
+        return None
+    relu = before[-1]
+    if not is_relu_backward(relu, step.arguments["dy"]):
+        return None
+    run = partial(op.rectified_backward, relu.op.slope, relu.arguments["x"], **step.arguments)
+    return 1, (joined((relu, step), run, Last(step.op.ops)),)
+
+
+def is_relu_backward(step: Step, diff: Value) -> bool:
+    """Whether a step is ReLU's gradient in place of that of its result, and comes of the latter."""
+    given = step.arguments
+    return (
+        isinstance(step.op, CudaRelu)
+        and step.method == "backward"
+        and step.op.slope >= 0
+        and given["dy"] is given["out"] is diff
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffepy.engine.core.record import step
+from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda import residual
 from caffepy.engine.ops.cuda.eltwise import EltwiseOp
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.cuda.totals import ChannelTotals
@@ -25,6 +26,10 @@ class CudaSum(EltwiseOp):
         elif out.count and not out.shares_memory_with(xs[0]):
             layout = self.ops.layout
             self.ops.runtime.copy(xs[0].read(layout), out.write(layout))
+
+    def merged(self, step: Step, after: Step) -> Step | None:
+        """The backward pass of ReLU in place."""
+        return residual.sum_merged(step, after)
 
 
 class CudaFill(CudaOp):

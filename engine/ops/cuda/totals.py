@@ -39,9 +39,10 @@ class ChannelTotals(CudaOp):
         self._count = (size * inner if self._columns else size) * parts  # of one sum's parts
         self._sums = self.scratch(2 * self._count)
 
-    def take(self, terms: str, *values: Value) -> None:
+    def take(self, terms: str, *values: Value | float) -> None:
         """Sums up: `sum` of dy, `dot` of dy and x, `sum_and_dot` both, `dot_below` of dy and
-        min(x, 0)."""
+        min(x, 0), `rectified_sum`, of a slope, dy, y and out, of the gradient that dy becomes on
+        its way through a ReLU with results y: out, which may be dy."""
         _, size, inner = self.geometry.shape
         sizes = self._each, self._parts, self._length
         arguments = *sizes, *values, self._sums

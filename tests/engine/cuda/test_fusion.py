@@ -12,7 +12,7 @@ from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.numpy.backend import NumpyOps
-from caffepy.engine.passes import trace
+from caffepy.engine.passes import lifetimes, trace
 from caffepy.engine.passes.capture import WARM_UP
 from caffepy.proto.caffe_pb2 import TEST, TRAIN
 from tests.host_runtime import HostRuntime
@@ -285,3 +285,126 @@ def test_what_is_not_finite_stays_so(host_folder: Path) -> None:
     found, expected = left_by(net), left_by(reference)
     for name in ("data of y", "diff of scale[0]", "diff of x"):
         np.testing.assert_array_equal(np.isnan(found[name]), np.isnan(expected[name]), name)
+
+
+def block(total: str, two_readers: bool) -> str:
+    """total: the layer whose top is y, from a and b."""
+    readers = """layer { name: "left" type: "TanH" bottom: "y" top: "left" }
+      layer { name: "right" type: "Sigmoid" bottom: "y" top: "right" }
+      layer { name: "both" type: "Eltwise" bottom: "left" bottom: "right" top: "both" }"""
+    last = LAST.replace('bottom: "y"', 'bottom: "both"')
+    return convolution("a") + convolution("b") + total + (readers + last if two_readers else LAST)
+
+
+TOTAL = 'layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "y" FIELDS }'
+TOTALS = {
+    "sum, relu": TOTAL.replace("FIELDS", "") + RELU,
+    "difference, leaky relu": TOTAL.replace("FIELDS", "eltwise_param { coeff: 1 coeff: -2 }")
+    + LEAKY,
+    "sum, mirrored relu": TOTAL.replace("FIELDS", "") + MIRRORED,
+    "sum": TOTAL.replace("FIELDS", ""),
+    "product, relu": TOTAL.replace("FIELDS", "eltwise_param { operation: PROD }") + RELU,
+}
+
+
+def gradients_of(net: Net, blobs: bool) -> dict[str, np.ndarray]:
+    """Of parameters, and of blobs, which are there where nets keep them."""
+    found = left_by(net)
+    kept = () if blobs else tuple(f"diff of {name}" for name in net.blobs)
+    return {name: array for name, array in found.items() if "diff" in name and name not in kept}
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("two_readers", [False, True])
+@pytest.mark.parametrize("total", TOTALS)
+def test_gradients_around_a_residual_sum_are_those_of_one_by_one(
+    total: str, two_readers: bool, keep: bool, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetimes, "SMALLEST", 0)
+    body = block(TOTALS[total], two_readers)
+    net = net_of(body, device(host_folder), keep=keep)
+    reference = net_of(body, NumpyOps(np.float64))
+    fuse = trace.fuse
+    monkeypatch.setattr(trace, "fuse", lambda steps, given_up=None: list(steps))
+    plain = net_of(body, device(host_folder), keep=keep)
+    run(plain)
+    monkeypatch.setattr(trace, "fuse", fuse)
+    for number in range(WARM_UP + 3):
+        run(net)
+        run(reference)
+        if number == 0:
+            expected = gradients_of(plain, keep)
+            for name, gradient in gradients_of(net, keep).items():
+                np.testing.assert_array_equal(gradient, expected[name], name)
+        compare(gradients_of(net, keep), gradients_of(reference, keep))
+    names = step_names(net, "backward")
+    merged = [name for name in names if "Relu" in name and "EltwiseSum" in name]
+    assert len(merged) == (total in ("sum, relu", "difference, leaky relu"))
+    assert all(name.startswith("CudaSum") == two_readers for name in merged)
+
+
+def test_a_gradient_that_python_code_holds_is_what_relu_leaves(
+    host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetimes, "SMALLEST", 0)
+    body = block(TOTALS["sum, relu"], two_readers=True)
+    net, reference = net_of(body, device(host_folder), keep=False), net_of(body, NumpyOps(float))
+    for number in range(WARM_UP + 4):
+        held = net.blobs["y"].diff.lease() if number % 3 else None
+        run(net)
+        run(reference)
+        expected = reference.blobs["y"].diff.read()
+        if held is not None:
+            np.testing.assert_allclose(held, expected, rtol=1e-9, atol=1e-12)
+        compare(gradients_of(net, False), gradients_of(reference, False))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("outputs", [4, 3])
+def test_gradients_of_parts_take_the_signs_of_relus(
+    outputs: int, keep: bool, host_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetimes, "SMALLEST", 0)
+    body = "".join(
+        convolution(name).replace("num_output: 4", f"num_output: {outputs}") for name in "abc"
+    )
+    for name, fields in (("a", ""), ("b", "relu_param { negative_slope: 0.1 }")):
+        body += f"""layer {{ name: "relu_{name}" type: "ReLU" bottom: "{name}" top: "{name}"
+          {fields} }}"""
+    body += """layer { name: "all" type: "Concat" bottom: "a" bottom: "b" bottom: "c" top: "all" }
+      layer { name: "y" type: "TanH" bottom: "all" top: "y" }"""
+    shape = (2, 3, 4, 4)
+    net = net_of(body, device(host_folder), shape, keep=keep)
+    reference = net_of(body, NumpyOps(np.float64), shape)
+    for _ in range(WARM_UP + 3):
+        run(net)
+        run(reference)
+        compare(gradients_of(net, keep), gradients_of(reference, keep))
+    names = [name for name in step_names(net, "backward") if "Concat" in name]
+    assert names == ["CudaConcat.split and Relu"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (3, 3, 5, 3), (2, 3, 4, 4), (3, 3, 53, 61)])
+@pytest.mark.parametrize(
+    "case", ["convolution, leaky relu", "pointwise, relu", "depthwise, relu", "inner product, relu"]
+)
+def test_gradients_through_relu_to_a_bias_have_the_bits_of_one_by_one(
+    case: str,
+    shape: tuple[int, ...],
+    dtype: type,
+    host_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body, _ = BODIES[case]
+    net = net_of(body, device(host_folder, dtype), shape)
+    run(net)
+    merged = [name for name in step_names(net, "backward") if name.startswith("CudaRelu")]
+    assert len(merged) == 1
+    assert " and " in merged[0]
+    monkeypatch.setattr(trace, "fuse", lambda steps, given_up=None: list(steps))
+    plain = net_of(body, device(host_folder, dtype), shape)
+    run(plain)
+    found = left_by(net)
+    for name, expected in left_by(plain).items():
+        np.testing.assert_array_equal(found[name], expected, name)

@@ -40,6 +40,74 @@ extern "C" __global__ void sum_gradients(size_t count, T c0, T c1, const T* dy, 
       count, [=](T* made, T d) { made[0] = c0 * d, made[1] = c1 * d; }, out0, out1, dy);
 }
 
+// ---- around a ReLU. d: the gradient of its result, or d0 + d1 that; y: the result; out: the
+// gradient of what it read, of which out0 and out1 are c0 and c1 times.
+
+extern "C" __global__ void rectified_gradient_of_2(size_t count, T slope, const T* d0, const T* d1,
+                                                   const T* y, T* out) {
+  map(
+      count, [=](T a, T b, T at) { return rectified_gradient(a + b, at, slope); }, out, d0, d1, y);
+}
+
+struct Spread {
+  T slope, c0, c1;
+
+  __device__ void operator()(T* made, T d, T y) const {
+    const T gradient = rectified_gradient(d, y, slope);
+    made[0] = c0 * gradient, made[1] = c1 * gradient;
+  }
+};
+
+extern "C" __global__ void rectified_gradient_of_1_spread(size_t count, T slope, T c0, T c1,
+                                                          const T* d, const T* y, T* out0,
+                                                          T* out1) {
+  map_pair(count, Spread{slope, c0, c1}, out0, out1, d, y);
+}
+
+extern "C" __global__ void rectified_gradient_of_2_spread(size_t count, T slope, T c0, T c1,
+                                                          const T* d0, const T* d1, const T* y,
+                                                          T* out0, T* out1) {
+  const Spread spread = {slope, c0, c1};
+  map_pair(
+      count, [=](T* made, T a, T b, T at) { spread(made, a + b, at); }, out0, out1, d0, d1, y);
+}
+
+// f(results, x[i]...) sets the elements i of three values.
+template <class F, class... X>
+__device__ inline void map_three(size_t count, F f, T* out0, T* out1, T* out2, const X*... x) {
+  T* const outs[] = {out0, out1, out2};
+  map_places(
+      count, [](size_t) { return Anywhere(); },
+      [&](const Anywhere&, T* results, X... at) { f(results, at...); }, outs, x...);
+}
+
+extern "C" __global__ void rectified_gradient_of_1_spread_and_kept(size_t count, T slope, T c0,
+                                                                   T c1, const T* d, const T* y,
+                                                                   T* out0, T* out1, T* out) {
+  const Spread spread = {slope, c0, c1};
+  map_three(
+      count,
+      [=](T* made, T a, T at) {
+        spread(made, a, at);
+        made[2] = rectified_gradient(a, at, slope);
+      },
+      out0, out1, out, d, y);
+}
+
+extern "C" __global__ void rectified_gradient_of_2_spread_and_kept(size_t count, T slope, T c0,
+                                                                   T c1, const T* d0, const T* d1,
+                                                                   const T* y, T* out0, T* out1,
+                                                                   T* out) {
+  const Spread spread = {slope, c0, c1};
+  map_three(
+      count,
+      [=](T* made, T a, T b, T at) {
+        spread(made, a + b, at);
+        made[2] = rectified_gradient(a + b, at, slope);
+      },
+      out0, out1, out, d0, d1, y);
+}
+
 // ---- products
 
 // a b; out may be a or b

@@ -1,6 +1,7 @@
 // Elements that go elsewhere as they are.
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "division.cuh"
 #include "map.cuh"
 
@@ -18,6 +19,29 @@ extern "C" __global__ void copy_columns(size_t count, size_t width, size_t from_
     EACH(i, count) {
       const Division at = divide(i, width);
       add_out[at.quotient * to_row + to + at.rest] = x[at.quotient * from_row + from + at.rest];
+    }
+  }
+}
+
+// The same of a gradient, dy, to rows without gaps, as that of what a ReLU of this slope read. y: its
+// results, like out.
+extern "C" __global__ void rectified_columns(size_t count, size_t width, size_t from_row,
+                                             size_t from, T slope, const T* dy, const T* y,
+                                             T* out) {
+  if ((width | from_row | from) % LANES == 0 && aligned(dy, y, out)) {
+    EACH(i, count / LANES) {
+      const Division at = divide(i, width / LANES);
+      const size_t place = at.quotient * (from_row / LANES) + from / LANES + at.rest;
+      const Vector gradient = ((const Vector*)dy)[place], result = ((const Vector*)y)[i];
+      Vector made;
+      for (int lane = 0; lane < LANES; ++lane)
+        made.lane[lane] = rectified_gradient(gradient.lane[lane], result.lane[lane], slope);
+      ((Vector*)out)[i] = made;
+    }
+  } else {
+    EACH(i, count) {
+      const Division at = divide(i, width);
+      out[i] = rectified_gradient(dy[at.quotient * from_row + from + at.rest], y[i], slope);
     }
   }
 }

@@ -6,6 +6,7 @@
 // order depends on nothing but shapes.
 
 #include "common.cuh"
+#include "affine.cuh"
 #include "map.cuh"
 
 // ---- what is summed up
@@ -62,6 +63,57 @@ __device__ inline void add_walk(size_t steps, Walk walk, T (&totals)[Terms::sums
   }
   for (int k = 0; k < Terms::sums; ++k)
     for (int lane = 0; lane < W; ++lane) totals[k] += lanes[k][lane];
+}
+
+// A gradient on its way through a ReLU: out, which may be dy, becomes that of what it read. y: its
+// results.
+struct ThroughRelu {
+  T slope;
+  const T *dy, *y;
+  T* out;
+};
+
+// The same for what comes out of a ReLU, which is also written.
+template <int W, bool WHOLE>
+__device__ inline void rectify(size_t place, const ThroughRelu& relu, const Lanes<W>& dy,
+                               const Lanes<W>& y, T (&totals)[W]) {
+  T made[W];
+  for (int lane = 0; lane < W; ++lane) {
+    made[lane] = rectified_gradient(dy.lane[lane], y.lane[lane], relu.slope);
+    totals[lane] += made[lane];
+  }
+  if (WHOLE) {
+    Vector vector;
+    for (int lane = 0; lane < LANES; ++lane) vector.lane[lane] = made[lane];
+    *(Vector*)(relu.out + place) = vector;
+  } else {
+    for (int lane = 0; lane < W; ++lane) relu.out[place + lane] = made[lane];
+  }
+}
+
+template <int W, bool WHOLE, class Walk>
+__device__ inline void rectify_walk(size_t steps, Walk walk, const ThroughRelu& relu, T& total) {
+  T lanes[W] = {};
+#pragma unroll 1
+  for (; steps >= 4; steps -= 4) {
+    size_t places[4];
+    Lanes<W> dy[4], y[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      places[i] = walk.next();
+      dy[i] = load<W, WHOLE>(relu.dy + places[i]);
+      y[i] = load<W, WHOLE>(relu.y + places[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) rectify<W, WHOLE>(places[i], relu, dy[i], y[i], lanes);
+  }
+#pragma unroll 1
+  for (; steps; --steps) {
+    const size_t place = walk.next();
+    const Lanes<W> dy = load<W, WHOLE>(relu.dy + place), y = load<W, WHOLE>(relu.y + place);
+    rectify<W, WHOLE>(place, relu, dy, y, lanes);
+  }
+  for (int lane = 0; lane < W; ++lane) total += lanes[lane];
 }
 
 // How many of start, start + step, ... are less than end.
@@ -158,6 +210,17 @@ __device__ inline void sum_columns(size_t count, size_t columns, size_t each, si
   }
 }
 
+// The same for sum_runs of what comes out of a ReLU.
+template <int W, bool WHOLE>
+__device__ inline T rectify_run(size_t channel, size_t size, size_t inner, size_t first, size_t end,
+                                const ThroughRelu& relu) {
+  const size_t start = first + (size_t)threadIdx.x * W, step = (size_t)BLOCK * W;
+  T total = 0;
+  const RunWalk walk(channel, size, inner, start, step);
+  rectify_walk<W, WHOLE>(steps_to(end, start, step), walk, relu, total);
+  return total;
+}
+
 // ---- kernels: dy and x are (outer, size, inner); each is outer inner
 
 extern "C" __global__ void sum_runs(size_t count, size_t size, size_t inner, size_t each,
@@ -182,6 +245,26 @@ extern "C" __global__ void dot_below_runs(size_t count, size_t size, size_t inne
   sum_runs<DotBelow>(count, size, inner, each, parts, length, sums, dy, x);
 }
 
+// sum_runs of out, which dy becomes on its way through a ReLU.
+extern "C" __global__ void rectified_sum_runs(size_t count, size_t size, size_t inner, size_t each,
+                                              size_t parts, size_t length, T slope, const T* dy,
+                                              const T* y, T* out, T* sums) {
+  const ThroughRelu relu = {slope, dy, y, out};
+  EACH_ROW(row, count) {
+    const size_t channel = row / parts, first = (row - channel * parts) * length;
+    const size_t end = first + length < each ? first + length : each;
+    T part;
+    if (inner % LANES)
+      part = rectify_run<1, false>(channel, size, inner, first, end, relu);
+    else if (aligned(dy, y, out))
+      part = rectify_run<LANES, true>(channel, size, inner, first, end, relu);
+    else
+      part = rectify_run<LANES, false>(channel, size, inner, first, end, relu);
+    const T total = block_sum(part);
+    if (threadIdx.x == 0) sums[row] = total;
+  }
+}
+
 // ---- the same of dy and x that are (each, columns)
 
 extern "C" __global__ void sum_columns(size_t count, size_t columns, size_t each, size_t parts,
@@ -204,6 +287,33 @@ extern "C" __global__ void dot_below_columns(size_t count, size_t columns, size_
                                              size_t parts, size_t length, const T* dy, const T* x,
                                              T* sums) {
   sum_columns<DotBelow>(count, columns, each, parts, length, sums, dy, x);
+}
+
+// sum_columns of out, which dy becomes on its way through a ReLU.
+extern "C" __global__ void rectified_sum_columns(size_t count, size_t columns, size_t each,
+                                                 size_t parts, size_t length, T slope, const T* dy,
+                                                 const T* y, T* out, T* sums) {
+  __shared__ T shared[BLOCK];
+  const ThroughRelu relu = {slope, dy, y, out};
+  const int lane = threadIdx.x % 32, step = BLOCK / 32;
+  EACH_ROW(row, count) {
+    const size_t group = row / parts, part = row - group * parts, column = group * 32 + lane;
+    const size_t start = part * length + threadIdx.x / 32;
+    const size_t end = (part + 1) * length < each ? (part + 1) * length : each;
+    T total = 0;
+    if (column < columns) {
+      const ColumnWalk walk{start * columns + column, step * columns};
+      rectify_walk<1, false>(steps_to(end, start, step), walk, relu, total);
+    }
+    __syncthreads();  // what the row before left has been read
+    shared[threadIdx.x] = total;
+    __syncthreads();
+    if (threadIdx.x < 32 && column < columns) {
+      T all = 0;
+      for (int warp = 0; warp < step; ++warp) all += shared[warp * 32 + lane];
+      sums[column * parts + part] = all;
+    }
+  }
 }
 
 // ---- what blocks summed up
