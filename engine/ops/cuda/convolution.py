@@ -76,21 +76,7 @@ class CudaConvolution(WindowOp):
 
     def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
         """The gradient of the bias, with ReLU's backward pass."""
-        return with_relu_before(self, before, step)
-
-    def rectified_backward(
-        self,
-        slope: float,
-        y: Value,
-        dy: Value,
-        x: Value,
-        *,
-        add_w: Value | None = None,
-        add_b: Value,
-    ) -> None:
-        """ReLU's backward pass in place of dy, y its results, and `backward_params`."""
-        self._bias.rectified_backward(slope, y, dy, add_b)
-        self.backward_params(dy, x, add_w=add_w)
+        return with_relu_before(self._bias, before, step)
 
     def rectified_forward(
         self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value

@@ -22,7 +22,7 @@ from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.cuda.plan_choice import Way
 from caffepy.engine.ops.cuda.port import Convolution
 from caffepy.engine.ops.cuda.products import HALF
-from caffepy.engine.ops.cuda.rectified import with_relu
+from caffepy.engine.ops.cuda.rectified import with_relu, with_relu_before
 from caffepy.engine.ops.geometry import AxisGeometry, ConvolutionGeometry
 
 
@@ -96,6 +96,10 @@ class CudnnConvolution(CudaOp):
     def folded(self, step: Step, after: Step, prospect: Prospect) -> Step | None:
         """BatchNorm in place by stored statistics, and what may follow that."""
         return normalised.folded(step, after) if isinstance(after.op, CudaBatchNorm) else None
+
+    def rearranged(self, before: Sequence[Step], step: Step) -> tuple[int, Sequence[Step]] | None:
+        """The gradient of the bias, with ReLU's backward pass."""
+        return with_relu_before(self._bias, before, step)
 
     def rectified_forward(
         self, slope: float, x: Value, w: Value, b: Value | None, *, out: Value

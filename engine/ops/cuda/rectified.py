@@ -42,27 +42,29 @@ def is_relu(step: Step, value: Value | None) -> bool:
     )
 
 
-class WithBias(Protocol):
-    """An op whose `backward_params` can begin with the backward pass of a ReLU.
+class BiasGradient(Protocol):
+    """What is needed of the op that adds a bias."""
 
-    rectified_backward: both, as `(slope, y, dy, x, add_w=, add_b=)`; y: the ReLU's results.
-    """
-
-    @property
-    def rectified_backward(self) -> Callable[..., None]: ...
+    def rectified_backward(self, slope: float, y: Value, dy: Value, add_b: Value) -> None:
+        """The backward pass of a ReLU in place of dy, whose results are y, and `backward_bias`."""
 
 
 def with_relu_before(
-    op: WithBias, before: Sequence[Step], step: Step
+    bias: BiasGradient, before: Sequence[Step], step: Step
 ) -> tuple[int, Sequence[Step]] | None:
-    """`backward_params` of an op, and the backward pass of ReLU right before it, in the kernel that
-    sums up the gradient of the bias."""
-    if step.method != "backward_params" or step.arguments.get("add_b") is None or not before:
+    """`backward_params`, and the backward pass of ReLU right before it, in the kernel that sums up
+    the gradient of the bias."""
+    given = step.arguments
+    if step.method != "backward_params" or given.get("add_b") is None or not before:
         return None
     relu = before[-1]
-    if not is_relu_backward(relu, step.arguments["dy"]):
+    if not is_relu_backward(relu, given["dy"]):
         return None
-    run = partial(op.rectified_backward, relu.op.slope, relu.arguments["x"], **step.arguments)
+
+    def run() -> None:
+        bias.rectified_backward(relu.op.slope, relu.arguments["x"], given["dy"], given["add_b"])
+        step.op.backward_params(**{**given, "add_b": None})
+
     return 1, (joined((relu, step), run, Last(step.op.ops)),)
 
 
