@@ -30,6 +30,7 @@ from caffepy.engine.passes import trace
 from caffepy.proto.caffe_pb2 import TRAIN, NetState
 
 BATCH = 2
+MEMORY = 1 << 40
 CONVOLUTIONS = ("convolution.cu", "depthwise.cu")
 BARELY_READ = {("batch_statistics", "x"), ("mean_and_deviation", "x")}  # an element per channel
 PIECES = {"copy_columns": 2, "rectified_columns": 3}  # accesses per element of part of a blob
@@ -47,10 +48,12 @@ class CountingRuntime(Runtime):
     """A GPU whose memory is the host's, and stays as it is: it counts what there would be to do."""
 
     capturing = False
+    dnn = "nothing is computed"
 
     def __init__(self) -> None:
         self.layout = DeviceLayout(self)  # type: ignore[arg-type]
         self.traffic = Traffic()
+        self.gradients: set[int] = set()  # addresses of what convolutions multiply, and add up
 
     def allocate(self, count: int, dtype: Any) -> np.ndarray:
         return np.zeros(count, dtype)  # memory that nobody touches takes none
@@ -66,6 +69,9 @@ class CountingRuntime(Runtime):
 
     def download(self, buffer: np.ndarray, target: np.ndarray) -> None:
         target[...] = buffer.reshape(target.shape)
+
+    def memory(self) -> tuple[int, int]:
+        return MEMORY, MEMORY
 
     def build(self, source: str, name: str, element: str) -> tuple[str, str]:
         return source, name
@@ -87,7 +93,8 @@ class CountingRuntime(Runtime):
                 read[value.ctypes.data] = value.nbytes
             if not one.const:
                 written += value.nbytes
-        moved = 0 if name in CONVOLUTIONS else sum(read.values()) + written
+        of_convolution = name in CONVOLUTIONS or not self.gradients.isdisjoint(read)
+        moved = 0 if of_convolution else sum(read.values()) + written
         if kernel in PIECES:
             moved = PIECES[kernel] * count * arguments[-1].itemsize
         self._count(f"{name.removesuffix('.cu')}: {kernel}", moved)
@@ -95,6 +102,8 @@ class CountingRuntime(Runtime):
     launch_rows = launch
 
     def multiply(self, product: Product, a: Any, b: Any, out: Any, precision: str = "fp32") -> None:
+        if product.transpose_b and product.batch > 1:  # gradients of weights, to be added up
+            self.gradients.add(out.ctypes.data)
         self._count("products", 0)
 
     def _count(self, what: str, moved: int) -> None:
