@@ -249,6 +249,21 @@ def test_neither_x_nor_what_scale_reads_is_copied(host_folder: Path) -> None:
     assert "CudaRelu.backward and Scale and BatchNorm" in step_names(net, "backward")
 
 
+def test_scale_learns_where_the_gradient_ends_there(host_folder: Path) -> None:
+    frozen = PLAIN.replace('top: "y"', 'top: "y" param { lr_mult: 0 } param { lr_mult: 0 }')
+    body = frozen + NORM + SCALE + RELU + LAST.replace("force_backward: true", "")
+    net, reference = net_of(body, device(host_folder)), net_of(body, NumpyOps(np.float64))
+    for number in range(WARM_UP + 4):
+        for one in (net, reference):
+            one.parameters.clear_diffs()
+            one.forward() if number != 1 else _forward_one_by_one(one)
+            one.backward()
+        found, expected = left_by(net), left_by(reference)
+        names = [f"diff of scale[{index}]" for index in range(2)]
+        compare({name: found[name] for name in names}, {name: expected[name] for name in names})
+    assert "CudaScale.backward_params" in " ".join(step_names(net, "backward"))
+
+
 @pytest.mark.parametrize("product", ["y", "depthwise"])
 def test_in_phase_test_a_convolution_takes_over_what_is_behind_it(
     product: str, host_folder: Path
