@@ -27,6 +27,7 @@ from caffepy.engine.ops.cuda.layout import DeviceLayout
 from caffepy.engine.ops.cuda.port import Product
 from caffepy.engine.ops.kernels import signatures
 from caffepy.engine.passes import trace
+from caffepy.engine.passes.fuse import fuse
 from caffepy.proto.caffe_pb2 import TRAIN, NetState
 
 BATCH = 2
@@ -115,10 +116,10 @@ def traffic_of(net: str, batch: int = BATCH, merge: bool = True) -> Traffic:
     """Of one training step, without the update. merge: whether layers run as one."""
     runtime = CountingRuntime()
     ops = CudaOps(runtime)  # type: ignore[arg-type]
-    options = {"seed": 1, "keep": False}
-    one = Net(NETS[net].param(batch), NetState(phase=TRAIN), ops=ops, registry=LAYERS, **options)
-    fuse = trace.fuse if merge else lambda steps, given_up=None: list(steps)
-    with mock.patch.object(trace, "fuse", fuse):
+    param, state = NETS[net].param(batch), NetState(phase=TRAIN)
+    one = Net(param, state, ops=ops, registry=LAYERS, seed=1, keep=False)
+    merging = fuse if merge else lambda steps, given_up=None: list(steps)
+    with mock.patch.object(trace, "fuse", merging):
         one.forward_backward()  # which also brings parameters to the device
         runtime.traffic = Traffic()
         one.forward_backward()
