@@ -21,7 +21,7 @@ from benchmarks.rounds import measure
 from caffepy.engine.core.layout import Buffer, Layout
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.layout import DeviceLayout
-from caffepy.engine.ops.cuda.port import DeviceProperties, Product
+from caffepy.engine.ops.cuda.port import ConvolutionPlan, DeviceProperties, Dnn, Product
 
 MEMORY = 1 << 40
 ITERATIONS = 100  # of which the end is waited for
@@ -43,6 +43,7 @@ class IdleRuntime:
     def __init__(self) -> None:
         self.layout: Layout = DeviceLayout(self)
         self.capturing = False
+        self.dnn: Dnn | str = "no work, no cuDNN"
         self.graphs = self.others = 0
 
     def allocate(self, count: int, dtype: np.dtype) -> Buffer:
@@ -75,6 +76,11 @@ class IdleRuntime:
 
     def multiply(
         self, product: Product, a: Buffer, b: Buffer, out: Buffer, precision: str = "fp32"
+    ) -> None:
+        self.others += not self.capturing
+
+    def convolve(
+        self, plan: ConvolutionPlan, operands: Sequence[Buffer], workspace: Buffer
     ) -> None:
         self.others += not self.capturing
 

@@ -67,7 +67,7 @@ RECORDED = {  # of the nets that Caffe's own definitions are recorded of
             ("floats ", "bytes ", "kept "),
         ),
         ("gpu_traffic cifar10_quick --kernels", ("one by one", "cifar10_quick ", "max_forward")),
-        ("gpu_host_time --nets lenet --rounds 1", ("graphs", "LeNet ", " 2.0 ")),
+        ("gpu_host_time --nets lenet --rounds 1", ("graphs", "LeNet ", " 1.0 ")),
         ("start_up --runs 1 --engine numpy", ("caffepy --help: ", "to iteration 0: ")),
         (
             "side_by_side --net lenet --iterations 16 --rounds 1 --threads 1 --ways alone",
