@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -104,7 +104,7 @@ class UpdateRule:
         if not all(group.is_there for group in self._groups):
             return None
         if self._steps is None:
-            self._steps = [self._op.later(*group.values) for group in self._groups]
+            self._steps = [group.later(self._op) for group in self._groups]
         return self._steps
 
     def renew(self, iteration: int, rate: float, scale: float) -> None:
@@ -116,8 +116,7 @@ class UpdateRule:
     def note(self) -> None:
         """The steps have run: parameters are changed."""
         for group in self._groups or ():
-            group.open(keep_diff=False)
-            group.close()
+            group.note()
 
     def depend_on(self, judge: Callable[[Sequence[Value]], None], factor: Value) -> None:
         """From now on `judge` is called with all gradients before an update, and decides on it by
@@ -190,8 +189,7 @@ class UpdateRule:
         keep_diff: bool,
     ) -> None:
         """Updates data by diff and histories, which are `values`, as those of `parameter`."""
-        numbers = self._numbers(parameter, rate)
-        self._op.update(*values, scale=scale, keep_diff=keep_diff, **numbers)
+        self._op.update(*values, scale=scale, keep_diff=keep_diff, **self._numbers(parameter, rate))
 
     def _numbers(self, parameter: Parameter, rate: float) -> dict[str, float]:
         return self.numbers(parameter, rate * parameter.rate, self._decay(parameter))
@@ -292,6 +290,24 @@ class _Group:
             stretch.open(change=place != 1 or keep_diff)
             for place, stretch in enumerate(self.stretches)
         )
+
+    def later(self, op: Any) -> Step:
+        """The update as a step. It finds gradients of 0 where no step before it writes any."""
+        update = op.later(*self.values)
+
+        def run() -> None:
+            for stretch in self.stretches[:2]:  # data, which the host may have written, and diff
+                stretch.open(change=False)
+            update.run()
+
+        members = (value for stretch in self.stretches[:2] for value in stretch.values)
+        return replace(update, run=run, reads=(*update.reads, *members))
+
+    def note(self) -> None:
+        """The step has run: data and histories are changed."""
+        for stretch in self.stretches[:1] + self.stretches[2:]:
+            stretch.open(change=True)
+        self.close()
 
     def close(self) -> None:
         """After an update."""

@@ -200,6 +200,33 @@ def test_weights_that_are_written_between_iterations_are_learnt_on(
     assert_equal_bits(solver, parts)
 
 
+def test_a_parameter_without_gradient_only_decays_after_its_diff_was_held(
+    cuda_runtime: CudaRuntime,
+) -> None:
+    aside = """layer { name: "aside" type: "InnerProduct" bottom: "y" top: "unused"
+      inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }"""
+    solvers = [solver_of(cuda_runtime, more, between=aside) for more in ("", IN_PARTS)]
+    for solver in solvers:
+        solver.step(5)
+        held = solver.net.parameters.learnable[2].blob.diff.lease()
+        solver.step(1)
+        assert held.any()  # the update, as Caffe leaves it
+        del held
+        solver.step(5)
+    assert_equal_bits(*solvers)
+
+
+def test_weights_that_no_step_reads_are_learnt_on_once_written(cuda_runtime: CudaRuntime) -> None:
+    aside = """layer { name: "aside" type: "Parameter" top: "unused"
+      parameter_param { shape { dim: 5 } } }"""
+    solvers = [solver_of(cuda_runtime, more, between=aside) for more in ("", IN_PARTS)]
+    for solver in solvers:
+        solver.step(6)
+        solver.net.parameters.learnable[2].blob.data.write()[...] = 0.25
+        solver.step(6)
+    assert_equal_bits(*solvers)
+
+
 def test_a_layer_on_the_host_cuts_it(
     folder: Path,
     modules_as_before: None,
