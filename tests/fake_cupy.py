@@ -24,7 +24,6 @@ ATTRIBUTES = {
     "MaxPitch": 2147483647, "MaxRegistersPerBlock": 65536, "ClockRate": 1980000,
     "TextureAlignment": 512, "GpuOverlap": 1, "MultiProcessorCount": 2, "KernelExecTimeout": 0,
 }  # fmt: skip
-HOST, DEVICE_MEMORY = 1, 2
 
 
 class CUDARuntimeError(RuntimeError):
@@ -199,7 +198,6 @@ class SimpleRuntime:
 
     CUDARuntimeError = CUDARuntimeError
     memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice = 1, 2, 3
-    memoryTypeHost = HOST
     streamCaptureModeRelaxed = 2
 
     def __init__(self, gpu: FakeGpu) -> None:
@@ -230,9 +228,6 @@ class SimpleRuntime:
     def memGetInfo(self) -> tuple[int, int]:
         return self.gpu.free, 85_000_000_000
 
-    def pointerGetAttributes(self, address: int) -> SimpleNamespace:
-        return SimpleNamespace(type=HOST if address in self.gpu.pinned else 0)
-
     def memsetAsync(self, address: int, value: int, size: int, stream: int) -> None:
         self.gpu.stream(stream).queue(lambda: ctypes.memset(address, value, size))
 
@@ -254,7 +249,6 @@ class FakeGpu:
     launches: list[Launch] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
-    pinned: set[int] = field(default_factory=set)
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     clock: Any = field(default_factory=itertools.count)
 
@@ -262,9 +256,7 @@ class FakeGpu:
         return next(one for one in self.streams if one.ptr == address)
 
     def alloc_pinned_memory(self, size: int) -> np.ndarray:
-        memory = np.zeros(size, np.uint8)
-        self.pinned.add(memory.ctypes.data)
-        return memory
+        return np.zeros(size, np.uint8)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Makes it what `import cupy` gives."""

@@ -69,7 +69,7 @@ class JointIteration:
         whole = net.run_joint(joint)
         self._lookout.note(net)
         if whole:
-            solver.losses.added()
+            solver.losses.added(net.loss)
             solver.rule.note()
             return rate
         self._lookout.watch(net)
@@ -85,9 +85,8 @@ class JointIteration:
             return None
         if self._joint is None or update is not self._update or not net.holds(self._joint):
             self._joint, self._update = None, update
-            loss = self._solver.losses.adding(net.loss)
-            if loss is not None:
-                self._joint = net.joined([*self._lookout.watching(net), *loss], update)
+            between = [*self._lookout.watching(net), *self._solver.losses.adding(net.loss)]
+            self._joint = net.joined(between, update)
         return self._joint
 
 

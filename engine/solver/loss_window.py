@@ -37,11 +37,11 @@ class LossWindow:
         self._sum.forward([slot, loss] if self._parts[self._current] else [loss], out=slot)
         self._parts[self._current] += 1
 
-    def adding(self, loss: Value) -> Sequence[Step] | None:
-        """What `add` does in an iteration of one pass, as steps that are the same in each; `added`
-        is to be called in its place. None where iterations differ."""
+    def adding(self, loss: Value) -> Sequence[Step]:
+        """What `add` does, as steps that are the same in each iteration of one pass: none where
+        that is another slot each time. `added` is to be called in its place."""
         if len(self._slots) > 1:
-            return None
+            return ()
         return recorded(
             self._ops,
             lambda: self._sum.forward([loss], out=self._slots[0]),
@@ -49,9 +49,12 @@ class LossWindow:
             deferred=True,
         )
 
-    def added(self) -> None:
-        """The steps of `adding` have run."""
-        self._parts[self._current] += 1
+    def added(self, loss: Value) -> None:
+        """The steps of `adding` have run: adds what they do not."""
+        if len(self._slots) > 1:
+            self.add(loss)
+        else:
+            self._parts[self._current] += 1
 
     def last(self) -> float:
         """The loss of the current iteration."""

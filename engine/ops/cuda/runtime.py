@@ -25,7 +25,7 @@ import numpy as np
 
 from caffepy.engine.core.errors import DeviceError, OutOfMemoryError
 from caffepy.engine.core.layout import Buffer, Layout
-from caffepy.engine.ops.cuda import code_cache, cublas, devices, frontend, versions
+from caffepy.engine.ops.cuda import code_cache, cublas, devices, frontend, staging, versions
 from caffepy.engine.ops.cuda.layout import DeviceLayout
 from caffepy.engine.ops.cuda.nvrtc import BLOCK
 from caffepy.engine.ops.cuda.port import (
@@ -127,6 +127,7 @@ class CupyRuntime:
         self._stream = cuda.Stream(non_blocking=True)
         self._copies = cuda.Stream(non_blocking=True)
         self._pool = cuda.MemoryPool()
+        self._staging = staging.Staging(self._pinned_bytes, self._mark)
         self._workspace = self.allocate(cublas.WORKSPACE_BYTES, np.dtype(np.uint8))
         with contextlib.suppress(ImportError):  # loads cuBLAS from where cupy alone may find it
             importlib.import_module("cupy_backends.cuda.libs.cublas")
@@ -161,14 +162,16 @@ class CupyRuntime:
 
     @_on_the_device
     def upload(self, source: np.ndarray, buffer: Buffer) -> None:
-        self._refuse_while_capturing("upload")
         source = _as_bytes_lie(source, buffer)
-        if not source.size:
-            return
-        address, kind = source.ctypes.data, self._cuda.memcpyHostToDevice
-        self._copy(buffer.data.ptr, address, source.nbytes, kind, self._stream)
-        # Other memory than pinned has been copied aside when this call returns.
-        if self._cuda.pointerGetAttributes(address).type == self._cuda.memoryTypeHost:
+        is_small = source.nbytes <= staging.MOST_BYTES
+        with self._turn:
+            self._refuse_while_capturing("upload")
+            if not source.size:
+                return
+            address = self._staging.address(source) if is_small else source.ctypes.data
+            kind = self._cuda.memcpyHostToDevice
+            self._copy(buffer.data.ptr, address, source.nbytes, kind, self._stream)
+        if not is_small:
             self._stream.synchronize()
 
     @_on_the_device
@@ -307,6 +310,9 @@ class CupyRuntime:
         memory = self._cupy.cuda.alloc_pinned_memory(max(size, 1))
         array: np.ndarray = np.ndarray(shape, dtype, memory)
         return array
+
+    def _pinned_bytes(self, count: int) -> np.ndarray:
+        return self.pinned((count,), np.dtype(np.uint8))
 
     @_on_the_device
     def upload_ahead(self, source: np.ndarray, buffer: Buffer) -> Event:

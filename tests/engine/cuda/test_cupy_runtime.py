@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from caffepy.engine.ops.cuda import cublas, nvrtc, runtime
 from caffepy.engine.ops.cuda.nvrtc import BLOCK
 from caffepy.engine.ops.cuda.port import Convolution, Product
 from caffepy.engine.ops.cuda.runtime import BLOCKS_PER_MULTIPROCESSOR, CupyRuntime
+from caffepy.engine.ops.cuda.staging import MOST_BYTES
 from tests.fake_cublas import FakeCublas
 from tests.fake_cudnn import FakeCudnn
-from tests.fake_cupy import ATTRIBUTES, CUDADriverError, CUDARuntimeError, FakeGpu
+from tests.fake_cupy import ATTRIBUTES, CUDADriverError, CUDARuntimeError, Event, FakeGpu
 
 MOST_BLOCKS = BLOCKS_PER_MULTIPROCESSOR * ATTRIBUTES["MultiProcessorCount"]
 F4 = np.dtype(np.float32)
@@ -180,14 +182,36 @@ def test_memory_that_is_not_there_is_told_in_bytes(gpu: CupyRuntime) -> None:
     assert 0 < told.value.free <= total
 
 
-def test_pinned_memory_that_is_uploaded_may_be_changed_at_once(fake: FakeGpu) -> None:
+@pytest.mark.parametrize("count", [1, 3, MOST_BYTES // 4, MOST_BYTES // 4 + 1])
+def test_what_is_uploaded_may_be_changed_at_once(
+    count: int, fake: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = CupyRuntime()
+    work = fake.streams[0]
+    late: list[Callable[[], Any]] = []
+
+    def finish(*_: Any) -> None:
+        while late:
+            late.pop(0)()
+
+    monkeypatch.setattr(work, "queue", late.append)
+    monkeypatch.setattr(work, "synchronize", finish)
+    monkeypatch.setattr(Event, "synchronize", finish)
+    source, buffers = np.zeros(count, F4), [gpu.allocate(count, F4) for _ in range(9)]
+    for number, buffer in enumerate(buffers):  # more than staging has room for
+        source[...] = number
+        gpu.upload(source, buffer)
+    finish()
+    for number, buffer in enumerate(buffers):
+        np.testing.assert_array_equal(back(gpu, buffer), np.full(count, number))
+
+
+def test_small_uploads_are_not_waited_for(fake: FakeGpu) -> None:
     gpu = CupyRuntime()
     buffer = gpu.allocate(2, F4)
     fake.asked.clear()
     gpu.upload(np.zeros(2, F4), buffer)
-    assert "synchronize" not in fake.asked  # CUDA has copied it aside
-    gpu.upload(gpu.pinned((2,), F4), buffer)
-    assert fake.asked[-1] == "synchronize"
+    assert "synchronize" not in fake.asked
 
 
 # ---- work

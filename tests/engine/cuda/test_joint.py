@@ -131,14 +131,15 @@ def test_an_iteration_is_one_graph_of_the_bits_of_its_parts(
     assert_equal_bits(joint, parts)
 
 
+@pytest.mark.parametrize("average", [1, 4])
 def test_what_is_displayed_is_what_parts_display(
-    cuda_runtime: CudaRuntime, caplog: pytest.LogCaptureFixture
+    average: int, cuda_runtime: CudaRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "caffepy")
     said = []
-    for more in (" display: 3 average_loss: 1", " display: 3" + IN_PARTS):
+    for more in ("", IN_PARTS):
         caplog.clear()
-        solver_of(cuda_runtime, more).step(10)
+        solver_of(cuda_runtime, f" display: 3 average_loss: {average}{more}").step(10)
         lines = [
             SPEED.sub("", one) for one in caplog.messages if one.startswith(("Iter", "    Tr"))
         ]
@@ -147,7 +148,20 @@ def test_what_is_displayed_is_what_parts_display(
     assert len(said[0]) == 12  # of 4 displays: iteration, output, rate
 
 
-@pytest.mark.parametrize("more", ["iter_size: 2", "average_loss: 3", "clip_gradients: 1"])
+def test_losses_that_are_averaged_take_a_copy_behind_the_graph(
+    cuda_runtime: CudaRuntime, queued: Callable[[], list[str]]
+) -> None:
+    solver, parts = (solver_of(cuda_runtime, "average_loss: 3" + more) for more in ("", IN_PARTS))
+    for one in (solver, parts):
+        one.step(6)
+    assert_equal_bits(solver, parts)
+    assert solver.losses.mean() == parts.losses.mean()
+    queued()
+    solver.step(1)
+    assert sorted(queued()) == sorted(["graph", "copy", *ENDING])
+
+
+@pytest.mark.parametrize("more", ["iter_size: 2", "clip_gradients: 1"])
 def test_what_needs_the_host_amid_an_iteration_runs_in_parts(
     more: str, cuda_runtime: CudaRuntime, queued: Callable[[], list[str]]
 ) -> None:
