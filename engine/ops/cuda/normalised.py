@@ -7,7 +7,7 @@ again should somebody run Scale's backward pass alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -15,18 +15,46 @@ from caffepy.engine.core.record import Step, joined
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op
 from caffepy.engine.ops.cuda.activation import CudaRelu
-from caffepy.engine.ops.cuda.op import CudaOp
+from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.cuda.rectified import is_relu
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.diverted import Diverted
-
-if TYPE_CHECKING:
-    from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
+from caffepy.engine.ops.geometry import AxisGeometry
 
 Rearranged = tuple[int, Sequence[Step]]  # as `Op.rearranged` returns it
 
 
-def forward(norm: CudaBatchNorm, before: Sequence[Step], step: Step) -> Rearranged:
+class Normalising(Protocol):
+    """A BatchNorm op as what runs in its place sees it: the attributes and methods are those of
+    NormaliseOp and CudaBatchNorm."""
+
+    ops: DeviceOps
+    geometry: AxisGeometry
+    channels: int
+    inner: int
+    mean: Value
+    inverse: Value
+    along_ones: Value
+    along_normal: Value
+    behind: MergedForward | None
+
+    @property
+    def parts(self) -> tuple[int, int, int, Value]: ...
+
+    def take_statistics(self, x: Value, mean: Value, variance: Value, factor: Value) -> None: ...
+
+    def bring_statistics(self, mean: Value, variance: Value, factor: Value) -> None: ...
+
+    def kept_for(self, x: Value, out: Value) -> Value | None: ...
+
+    def original(self, x: Value) -> Value: ...
+
+    def normalise(self, x: Value, out: Value) -> None: ...
+
+    def launch_parts(self, kernel: str, *arguments: object, by: CudaOp | None = None) -> None: ...
+
+
+def forward(norm: Normalising, before: Sequence[Step], step: Step) -> Rearranged:
     """What a `forward_train` and the steps before it become."""
     x, out = step.arguments["x"], step.arguments["out"]
     if x is not out or not before or not Diverted.possible(before[-1], out):
@@ -37,7 +65,7 @@ def forward(norm: CudaBatchNorm, before: Sequence[Step], step: Step) -> Rearrang
     return 1, (source.step, MergedForward(norm, [step], source=source).step)
 
 
-def backward(norm: CudaBatchNorm, before: Sequence[Step], step: Step) -> Rearranged | None:
+def backward(norm: Normalising, before: Sequence[Step], step: Step) -> Rearranged | None:
     """What a `backward_train` in place and the steps before it become."""
     diff, rest = step.arguments["dy"], list(before)
 
@@ -76,7 +104,7 @@ def folded(product: Step, after: Step) -> Step | None:
     return MergedForward(after.op, [after], product=product).step
 
 
-def _along_channels(norm: CudaBatchNorm, scale: CudaScale) -> bool:
+def _along_channels(norm: Normalising, scale: CudaScale) -> bool:
     return scale.geometry.shape == norm.geometry.shape
 
 
@@ -100,7 +128,7 @@ class MergedForward(CudaOp):
 
     def __init__(
         self,
-        norm: CudaBatchNorm,
+        norm: Normalising,
         steps: Sequence[Step],
         source: Diverted | None = None,
         product: Step | None = None,
@@ -201,7 +229,7 @@ class MergedBackward(CudaOp):
 
     def __init__(
         self,
-        norm: CudaBatchNorm,
+        norm: Normalising,
         steps: Sequence[Step],
         of_data: Step | None,
         of_parameters: Step | None,
@@ -254,7 +282,7 @@ class MergedBackward(CudaOp):
 
 
 def channels_of(
-    norm: CudaBatchNorm, factors: Sequence[Value], slope: float
+    norm: Normalising, factors: Sequence[Value], slope: float
 ) -> tuple[tuple[bool, bool, float], tuple[Value, ...]]:
     """What kernels are told of Scale and ReLU, and given for each channel; something that is there
     for what is not."""
