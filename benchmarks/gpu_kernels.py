@@ -14,7 +14,7 @@ What a pass must move, in blobs; x is a blob of --mb, y what a pooling leaves of
   Softmax      forward: x, y; backward: dy and y read, dx written
   Eltwise SUM  forward: both x read, y written; backward: dy read, both dx written
   Scale        forward: x, y; backward: dy and x read, dx written
-  Dropout      x and y; its mask is made anew
+  Dropout      x and y; its mask, a bit for each, does not count
   Concat       forward: both x read, y written, which is as large as both; backward the same
   updates      parameters, gradients and history read, all but gradients written
 A pass that reads again what it should hold on to shows as a low share. Passes run as graphs.

@@ -185,7 +185,8 @@ extern "C" __global__ void squares(size_t parts, size_t size, size_t count, size
   EACH_ROW(part, parts) {
     const size_t end = (part + 1) * size < count ? (part + 1) * size : count;
     T sum = 0;
-    for (size_t i = part * size + threadIdx.x; i < end; i += blockDim.x) sum += x[i] * x[i];
+#pragma unroll 4
+    for (size_t i = part * size + threadIdx.x; i < end; i += BLOCK) sum += x[i] * x[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) add_sums[first + part] = sum;
   }
@@ -195,7 +196,7 @@ extern "C" __global__ void squares(size_t parts, size_t size, size_t count, size
 extern "C" __global__ void total(size_t one, size_t parts, const T* sums, T* out) {
   EACH_ROW(row, one) {
     T sum = 0;
-    for (size_t i = threadIdx.x; i < parts; i += blockDim.x) sum += sums[i];
+    for (size_t i = threadIdx.x; i < parts; i += BLOCK) sum += sums[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) out[row] = sum;
   }
@@ -210,7 +211,8 @@ extern "C" __global__ void lars_squares(size_t parts, size_t size, size_t count,
   EACH_ROW(part, parts) {
     const size_t end = (part + 1) * size < count ? (part + 1) * size : count;
     T weights = 0, gradients = 0;
-    for (size_t i = part * size + threadIdx.x; i < end; i += blockDim.x) {
+#pragma unroll 4
+    for (size_t i = part * size + threadIdx.x; i < end; i += BLOCK) {
       T g = diff[i] * scale;
       if (decay != 0) g += penalty(data[i], decay, l1);
       weights += data[i] * data[i];
@@ -232,7 +234,7 @@ extern "C" __global__ void lars_factors(size_t one, size_t parts, int clip, cons
   const double rate = numbers[4], trust = numbers[5], denominator_decay = numbers[6];
   EACH_ROW(row, one) {
     T weights = 0, gradients = 0;
-    for (size_t i = threadIdx.x; i < parts; i += blockDim.x) {
+    for (size_t i = threadIdx.x; i < parts; i += BLOCK) {
       weights += sums[i];
       gradients += sums[parts + i];
     }
