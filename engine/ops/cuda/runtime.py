@@ -9,7 +9,7 @@ so that the next owner's comes after it. A graph holds on to all that was alloca
 captured, as its work is done again and again.
 
 Several threads may call a runtime. The data threads' part is `pinned` and `upload_ahead`, which
-may run while another thread captures.
+may run while another thread captures; and `upload`, while the net waits for its first batch.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_BYTES = 1 << 16  # of an upload that passes through
+MOST_BYTES = 1 << 20  # of an upload that passes through
 ALIGNMENT = 64
 
 
