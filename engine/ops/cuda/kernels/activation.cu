@@ -3,6 +3,7 @@
 #include "common.cuh"
 #include "affine.cuh"
 #include "map.cuh"
+#include "sigmoid.cuh"
 
 // max(x, 0) + slope min(x, 0); nan stays nan.
 extern "C" __global__ void relu_forward(size_t count, T slope, const T* x, T* out) {
@@ -15,7 +16,7 @@ extern "C" __global__ void relu_backward(size_t count, T slope, const T* dy, con
 }
 
 extern "C" __global__ void sigmoid_forward(size_t count, const T* x, T* out) {
-  map(count, [](T at) { return tanh(at * (T)0.5) * (T)0.5 + (T)0.5; }, out, x);
+  map(count, [](T at) { return sigmoid(at); }, out, x);
 }
 
 extern "C" __global__ void sigmoid_backward(size_t count, const T* dy, const T* y, T* out) {

@@ -9,6 +9,7 @@
 #include "common.cuh"
 #include "affine.cuh"
 #include "half.cuh"
+#include "division.cuh"
 #include "windows.cuh"
 
 // columns = the windows of x, 0 in padding; count: channels * samples * out_h * out_w.

@@ -5,6 +5,7 @@
 
 #include "common.cuh"
 #include "affine.cuh"
+#include "division.cuh"
 #include "windows.cuh"
 
 // SIZE: of square kernels, for loops that the compiler unrolls; 0: any.

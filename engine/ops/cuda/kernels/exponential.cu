@@ -3,9 +3,7 @@
 
 #include "common.cuh"
 #include "map.cuh"
-
-// 1 / (1 + exp(-x)), which cannot overflow so.
-__device__ inline T sigmoid(T x) { return tanh(x * (T)0.5) * (T)0.5 + (T)0.5; }
+#include "sigmoid.cuh"
 
 // max(x, 0) + alpha (exp(min(x, 0)) - 1)
 extern "C" __global__ void elu_forward(size_t count, T alpha, const T* x, T* out) {

@@ -6,6 +6,7 @@
 // neighbours.
 
 #include "common.cuh"
+#include "division.cuh"
 #include "windows.cuh"
 
 #define USUAL ((T)0.75)  // beta for which there are roots in place of powers, several times faster

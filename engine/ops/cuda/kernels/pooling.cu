@@ -8,6 +8,7 @@
 
 #include "common.cuh"
 #include "philox.cuh"
+#include "division.cuh"
 #include "windows.cuh"
 
 // -FLT_MAX: what Caffe's maximum starts from, in double precision too

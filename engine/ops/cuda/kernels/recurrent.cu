@@ -3,8 +3,7 @@
 // computes, `count` N * size. cont: (steps, N), 0 where a sequence begins, else 1.
 
 #include "common.cuh"
-
-__device__ inline T sigmoid(T x) { return tanh(x * (T)0.5) * (T)0.5 + (T)0.5; }
+#include "sigmoid.cuh"
 
 // One cell's step. gates: of the cell, i, f, o, g `size` apart: their inputs become their outputs, f
 // times goes_on. c: that before. Gives c after the step.

@@ -1,24 +1,18 @@
 // What kernels with windows share: sizes of planes and of the windows in them, and how an index is
-// taken apart.
+// taken apart. To be included after division.cuh.
 
-// The whole numbers of a DeviceWindows, in its order. Sizes are of images of two spatial axes.
+// The numbers of `plane_windows` (windows.py), in its order. Sizes are of images of two spatial
+// axes.
 struct Windows {
   int channels, height, width, out_h, out_w, kernel_h, kernel_w;
   int stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
 };
 
-// Takes the last digit off an index: gives it, and leaves what is before it. 64-bit division takes
-// several times as long, so it is done where 32 bits do not suffice only.
+// Takes the last digit off an index: gives it, and leaves what is before it.
 __device__ inline unsigned last_digit(size_t& index, unsigned size) {
-  if (index >> 32) {
-    const size_t quotient = index / size;
-    const unsigned digit = (unsigned)(index - quotient * size);
-    index = quotient;
-    return digit;
-  }
-  const unsigned all = (unsigned)index, quotient = all / size;
-  index = quotient;
-  return all - quotient * size;
+  const Division at = divide(index, size);
+  index = at.quotient;
+  return (unsigned)at.rest;
 }
 
 // The windows that reach over a pixel, along one axis.
