@@ -293,7 +293,7 @@ class _Group:
 
     def later(self, op: Any) -> Step:
         """The update as a step. It finds gradients of 0 where no step before it writes any."""
-        update = op.later(*self.values)
+        update: Step = op.later(*self.values)
 
         def run() -> None:
             for stretch in self.stretches[:2]:  # data, which the host may have written, and diff
