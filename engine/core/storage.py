@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from caffepy.engine.core.layout import PLAIN, Buffer, Layout
 from caffepy.engine.core.pool import Block, Pool
-
-if TYPE_CHECKING:
-    from caffepy.engine.core.value import Value
 
 Shape = tuple[int, ...]
 
@@ -32,7 +29,16 @@ class Owner:
         self.__array_interface__ = memory.__array_interface__
 
 
-class Rounding:
+class Copy(Protocol):
+    """A value, as far as this module knows one."""
+
+    def release(self) -> None: ...
+
+
+C = TypeVar("C", bound=Copy)
+
+
+class Rounding(Generic[C]):
     """A copy of a value that keeps less of each number: never taken for the value itself.
 
     copy: flat.  version: of the value, when the copy was made; -1: it is out of date.
@@ -40,7 +46,7 @@ class Rounding:
 
     __slots__ = ("copy", "version")
 
-    def __init__(self, copy: Value) -> None:
+    def __init__(self, copy: C) -> None:
         self.copy = copy
         self.version = -1
 
@@ -86,7 +92,7 @@ class Storage:
         self.written: tuple[Layout, Shape] | None = None
         self.pool: Pool | None = None
         self.blocks: list[Block] = []
-        self.rounding: Rounding | None = None
+        self.rounding: Rounding[Any] | None = None
 
     @property
     def leased(self) -> bool:

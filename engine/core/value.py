@@ -89,8 +89,7 @@ class Value:
     @property
     def fresh_layout(self) -> Layout:
         """The layout of the last write, in which reading costs no conversion; PLAIN where this
-        value
-        is leased, or an alias of another shape wrote last."""
+        value is leased, or an alias of another shape wrote last."""
         storage = self._storage
         written = storage.written
         if (
@@ -179,12 +178,12 @@ class Value:
         return self._copy(layout)
 
     @property
-    def rounding(self) -> Rounding | None:
+    def rounding(self) -> Rounding[Value] | None:
         """The rounded copy, where it agrees with the last write."""
         rounding = self._storage.rounding
         return rounding if rounding is not None and rounding.version == self.version else None
 
-    def rounded(self, dtype: Any, make: Callable[[Value, Value], None]) -> Rounding:
+    def rounded(self, dtype: Any, make: Callable[[Value, Value], None]) -> Rounding[Value]:
         """A copy of another dtype, flat, which keeps less of each number; `make(value, copy)` is
         called at most once for each write."""
         storage = self._storage
@@ -199,15 +198,14 @@ class Value:
             rounding.version = version
         return rounding
 
-    def confirm(self, rounding: Rounding) -> None:
+    def confirm(self, rounding: Rounding[Value]) -> None:
         """`rounding`, once given by `rounded`, was made anew since the last write."""
         self._storage.rounding = rounding
         rounding.version = self.version
 
     def clear(self) -> None:
         """Makes all elements zero. Memory is touched when the value is next read, and not at all
-        where
-        an op writes it first: then it is not `allocated`."""
+        where an op writes it first: then it is not `allocated`."""
         storage = self._storage
         storage.version += 1
         storage.fresh.clear()

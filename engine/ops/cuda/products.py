@@ -138,7 +138,7 @@ class _Use:
     """A rounded copy that a graph uses, and where it was."""
 
     value: Value
-    rounding: Rounding
+    rounding: Rounding[Value]
     key: tuple[Layout, tuple[int, ...]]
     buffer: Buffer
 
@@ -170,7 +170,7 @@ class Reliance:
         else:
             self._read.setdefault(id(rounding), self._use(value, rounding))
 
-    def add(self, value: Value, rounding: Rounding) -> None:
+    def add(self, value: Value, rounding: Rounding[Value]) -> None:
         """The copy is read: it was made now, unless it was there when it was taken."""
         if id(rounding) not in self._read:
             self._made[id(rounding)] = self._use(value, rounding)
@@ -198,7 +198,7 @@ class Reliance:
         for one in self._made.values():
             one.value.confirm(one.rounding)
 
-    def _use(self, value: Value, rounding: Rounding) -> _Use:
+    def _use(self, value: Value, rounding: Rounding[Value]) -> _Use:
         layout, copy = self._layout, rounding.copy
         return _Use(value, rounding, (layout, layout.key(copy.shape)), copy.read(layout))
 
