@@ -39,7 +39,8 @@ __device__ void outputs(size_t count, bool biased, const Windows& at, const T* x
 
 // out: y. bias: not looked at unless `biased`. slope: of the ReLU behind; 1 where there is none.
 extern "C" __global__ void depthwise_forward(size_t count, bool biased, T slope,
-                                             const int* windows, const T* x, const T* w, const T* bias, T* out) {
+                                             const int* windows, const T* x, const T* w,
+                                             const T* bias, T* out) {
   const Windows at = *(const Windows*)windows;
   if (at.kernel_h == 3 && at.kernel_w == 3)
     outputs<3>(count, biased, at, x, w, bias, slope, out);
