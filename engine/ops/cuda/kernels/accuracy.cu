@@ -1,14 +1,15 @@
-// Accuracy. x: (outer, size, inner) scores, a position being one of outer * inner; label: (positions).
-// found: (positions), 2 class + 1 where the label is among the top_k best scores, 2 class where it is
-// not, -1 where the position counts for nothing.
+// Accuracy. x: (outer, size, inner) scores, a position being one of outer * inner; label:
+// (positions).
+// found: (positions), 2 class + 1 where the label is among the top_k best scores, 2 class where it
+// is not, -1 where the position counts for nothing.
 
 #include "common.cuh"
 #include "labels.cuh"
 #include "positions.cuh"
 #include "loss_sums.cuh"
 
-// Fills `found`, a thread per position. A score as good as the label's counts as better than it, and
-// so does one that is nan.
+// Fills `found`, a thread per position. A score as good as the label's counts as better than it,
+// and so does one that is nan.
 extern "C" __global__ void accuracy_positions(size_t positions, size_t size, size_t inner,
                                               const T* x, const T* label, bool ignores, int ignore,
                                               unsigned long long number,
@@ -78,7 +79,8 @@ extern "C" __global__ void count_by_class(size_t rows, size_t parts, size_t posi
   }
 }
 
-// The part of each class that is right, 0 where it has no positions. hits, counts: (classes, parts);
+// The part of each class that is right, 0 where it has no positions. hits, counts: (classes,
+// parts);
 // out: (classes).
 extern "C" __global__ void part_by_class(size_t classes, size_t parts, const T* hits,
                                          const T* counts, T* out) {

@@ -1,7 +1,8 @@
 // Losses of scores or probabilities against class labels. x, p: (outer, size, inner), a position
-// being one of outer * inner; label: (positions); what else tells the class of a position is said at
-// class_of. Forward kernels sum by parts: out: (parts), divided by what divisor_of gives. Backward
-// kernels write the gradient of x or p, out, like these; dloss: (1), the gradient of the loss.
+// being one of outer * inner; label: (positions); what else tells the class of a position is said
+// at class_of. Forward kernels sum by parts: out: (parts), divided by what divisor_of gives.
+// Backward kernels write the gradient of x or p, out, like these; dloss: (1), the gradient of the
+// loss.
 
 #include "common.cuh"
 #include "labels.cuh"
@@ -69,7 +70,8 @@ extern "C" __global__ void row_sums(size_t rows, size_t size, const T* h, T* out
   }
 }
 
-// p[l] totals[label] - h[label, l], weighted. h: (size, size); totals: (size), the sums of its rows.
+// p[l] totals[label] - h[label, l], weighted. h: (size, size); totals: (size), the sums of its
+// rows.
 extern "C" __global__ void infogain_loss_backward(size_t count, size_t size, size_t inner,
                                                   const T* p, const T* h, const T* totals,
                                                   const T* label, bool ignores, int ignore,

@@ -41,8 +41,8 @@ __device__ inline T block_max(T value) {
   return most;
 }
 
-// Tells the host of an element that cannot be used. number: of who refuses it (Watch.add). The first
-// report stays.
+// Tells the host of an element that cannot be used. number: of who refuses it (Watch.add). The
+// first report stays.
 __device__ inline void report(u64* watch, u64 number, u64 place, T element) {
   if (atomicCAS(watch, 0ull, number) == 0) {
     watch[1] = place;

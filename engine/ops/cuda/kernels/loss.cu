@@ -30,7 +30,8 @@ extern "C" __global__ void cross_entropy_backward(size_t count, bool ignores, in
   }
 }
 
-// -(t log p + (1 - t) log(1 - p)) with p = 1 / (1 + exp(-x)), which is written. x, target, p: (count).
+// -(t log p + (1 - t) log(1 - p)) with p = 1 / (1 + exp(-x)), which is written. x, target, p:
+// (count).
 extern "C" __global__ void sigmoid_loss(size_t parts, size_t count, bool ignores, int ignore,
                                         const T* x, const T* target, T* p, T divisor,
                                         const T* valid, T* out) {
@@ -97,8 +98,8 @@ extern "C" __global__ void squared_distances(size_t pairs, size_t size, const T*
   }
 }
 
-// d^2 for like pairs, for others max(margin - d, 0)^2 or, legacy, max(margin - d^2, 0). squared: d^2,
-// (pairs); label: (pairs), 0 for unlike ones when cut to integers.
+// d^2 for like pairs, for others max(margin - d, 0)^2 or, legacy, max(margin - d^2, 0). squared:
+// d^2, (pairs); label: (pairs), 0 for unlike ones when cut to integers.
 extern "C" __global__ void contrastive_loss(size_t parts, size_t pairs, T margin, bool legacy,
                                             const T* squared, const T* label, T divisor,
                                             const T* valid, T* out) {
@@ -116,7 +117,8 @@ extern "C" __global__ void contrastive_loss(size_t parts, size_t pairs, T margin
   }
 }
 
-// The gradients of a and b, of which one is the negative of the other; to_a, to_b: which are written.
+// The gradients of a and b, of which one is the negative of the other; to_a, to_b: which are
+// written.
 // a, b, out_a, out_b: (pairs, size); label: (pairs).  epsilon: keeps them finite at distance 0.
 extern "C" __global__ void contrastive_backward(size_t pairs, size_t size, T margin, T epsilon,
                                                 bool legacy, const T* a, const T* b,

@@ -23,8 +23,8 @@ extern "C" __global__ void copy_columns(size_t count, size_t width, size_t from_
   }
 }
 
-// The same of a gradient, dy, to rows without gaps, as that of what a ReLU of this slope read. y: its
-// results, like out.
+// The same of a gradient, dy, to rows without gaps, as that of what a ReLU of this slope read. y:
+// its results, like out.
 extern "C" __global__ void rectified_columns(size_t count, size_t width, size_t from_row,
                                              size_t from, T slope, const T* dy, const T* y,
                                              T* out) {

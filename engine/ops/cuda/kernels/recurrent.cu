@@ -5,8 +5,8 @@
 #include "common.cuh"
 #include "sigmoid.cuh"
 
-// One cell's step. gates: of the cell, i, f, o, g `size` apart: their inputs become their outputs, f
-// times goes_on. c: that before. Gives c after the step.
+// One cell's step. gates: of the cell, i, f, o, g `size` apart: their inputs become their outputs,
+// f times goes_on. c: that before. Gives c after the step.
 __device__ inline T advance(T* gates, size_t size, T goes_on, T c) {
   const T put = sigmoid(gates[0]);
   const T forget = sigmoid(gates[size]) * goes_on;
@@ -72,9 +72,10 @@ extern "C" __global__ void begin_lstm(size_t count, size_t size, const T* h, con
   }
 }
 
-// A step from x + fixed + product; fixed: (N, 4 size), looked at where has_fixed. product: (N, 4 size).
-// x, gates: (steps, N, 4 size); cells: (steps + 1, N, size), before and after; squashed, out, hidden:
-// (steps, N, size), hidden being h cont of the next step.
+// A step from x + fixed + product; fixed: (N, 4 size), looked at where has_fixed. product: (N, 4
+// size).
+// x, gates: (steps, N, 4 size); cells: (steps + 1, N, size), before and after; squashed, out,
+// hidden: (steps, N, size), hidden being h cont of the next step.
 extern "C" __global__ void lstm_forward(size_t count, size_t size, size_t time, size_t steps,
                                         bool has_fixed, const T* x, const T* fixed,
                                         const T* product, const T* cont, T* add_gates,
@@ -101,7 +102,8 @@ extern "C" __global__ void lstm_forward(size_t count, size_t size, size_t time, 
 }
 
 // A step back, the last one first. of_hidden: (N, size), the gradient of the next step's hidden;
-// add_of_cell: (N, size), that of c after this step, made that of c before; both 0 at the last step.
+// add_of_cell: (N, size), that of c after this step, made that of c before; both 0 at the last
+// step.
 // dy: (steps, N, size); add_out: (steps, N, 4 size); the rest as in lstm_forward.
 extern "C" __global__ void lstm_backward(size_t count, size_t size, size_t time, size_t steps,
                                          const T* dy, const T* cont, const T* gates,
@@ -135,8 +137,8 @@ extern "C" __global__ void rnn_forward(size_t count, size_t size, size_t time, s
   }
 }
 
-// A step back, the last one first. of_hidden: (N, size), the gradient of the next step's hidden, 0 at
-// the last step. dy, y, add_out: (steps, N, size).
+// A step back, the last one first. of_hidden: (N, size), the gradient of the next step's hidden, 0
+// at the last step. dy, y, add_out: (steps, N, size).
 extern "C" __global__ void rnn_backward(size_t count, size_t size, size_t time, size_t steps,
                                         const T* dy, const T* y, const T* cont,
                                         const T* of_hidden, T* add_out) {

@@ -1,5 +1,6 @@
-// Softmax along one axis. x, y, out, dy: (outer, size, inner), of which a position is one of outer *
-// inner; out may be x or dy. Kernels are there twice: a thread takes a position, or a block of them.
+// Softmax along one axis. x, y, out, dy: (outer, size, inner), of which a position is one of outer
+// * inner; out may be x or dy. Kernels are there twice: a thread takes a position, or a block of
+// them.
 
 #include "common.cuh"
 #include "positions.cuh"
