@@ -165,17 +165,19 @@ class Value:
         """A buffer in `layout`, content undefined, that from now on is the only fresh one."""
         storage = self._storage
         storage.version += 1
-        storage.fresh.clear()
         if layout is PLAIN:
+            storage.fresh.clear()
             storage.written = None
             storage.reserve_plain(self.count)
             storage.plain_is_fresh = True
             return storage.view(self.shape)
+        buffer = self._copy(layout)  # first: a device may have no memory for it
+        storage.fresh.clear()
         storage.plain_is_fresh = False
         key = (layout, layout.key(self.shape))
         storage.written = key
         storage.fresh.add(key)
-        return self._copy(layout)
+        return buffer
 
     @property
     def rounding(self) -> Rounding[Value] | None:

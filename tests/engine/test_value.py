@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.errors import OutOfMemoryError
 from caffepy.engine.core.layout import PLAIN
 from caffepy.engine.core.pool import Pool
 from caffepy.engine.core.value import Epoch, Value
@@ -459,3 +460,13 @@ def test_a_value_of_another_shape_is_rounded_anew() -> None:
     value.reshape((6,))
     assert value.rounding is None
     assert value.rounded(np.float16, _halve).copy.count == 6
+
+
+def test_a_value_keeps_its_content_where_there_is_no_memory_to_write_it(value: Value) -> None:
+    class Full(PaddedLayout):
+        def allocate(self, *_: object) -> np.ndarray:
+            raise OutOfMemoryError("device", 96, 0)
+
+    with pytest.raises(OutOfMemoryError):
+        value.write(Full())
+    np.testing.assert_array_equal(value.read(), NUMBERS)
