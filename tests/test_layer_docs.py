@@ -52,8 +52,10 @@ class Double(caffe.Layer):
 
 
 @pytest.fixture
-def example_files(tmp_path: Path, modules_as_before: None) -> Path:
-    """The folder with what the examples name: a database, lists, a module."""
+def example_files(tmp_path: Path, modules_as_before: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with what the examples name: a database, lists, a module. Files are written to
+    it."""
+    monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), np.uint8)
     with create_db(tmp_path / "train_lmdb", "lmdb") as writer:
         for index, image in enumerate(images):
