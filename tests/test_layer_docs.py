@@ -65,6 +65,8 @@ def example_files(tmp_path: Path, modules_as_before: None, monkeypatch: pytest.M
     (tmp_path / "train_h5.txt").write_text("train.h5\n")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((10, 12, 3), np.uint8))
     (tmp_path / "train.txt").write_text("a.png 0\na.png 1\n")
+    windows = "2\n1 1 0 0 9 9\n0 0 0 0 9 9\n"
+    (tmp_path / "windows.txt").write_text(f"# 0\na.png\n3\n10\n12\n{windows}")
     (tmp_path / "double.py").write_text(DOUBLE)
     return tmp_path
 

@@ -153,7 +153,7 @@ class Transformer:
         out, chunk, step = np.empty(0), list[Cut](), 1
         for index, cut in enumerate(cuts):
             if not index:
-                out = self._memory((count, *cut.image.shape))
+                out = self.memory((count, *cut.image.shape))
                 step = max(1, CHUNK // max(1, cut.image.size))
             out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
             chunk.append(cut)
@@ -167,7 +167,7 @@ class Transformer:
         may say so."""
         self._unused.append(batch)
 
-    def _memory(self, shape: Shape) -> np.ndarray:
+    def memory(self, shape: Shape) -> np.ndarray:
         """For a batch; content undefined."""
         while self._unused:
             batch = self._unused.pop()
@@ -199,8 +199,7 @@ class Transformer:
         """The random numbers of samples, in [0, 1); None where there is no choice."""
         if not self._is_random:
             return [None] * count
-        words = self.stream.blocks(first, count)
-        draws: list[list[float] | None] = ((words >> np.uint64(11)) * 2.0**-53).tolist()
+        draws: list[list[float] | None] = self.stream.uniform_blocks(first, count).tolist()
         return draws
 
     def _choice(self, draw: list[float] | None, image: Shape, shape: Shape) -> Choice:
