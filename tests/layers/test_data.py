@@ -18,7 +18,7 @@ from caffepy.engine.data.feed import Images, Pixels
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.proto.caffe_pb2 import TEST, Datum
-from tests.data_cases import run_batches
+from tests.data_cases import run_annotated, run_batches
 from tests.devices import CACHING, DEVICES, device
 from tests.harness import LayerRun, make_layer
 
@@ -85,6 +85,11 @@ def test_equals_caffe(case: str, ops: Ops, golden: Path, tmp_path: Path) -> None
         formats = shutil.copytree(formats / "db" / "gray_leveldb", tmp_path / "db" / "gray_leveldb")
         formats = tmp_path
     run_batches(formats, case, ops)
+
+
+@pytest.mark.parametrize("case", ["class_labels", "no_labels"])
+def test_annotated_records_give_the_images_of_ssd(case: str, ops: Ops) -> None:
+    run_annotated(case, ops)
 
 
 def test_goes_round_and_round(layer: Any, tmp_path: Path) -> None:
