@@ -63,6 +63,11 @@ class WindowDataLayer(PrefetchingDataLayer[Batch]):
         param = self.param.window_data_param
         self._check(param)
         transformer = self.make_feed().transformer
+        if transformer.augmentation is not None:
+            self.error(
+                "transform_param: expected crop_size, mirror and a mean only, got fields that "
+                "change sizes or colours. Remove them: windows are warped to crop_size."
+            )
         size = transformer.crop[0]
         path = self.find_file(param.source, "window_data_param.source")
         log.info(
