@@ -39,6 +39,7 @@ class HDF5OutputLayer(Layer):
     records = False
 
     _writer: RowWriter | None = None
+    _closed = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         name = self.param.hdf5_output_param.file_name
@@ -64,6 +65,8 @@ class HDF5OutputLayer(Layer):
         return changed
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
+        if self._closed:  # it would replace what it wrote
+            self.error("expected a net that is open, got one that was closed. Open it again.")
         arrays = {}
         for name, blob in zip(_DATASETS, bottom, strict=True):
             shape = blob.shape + (1,) * (4 - blob.num_axes)
@@ -75,6 +78,6 @@ class HDF5OutputLayer(Layer):
         log.info(f"Successfully saved {bottom[0].shape[0]} rows")
 
     def close(self) -> None:
+        self._closed = True
         if self._writer is not None:
             self._writer.close()
-            self._writer = None

@@ -80,9 +80,12 @@ def test_a_file_is_replaced_by_the_first_pass_and_not_before() -> None:
     Path("out.h5").write_bytes(b"of the user")
     run = layer()
     assert Path("out.h5").read_bytes() == b"of the user"
-    run.layer.close()
     run.forward()
     run.layer.close()
+    run.layer.close()
+    assert len(content()["data"]) == 4
+    with pytest.raises(NetError, match="expected a net that is open"):
+        run.forward()
     assert len(content()["data"]) == 4
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import DataError, NetError
 from caffepy.engine.data import images
+from caffepy.engine.data.window_list import WindowList
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from tests.data_cases import run_batches
@@ -141,6 +145,21 @@ def test_a_window_file_that_is_none_is_refused(
     write(tmp_path, text=text or "\n")
     with pytest.raises(DataError, match=message):
         layer()
+
+
+@settings(max_examples=200, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 80), st.integers(0, 9), st.binary(max_size=4))))
+def test_a_damaged_window_file_is_read_or_refused(
+    changes: list[tuple[int, int, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = HEAD.encode() + b"2\n1 1 0 0 4 4\n2 0.1 3 3 9 9\n# 1\nb.png\n3\n10\n12\n0\n"
+    for place, count, new in changes:
+        text = text[:place] + new + text[place + count :]
+    path = tmp_path_factory.mktemp("fuzz") / "windows.txt"
+    path.write_bytes(text)
+    with contextlib.suppress(DataError):
+        listed = WindowList(path, 0.5, 0.5)
+        assert len(listed.foreground) + len(listed.background) <= len(text)
 
 
 @pytest.mark.parametrize("window", ["-1 0 4 4", "5 5 4 9", "5 5 12 9", "5 5 9 10"])
