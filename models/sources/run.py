@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import caffepy
 from caffepy.models.job import Job
 from caffepy.models.sources.data import SCALE, labelled, write_all
 
@@ -57,18 +58,16 @@ def write_net(folder: Path, source: str) -> None:
 
 def train_from_memory(folder: Path) -> float:
     """Trains from arrays, as a Python program does. Returns: the accuracy."""
-    import caffepy.pycaffe as caffe
-
     print("\nTraining from arrays in Python", flush=True)
-    solver = caffe.SGDSolver(folder / "memory_solver.prototxt")
-    for net, (pixels, labels) in zip((solver.net, solver.test_nets[0]), labelled().values()):
-        count = len(pixels) - len(pixels) % net.blobs["data"].shape[0]  # whole batches
-        data = pixels[:count, None] * np.float32(SCALE)
-        net.set_input_arrays(data, labels[:count].astype(np.float32))
-    solver.step(solver.param.max_iter)
-    test_net = solver.test_nets[0]
-    test_net.share_with(solver.net)
-    scores = [float(test_net.forward()["accuracy"]) for _ in range(solver.param.test_iter[0])]
+    with caffepy.Solver(folder / "memory_solver.prototxt") as solver:
+        test_net = solver.test_nets[0]
+        for net, (pixels, labels) in zip((solver.net, test_net), labelled().values(), strict=True):
+            count = len(pixels) - len(pixels) % len(net.blobs["data"].data)  # whole batches
+            data = pixels[:count, None] * np.float32(SCALE)
+            net.set_input_arrays(data, labels[:count].astype(np.float32))
+        solver.step(solver.param.max_iter)
+        test_net.share_with(solver.net)
+        scores = [float(test_net.forward()["accuracy"]) for _ in range(solver.param.test_iter[0])]
     return sum(scores) / len(scores)
 
 
