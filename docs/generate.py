@@ -44,7 +44,7 @@ def pages() -> str:
     index = ", ".join(f"[{name}](#{name.lower()})" for name in names)
     sections = [markdown(read_page(name, cls)) for name, cls in LAYERS.items()]
     transformations = read_page("Transformations", Transformer)
-    transformations.notes = transformations.notes[:1]  # the rest speaks of Python arguments
+    transformations.notes = transformations.notes[:-1]  # the last speaks of Python arguments
     sections.append(markdown(transformations))
     return "\n".join((HEAD, index + "\n", *sections, TESTED, coverage.table()))
 

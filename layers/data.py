@@ -31,7 +31,8 @@ class DataLayer(PrefetchingDataLayer[RecordBatch]):
     crop_size (0), mirror (false): old place, see transform_param
     transform_param: see engine/data/transformer.py
 
-    The first record of a batch gives its shape; all records of a batch must have one.
+    The first record of a batch gives its shape; all records of a batch must have one. Of annotated
+    records (the SSD family's) it gives image and label, and no boxes.
 
     Raises: DataError where the database is missing or damaged or a record does not fit, naming its
     key.

@@ -49,20 +49,20 @@ class Job:
     def caffepy(self, arguments: str, log: str = "") -> str:
         """Runs one command as a user would, shows its output, and keeps it in the file `log`."""
         print(f"\n$ caffepy {arguments}", flush=True)
-        process = subprocess.Popen(
+        lines = []
+        with subprocess.Popen(
             [sys.executable, "-m", "caffepy", *arguments.split()],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
-        )
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-        if process.wait():
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                lines.append(line)
+        if process.returncode:
             sys.exit(
                 f"caffepy {arguments.split(maxsplit=1)[0]} failed with status {process.returncode}."
             )

@@ -154,10 +154,11 @@ def encode_net(
     for layer, blobs in layers:
         public = strip_private(layer)
         public.ClearField("blobs")
-        parts: list[bytes | memoryview] = [public.SerializeToString(deterministic=True)]
+        before, after = _around_blobs(public.SerializeToString(deterministic=True))
+        parts: list[bytes | memoryview] = [before]
         for blob in blobs:
             parts += _nested(_V2.blobs, _blob_pieces(blob.data, blob.diff))
-        parts = _nested(_NET_LAYER, parts)
+        parts = _nested(_NET_LAYER, [*parts, after])
         total += sum(map(len, parts))
         pieces += parts
     if total > MAX_MESSAGE:
@@ -330,13 +331,24 @@ def _nested(number: int, pieces: list[bytes | memoryview]) -> list[bytes | memor
     return [header(number, sum(map(len, pieces))), *pieces]
 
 
+def _around_blobs(layer: bytes) -> tuple[bytes, bytes]:
+    """The bytes of a layer without blobs, parted where those go: protobuf writes fields in the
+    order of their numbers."""
+    fields = Wire(layer, "").fields(0, len(layer))
+    place = next((part.at for part in fields if part.number > _V2.blobs), len(layer))
+    return layer[:place], layer[place:]
+
+
 def _blob_pieces(data: np.ndarray, diff: np.ndarray | None) -> list[bytes | memoryview]:
     dims = b"".join(map(varint, data.shape))
     pieces: list[bytes | memoryview] = []
-    if dims:  # as Caffe: no shape for a blob without axes
-        pieces += _nested(_SHAPE, [header(1, len(dims)), dims])
     kind = DOUBLE if data.dtype == np.float64 else FLOAT
-    for number, (name, dtype, _) in _NUMBERS.items():
+    for number in sorted([*_NUMBERS, _SHAPE]):  # the order in which protobuf writes
+        if number == _SHAPE:
+            if dims:  # as Caffe: no shape for a blob without axes
+                pieces += _nested(_SHAPE, [header(1, len(dims)), dims])
+            continue
+        name, dtype, _ = _NUMBERS[number]
         array = data if name == "data" else diff
         if dtype == kind and array is not None and array.size:
             packed = np.ascontiguousarray(array, kind).reshape(-1)

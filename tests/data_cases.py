@@ -18,12 +18,15 @@ def equal(found: Any, expected: Any, what: str) -> None:
     np.testing.assert_array_equal(found, expected, what)
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
 def run_batches(formats: Path, case: str, ops: Ops, compare: Compare = equal) -> None:
     """The first four batches of golden/formats/transforms/<case>, in phase TEST.
 
     formats: the folder in which the case's relative paths lead somewhere.
     """
-    folder = Path(__file__).parent / "golden" / "formats" / "transforms" / case
+    folder = GOLDEN / "formats" / "transforms" / case
     net = text_format.Parse((folder / "net.prototxt").read_text(), NetParameter())
     with np.load(folder / "batches.npz") as arrays:
         expected = dict(arrays)
@@ -34,5 +37,28 @@ def run_batches(formats: Path, case: str, ops: Ops, compare: Compare = equal) ->
                 wanted = expected[f"batch_{batch}_{top.name}"]
                 assert array.shape == wanted.shape
                 compare(array, wanted, f"batch {batch}, {top.name}")
+    finally:
+        run.layer.close()
+
+
+def run_annotated(case: str, ops: Ops, compare: Compare = equal) -> None:
+    """The images of golden/fork_formats/transforms/<case>, read by a Data layer, which gives no
+    boxes; a label per image, where there is one."""
+    formats = GOLDEN / "fork_formats"
+    net = text_format.Parse(
+        (formats / "transforms" / case / "net.prototxt").read_text(), NetParameter()
+    )
+    param = net.layer[0]
+    param.type = "Data"
+    with np.load(formats / "transforms" / case / "batches.npz") as arrays:
+        expected = dict(arrays)
+    run = make_layer(param, [], ops=ops, phase=TEST, folders=(formats,))
+    try:
+        for batch in range(4):
+            data, *labels = run.forward()
+            assert data.shape == expected[f"batch_{batch}_data"].shape
+            compare(data, expected[f"batch_{batch}_data"], f"batch {batch}")
+            if "class" in case:
+                equal(labels[0], expected[f"batch_{batch}_label"].ravel(), f"batch {batch}, label")
     finally:
         run.layer.close()

@@ -52,8 +52,10 @@ class Double(caffe.Layer):
 
 
 @pytest.fixture
-def example_files(tmp_path: Path, modules_as_before: None) -> Path:
-    """The folder with what the examples name: a database, lists, a module."""
+def example_files(tmp_path: Path, modules_as_before: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with what the examples name: a database, lists, a module. Files are written to
+    it."""
+    monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), np.uint8)
     with create_db(tmp_path / "train_lmdb", "lmdb") as writer:
         for index, image in enumerate(images):
@@ -63,6 +65,8 @@ def example_files(tmp_path: Path, modules_as_before: None) -> Path:
     (tmp_path / "train_h5.txt").write_text("train.h5\n")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((10, 12, 3), np.uint8))
     (tmp_path / "train.txt").write_text("a.png 0\na.png 1\n")
+    windows = "2\n1 1 0 0 9 9\n0 0 0 0 9 9\n"
+    (tmp_path / "windows.txt").write_text(f"# 0\na.png\n3\n10\n12\n{windows}")
     (tmp_path / "double.py").write_text(DOUBLE)
     return tmp_path
 

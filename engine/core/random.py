@@ -73,6 +73,11 @@ class Stream:
         words: np.ndarray = np.random.Philox(key=self._key, counter=counter).random_raw(4 * count)
         return words.reshape(count, 4)
 
+    def uniform_blocks(self, first: int, count: int) -> np.ndarray:
+        """(count, 4) float64 in [0, 1): `blocks` as multiples of 2^-53."""
+        uniform: np.ndarray = (self.blocks(first, count) >> np.uint64(11)) * 2.0**-53
+        return uniform
+
     def halves(self, position: int, count: int) -> np.ndarray:
         """(count,) uint32, the low and high halves of words in turn."""
         return self.words(position, (count + 1) // 2).astype("<u8", copy=False).view("<u4")[:count]

@@ -1,19 +1,51 @@
-"""Datum: one record of a Caffe database, an array of three axes and a label."""
+"""Datum: one record of a Caffe database, an array of three axes and a label.
+
+The SSD family's databases hold AnnotatedDatums: a Datum with boxes.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import images
-from caffepy.proto.caffe_pb2 import Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
+
+M = TypeVar("M", Datum, AnnotatedDatum)
+
+_MESSAGE_FIRST = b"\x0a"  # field 1, of a known number of bytes
 
 
 def parse(value: bytes, where: str) -> Datum:
-    """The Datum in a record's bytes. Raises: DataError, beginning with `where`."""
+    """The Datum in a record's bytes, also where it is annotated. Raises: DataError, beginning with
+    `where`."""
+    if is_annotated(value):
+        return parse_annotated(value, where).datum
+    return _parse(Datum, value, where)
+
+
+def is_annotated(value: bytes) -> bool:
+    """Whether a record's bytes are those of an AnnotatedDatum. Its first field is a message; that
+    of a Datum is a number."""
+    return value[:1] == _MESSAGE_FIRST
+
+
+def parse_annotated(value: bytes, where: str) -> AnnotatedDatum:
+    """The AnnotatedDatum in a record's bytes; a plain Datum becomes one without annotations.
+
+    Raises: DataError, beginning with `where`.
+    """
+    if is_annotated(value):
+        return _parse(AnnotatedDatum, value, where)
+    return AnnotatedDatum(datum=_parse(Datum, value, where))
+
+
+def _parse(kind: type[M], value: bytes, where: str) -> M:
     try:
-        return Datum.FromString(value)
+        return kind.FromString(value)
     except DecodeError:
         raise DataError(
             f"{where}: expected a Datum message, got {len(value)} bytes that are none. Make the "
@@ -40,7 +72,7 @@ def array(datum: Datum, where: str, color: bool | None = None) -> np.ndarray:
         raise DataError(
             f"{where}: expected channels x height x width values, got {values.size} {kind} for "
             f"{' x '.join(map(str, shape))}. Make the database again; if it holds something other "
-            "than Datum messages (annotated images, for one), use the layer that reads those."
+            "than Datum messages, use the layer that reads those."
         )
     return values.reshape(shape)
 

@@ -1,8 +1,8 @@
-"""Reading the datasets of an HDF5 file as rows of samples."""
+"""The datasets of HDF5 files as rows of samples: read whole, and written bit by bit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +72,62 @@ def _read(path: Path, file: Any, name: str, dtype: np.dtype) -> np.ndarray:
             "the samples to several smaller files."
         ) from None
     return array
+
+
+class RowWriter:
+    """A new HDF5 file of datasets that rows are added to. It takes the place of one at `path`.
+
+    where: the beginning of errors.
+    Raises: DataError where the file cannot be made.
+    """
+
+    def __init__(self, path: Path, where: str) -> None:
+        import h5py
+
+        self.path = path
+        self.where = where
+        self._datasets: dict[str, Any] = {}
+        try:
+            self._file = h5py.File(path, "w")
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Adds rows (n, ...) to the datasets of these names, and brings them to the disk.
+
+        Raises: DataError where they differ in shape from the rows before, or cannot be written.
+        """
+        for name, array in arrays.items():
+            dataset = self._datasets.get(name)
+            if dataset is not None and dataset.shape[1:] != array.shape[1:]:
+                raise DataError(
+                    f"{self.where}: '{self.path}', dataset '{name}': expected rows of shape "
+                    f"{dataset.shape[1:]}, as those before, got {array.shape[1:]}. Write samples "
+                    "of one shape, or use a file for each."
+                )
+        try:
+            for name, array in arrays.items():
+                self._add(name, array)
+            self._file.flush()
+        except (OSError, RuntimeError, ValueError) as error:  # h5py raises any of them
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _add(self, name: str, array: np.ndarray) -> None:
+        if name not in self._datasets:
+            self._datasets[name] = self._file.create_dataset(
+                name, data=array, maxshape=(None, *array.shape[1:])
+            )
+            return
+        dataset = self._datasets[name]
+        rows = len(dataset)
+        dataset.resize(rows + len(array), axis=0)
+        dataset[rows:] = array
+
+    def _failed(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.where}: '{self.path}' cannot be written: {' '.join(str(error).split())}. Name "
+            "another file, or make room."
+        )

@@ -67,6 +67,8 @@ class KeptRecords(RecordSource):
         size, (free, _) = count * first.nbytes, device.memory()
         if first.dtype != np.uint8:
             return "they hold floats, not bytes."
+        if self.transformer.augmentation is not None:
+            return "transform_param asks for changes that are made on the host."
         if size > SHARE * free:
             return (
                 f"expected at most {_mib(SHARE * free)}, {SHARE:.0%} of what is free on the "

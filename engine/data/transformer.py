@@ -11,13 +11,15 @@ import numpy as np
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, NetError, WeightsError
 from caffepy.engine.core.random import Stream
+from caffepy.engine.data import augmentation
+from caffepy.engine.data.augmentation import Augmentation
 from caffepy.proto.caffe_pb2 import TransformationParameter
 from caffepy.proto.weights import decode_blob
 
 CHUNK = 1 << 16  # elements that are worked on at a time, so that they stay in the cache
 _KNOWN = {
     "scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color",
-    "force_gray",
+    "force_gray", *augmentation.FIELDS,
 }  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -41,16 +43,40 @@ class Transformer:
     in phase TRAIN, in the middle in phase TEST; mirror (false): half of the images, at random;
     mean_file (none): binaryproto or .npy of the images' shape; mean_value (none): in its place one
     number, or one per channel; force_color (false), force_gray (false): decode encoded images to 3
-    channels, or 1; the others: of forks, refused
+    channels, or 1; resize_param (none): another size, see below; img_rand_resize_lower (0),
+    img_rand_resize_upper (0): another size at random, so that the shorter side has that many
+    pixels, in phase TEST the middle between them; interpolation_algo_down (INTER_NEAREST),
+    interpolation_algo_up (INTER_CUBIC): how that is done; max_rotation_angle (0): turn by so many
+    degrees at most, at random, about the middle, in the same size; distort_param (none): other
+    colours, see below; erase_ratio (0): probability that a part of the cropped image is replaced by
+    random bytes; scale_min (0.02), scale_max (0.4): width of that part, as a share of the image's;
+    aspect_min (0.33), aspect_max (3): its height as a share of its width; the others: of forks,
+    refused
 
     Random choices are a function of the sample's number, whatever batch it comes in. The mean
     belongs to the image before it is cropped and mirrored.
+
+    resize_param { height: 300 width: 300 } scales to that size. resize_mode: FIT_SMALL_SIZE keeps
+    the proportions, so that both sides are at least as long, FIT_LARGE_SIZE_AND_PAD so that they
+    fit in, with a border by pad_mode: CONSTANT (pad_value), MIRRORED or REPEAT_NEAREST.
+    interp_mode: LINEAR, AREA, NEAREST, CUBIC or LANCZOS4; of several one at random in phase TRAIN,
+    the first in phase TEST.
+
+    distort_param, with a probability for each part: brightness_prob, brightness_delta (summand at
+    most), contrast_prob, contrast_lower, contrast_upper (factors), saturation_prob,
+    saturation_lower, saturation_upper (factors), hue_prob, hue_delta (summand at most, in units of
+    two degrees), random_order_prob (of the channels).
+
+    What Caffe does not have comes in this order: colours, rotation, size, then Caffe's crop, erased
+    part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST, but for
+    sizes.
 
     find_file: from (name, where it is named) to a path.  where: the beginning of errors.
     mean: what is subtracted, of the images' shape, or (C, 1, 1), or (1, 1, 1); None: nothing.
     Raises: NetError for parameters that contradict each other or that only forks of Caffe know,
     DataError where the mean cannot be read or does not fit the images.
-    Source: Caffe's layer catalogue, Transformations.
+    Source: Caffe's layer catalogue, Transformations; the fields that it does not have are those of
+    the SSD, NVIDIA, caffe-augmentation and caffe-windows forks.
     """
 
     def __init__(
@@ -69,6 +95,9 @@ class Transformer:
         self.dtype = dtype
         self.where = where
         self._check()
+        self.augmentation: Augmentation | None = None
+        if Augmentation.wanted(param, testing):
+            self.augmentation = Augmentation(param, testing=testing, stream=stream, where=where)
         self.crop = (param.crop_h, param.crop_w) if param.crop_h else (param.crop_size,) * 2
         self._unused: list[np.ndarray] = []  # batches whose memory the next one may take
         self.mean: np.ndarray | None = None
@@ -88,7 +117,14 @@ class Transformer:
         return True if self.param.force_color else False if self.param.force_gray else None
 
     def shape(self, image: Shape, what: str) -> Shape:
-        """The shape of a transformed image. what: the image, in errors. Raises: DataError."""
+        """The transformed shape of an image of shape `image` that is sample number 0. what: the
+        image, in errors. Raises: DataError."""
+        if self.augmentation is not None:
+            image = self.augmentation.shape(image, 0)
+        return self._cropped(image, what)
+
+    def _cropped(self, image: Shape, what: str) -> Shape:
+        """The shape of an image after it was cropped."""
         channels, height, width = image
         mean = self.mean
         if mean is not None and self.param.mean_value and len(mean) not in (1, channels):
@@ -126,8 +162,10 @@ class Transformer:
         """What is taken of `count` images of number `first` and up. Raises: DataError."""
         draws, of = self._draws(first, count), ""
         common: Shape = ()
-        for (name, image), draw in zip(pictures, draws, strict=True):
-            shape = self.shape(image.shape, name)
+        augmentation = self.augmentation
+        for number, ((name, given), draw) in enumerate(zip(pictures, draws, strict=True), first):
+            image = given if augmentation is None else augmentation.changed(given, number, name)
+            shape = self._cropped(image.shape, name)
             if not of:
                 common, of = shape, name
             elif shape != common:
@@ -138,7 +176,10 @@ class Transformer:
                 )
             top, left, mirrored = self._choice(draw, image.shape, shape)
             _, height, width = shape
-            yield Cut(image[:, top : top + height, left : left + width], top, left, mirrored)
+            taken = image[:, top : top + height, left : left + width]
+            if augmentation is not None:
+                taken = augmentation.erased(taken, number)
+            yield Cut(taken, top, left, mirrored)
 
     def choices(self, image: Shape, first: int, count: int) -> np.ndarray | Choice:
         """The choices for `count` images of one shape, of number `first` and up: (count, 3), or one
@@ -153,7 +194,7 @@ class Transformer:
         out, chunk, step = np.empty(0), list[Cut](), 1
         for index, cut in enumerate(cuts):
             if not index:
-                out = self._memory((count, *cut.image.shape))
+                out = self.memory((count, *cut.image.shape))
                 step = max(1, CHUNK // max(1, cut.image.size))
             out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
             chunk.append(cut)
@@ -167,7 +208,7 @@ class Transformer:
         may say so."""
         self._unused.append(batch)
 
-    def _memory(self, shape: Shape) -> np.ndarray:
+    def memory(self, shape: Shape) -> np.ndarray:
         """For a batch; content undefined."""
         while self._unused:
             batch = self._unused.pop()
@@ -199,8 +240,7 @@ class Transformer:
         """The random numbers of samples, in [0, 1); None where there is no choice."""
         if not self._is_random:
             return [None] * count
-        words = self.stream.blocks(first, count)
-        draws: list[list[float] | None] = ((words >> np.uint64(11)) * 2.0**-53).tolist()
+        draws: list[list[float] | None] = self.stream.uniform_blocks(first, count).tolist()
         return draws
 
     def _choice(self, draw: list[float] | None, image: Shape, shape: Shape) -> Choice:

@@ -44,11 +44,11 @@ def layer(kind: str, body: str = "", bottom: str = "data") -> str:
             "net.prototxt:3:25: layer 'x': type 'relu' does not exist. Did",
         ),
         (INPUT + layer("CONVOLUTION"), "Did you mean 'Convolution'?"),
-        (INPUT + layer("permute"), "type 'permute' does not exist. Did you mean 'Permute'?"),
+        (INPUT + layer("priorbox"), "type 'priorbox' does not exist. Did you mean 'PriorBox'?"),
         (INPUT + layer(""), "net.prototxt:3:25: layer 'x': expected a `type`, got none"),
         (
-            INPUT + layer("Permute"),
-            "net.prototxt:3:25: layer 'x': type 'Permute' is known from the SSD fork, not impl",
+            INPUT + layer("PriorBox"),
+            "net.prototxt:3:25: layer 'x': type 'PriorBox' is known from the SSD fork, not impl",
         ),
         (
             INPUT + layer("ReLU", bottom="dta"),

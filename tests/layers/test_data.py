@@ -18,7 +18,7 @@ from caffepy.engine.data.feed import Images, Pixels
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.proto.caffe_pb2 import TEST, Datum
-from tests.data_cases import run_batches
+from tests.data_cases import run_annotated, run_batches
 from tests.devices import CACHING, DEVICES, device
 from tests.harness import LayerRun, make_layer
 
@@ -87,6 +87,11 @@ def test_equals_caffe(case: str, ops: Ops, golden: Path, tmp_path: Path) -> None
     run_batches(formats, case, ops)
 
 
+@pytest.mark.parametrize("case", ["class_labels", "no_labels"])
+def test_annotated_records_give_the_images_of_ssd(case: str, ops: Ops) -> None:
+    run_annotated(case, ops)
+
+
 def test_goes_round_and_round(layer: Any, tmp_path: Path) -> None:
     write(tmp_path, numbered(5))
     run = layer()
@@ -135,6 +140,26 @@ def test_resume_goes_on_where_it_was(layer: Any, tmp_path: Path, options: str) -
     fresh = layer(options, transform)
     fresh.layer.restore({"sample": 4, "last_key": ""})
     np.testing.assert_array_equal(first.forward()[1], fresh.forward()[1])
+
+
+JITTER = """crop_size: 3 mirror: true max_rotation_angle: 20 erase_ratio: 0.5 mean_value: 3
+    distort_param { brightness_prob: 0.5 brightness_delta: 9 } img_rand_resize_lower: 4
+    img_rand_resize_upper: 6"""
+
+
+def test_what_caffe_cannot_do_to_images_is_the_same_on_every_way_and_resumes(
+    layer: Any, tmp_path: Path
+) -> None:
+    write(tmp_path, numbered(7))
+    plain = 'type: "Data" top: "x" data_param { source: "db" batch_size: 3 backend: LMDB }'
+    host = make_layer(f"{plain} transform_param {{ {JITTER} }}", [], folders=(tmp_path,))
+    first, resumed = layer("batch_size: 3", JITTER), layer("batch_size: 3", JITTER)
+    for _ in range(4):
+        resumed.layer.restore(first.layer.state())
+        (expected,) = host.forward()
+        for run in (first, resumed):
+            np.testing.assert_array_equal(run.forward()[0], expected)
+    host.layer.close()
 
 
 def test_a_snapshot_of_another_database_is_refused(layer: Any, tmp_path: Path) -> None:

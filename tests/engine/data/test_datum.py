@@ -12,7 +12,7 @@ import pytest
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum, images
 from caffepy.engine.data.db import open_db
-from caffepy.proto.caffe_pb2 import Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, AnnotationGroup, Datum
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 COLOR = np.arange(144, dtype=np.uint8).reshape(6, 8, 3)
@@ -94,3 +94,43 @@ def test_the_records_of_caffe_are_made_byte_for_byte(golden: Path, name: str) ->
         assert key.decode() == expected["key"]
         assert hashlib.sha1(again).hexdigest() == expected["value_sha1"]
     database.close()
+
+
+@pytest.mark.parametrize("name", ["anno_png_lmdb", "anno_raw_lmdb", "class_lmdb"])
+def test_annotated_records_are_read_with_and_without_their_boxes(golden: Path, name: str) -> None:
+    folder = golden / "fork_formats"
+    listed = json.loads((folder / "databases.json").read_text())[name]["records"]
+    database = open_db(folder / "db" / name, "lmdb")
+    for (key, value), expected in zip(database.records(), listed, strict=True):
+        assert key.decode() == expected["key"]
+        record = datum.parse(value, name)
+        assert record.label == expected["datum"]["label"]
+        assert hashlib.sha1(record.data).hexdigest() == expected["data_sha1"]
+        assert datum.array(record, name).shape == (3, record.height, record.width)
+        annotated = datum.parse_annotated(value, name)
+        assert annotated.datum == record
+        assert [boxes(group) for group in annotated.annotation_group] == [
+            (
+                group["group_label"],
+                [(one["instance_id"], one["bbox"]) for one in group["annotation"]],
+            )
+            for group in expected.get("annotation_group", ())
+        ]
+    database.close()
+
+
+def boxes(group: AnnotationGroup) -> tuple[int, list[tuple[int, list[float]]]]:
+    """Label, and for each annotation its number and box."""
+    found = [
+        (one.instance_id, [one.bbox.xmin, one.bbox.ymin, one.bbox.xmax, one.bbox.ymax])
+        for one in group.annotation
+    ]
+    return group.group_label, found
+
+
+def test_a_plain_record_is_an_annotated_one_without_boxes() -> None:
+    record = datum.raw(GRAY[None], 3)
+    annotated = datum.parse_annotated(record.SerializeToString(), "here")
+    assert annotated == AnnotatedDatum(datum=record)
+    with pytest.raises(DataError, match=r"^here: expected a Datum message, got 3 bytes"):
+        datum.parse(b"\x0a\xff\x01", "here")

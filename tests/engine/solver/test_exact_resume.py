@@ -30,15 +30,19 @@ from tests.integration.refusals import make_lmdb
 NET = """
 name: "everything"
 layer { name: "images" type: "Data" top: "image" top: "label"
-  transform_param { crop_size: 6 mirror: true }
+  transform_param { crop_size: 6 mirror: true max_rotation_angle: 9 erase_ratio: 0.3
+    distort_param { brightness_prob: 0.5 brightness_delta: 20 } }
   data_param { source: "lmdb" batch_size: 4 backend: LMDB rand_skip: 5 prefetch: 2 } }
 layer { name: "rows" type: "HDF5Data" top: "row"
   hdf5_data_param { source: "h5.txt" batch_size: 4 shuffle: true } }
 layer { name: "files" type: "ImageData" top: "file" top: "number"
   image_data_param { source: "images.txt" batch_size: 4 shuffle: true is_color: false } }
+layer { name: "windows" type: "WindowData" top: "window" top: "class"
+  transform_param { crop_size: 4 mirror: true }
+  window_data_param { source: "windows.txt" batch_size: 4 fg_fraction: 0.5 context_pad: 1 } }
 layer { name: "noise" type: "DummyData" top: "noise" include { phase: TRAIN }
   dummy_data_param { shape { dim: 4 dim: 5 } data_filler { type: "gaussian" std: 0.1 } } }
-layer { name: "silence" type: "Silence" bottom: "number" }
+layer { name: "silence" type: "Silence" bottom: "number" bottom: "class" }
 layer { name: "scaled" type: "Power" bottom: "image" top: "scaled" power_param { scale: 0.01 } }
 layer { name: "conv" type: "Convolution" bottom: "scaled" top: "conv"
   convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
@@ -50,7 +54,10 @@ layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
 layer { name: "flat" type: "Flatten" bottom: "pool" top: "flat" }
 layer { name: "file_ip" type: "InnerProduct" bottom: "file" top: "file_ip"
   inner_product_param { num_output: 3 weight_filler { type: "gaussian" std: 0.001 } } }
-layer { name: "concat" type: "Concat" bottom: "flat" bottom: "row" bottom: "file_ip" top: "all" }
+layer { name: "window_ip" type: "InnerProduct" bottom: "window" top: "window_ip"
+  inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 0.001 } } }
+layer { name: "concat" type: "Concat" bottom: "flat" bottom: "row" bottom: "file_ip"
+  bottom: "window_ip" top: "all" }
 layer { name: "drop" type: "Dropout" bottom: "all" top: "all" dropout_param { dropout_ratio: 0.4 } }
 layer { name: "ip" type: "InnerProduct" bottom: "all" top: "ip"
   inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
@@ -126,6 +133,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pixels = random.integers(0, 256, (1, 4, 4)).astype(np.uint8)
         Path(f"{number}.png").write_bytes(images.encode(pixels, "png"))
     Path("images.txt").write_text("".join(f"{number}.png {number}\n" for number in range(8)))
+    boxes = "".join(f"{n % 3} {n % 3 / 2} {n % 2} 0 {2 + n % 2} 3\n" for n in range(9))
+    Path("windows.txt").write_text(f"# 0\n0.png\n3\n4\n4\n9\n{boxes}")
     Path("net.prototxt").write_text(NET)
     return tmp_path
 
