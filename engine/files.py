@@ -114,12 +114,12 @@ def remove_abandoned(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """
     for path in folder.glob("*.part"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and is_ours(match[1]) and not _is_running(int(match[2])):
+        if match and is_ours(match[1]) and not is_running(int(match[2])):
             with contextlib.suppress(OSError):  # it does no harm
                 path.unlink()
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether another process has this number. Where that cannot be asked: no; the system then
     keeps a file that is open from being removed."""
     if process == os.getpid() or os.name != "posix":
