@@ -25,6 +25,7 @@ COMMANDS = {
     "convert_imageset": ("convert_imageset", "Images and labels into a database."),
     "convert_cifar": ("convert_cifar", "CIFAR's binary files into databases."),
     "convert_mnist": ("convert_mnist", "MNIST's IDX files into a database."),
+    "extract_features": ("extract_features", "What blobs hold, into databases or files."),
     "upgrade_net_proto_text": ("upgrade_net_proto_text", "An old net prototxt in today's form."),
     "upgrade_net_proto_binary": ("upgrade_net_proto_binary", "An old caffemodel in today's form."),
     "upgrade_solver_proto_text": (
