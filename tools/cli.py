@@ -32,7 +32,8 @@ COMMANDS = {
         "upgrade_solver_proto_text",
         "An old solver prototxt in today's form.",
     ),
-    "plot_log": ("plot_log", "Curves of a training log as a picture."),
+    "parse_log": ("parse_log", "The numbers of a training log as CSV tables."),
+    "plot_log": ("plot_log", "Curves of training logs as a picture."),
     "doctor": ("doctor", "What is installed, what works, and what to do about the rest."),
     "layers": ("list_layers", "The layer types, or what one of them computes and takes."),
 }
