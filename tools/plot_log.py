@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,7 @@ def draw(
     from caffepy.engine.core.errors import DataError, DeviceError
     from caffepy.engine.files import written_whole
 
-    tables = {Path(name).name: open_log(name) for name in log_files}
-    if len(tables) < len(log_files):  # several of one name
-        tables = {name: open_log(name) for name in log_files}
+    tables = {label: open_log(name) for label, name in _labels(log_files).items()}
     curves = {panel: told for panel in panels if (told := _curves(tables, panel))}
     if not curves:
         raise DataError(
@@ -88,9 +87,19 @@ def draw(
             f"{picture}: expected a picture's name ending in one of {', '.join(known)}, got "
             f"'{ending}'. Call it {Path(picture).stem}.png, say."
         )
-    _plot(figure, curves, axis, ", ".join(tables))
+    _plot(figure, curves, axis, next(iter(tables)) if len(tables) == 1 else "")
     with written_whole(Path(picture), DataError) as temporary:
         figure.savefig(temporary, format=ending)
+
+
+def _labels(log_files: Sequence[str]) -> dict[str, str]:
+    """The logs by names as short as tells them apart."""
+    by_name = {Path(name).name: name for name in log_files}
+    if len(by_name) == len(log_files):
+        return by_name
+    paths = [os.path.abspath(name) for name in log_files]
+    above = os.path.commonpath(paths)
+    return {os.path.relpath(path, above): path for path in paths}
 
 
 def _curves(tables: dict[str, LogTable], panel: str) -> Curves:
@@ -143,6 +152,6 @@ def _plot(figure: Any, curves: dict[str, Curves], axis: str, title: str) -> None
                 )
         panel.set_ylabel({"loss": "loss", "test": "outputs", "lr": "learning rate"}[name])
         panel.grid(alpha=0.3)
-        panel.legend()
+        panel.legend(fontsize="small", framealpha=0.6)
     axes[0].set_title(title)
     axes[-1].set_xlabel(unit)

@@ -110,6 +110,18 @@ def test_several_logs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(panels["loss / iteration"]) == labels
 
 
+def test_logs_of_one_name_are_told_apart_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = [tmp_path / "runs" / name / "log" for name in ("a", "b")]
+    for log in logs:
+        log.parent.mkdir(parents=True)
+        log.write_text(LOG)
+    panels = drawn(monkeypatch, *map(str, logs), str(tmp_path / "c.png"), "--panels=lr")
+    labels = list(panels["learning rate / iteration"])
+    assert labels == [f"{Path(name, 'log')}: learning rate" for name in "ab"]
+
+
 def test_a_log_without_times_cannot_be_drawn_against_them(tmp_path: Path) -> None:
     lines = (line.rpartition("] ") for line in LOG.splitlines())
     (tmp_path / "log").write_text("\n".join("".join(parts[1:]) for parts in lines))
