@@ -34,6 +34,7 @@ COMMANDS = {
     ),
     "parse_log": ("parse_log", "The numbers of a training log as CSV tables."),
     "plot_log": ("plot_log", "Curves of training logs as a picture."),
+    "inspect": ("inspect_file", "What is inside weights, states, means, databases, HDF5."),
     "link_tools": ("link_tools", "Caffe's tools as files, for scripts that call them by path."),
     "doctor": ("doctor", "What is installed, what works, and what to do about the rest."),
     "layers": ("list_layers", "The layer types, or what one of them computes and takes."),

@@ -1,0 +1,200 @@
+"""What is inside weights, solver states, means, arrays and HDF5 files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core.errors import DataError
+from caffepy.engine.snapshot import read_snapshot
+from caffepy.engine.weights_file import HDF5_SIGNATURE, read_layers
+from caffepy.proto import weights
+from caffepy.tools.array_statistics import Statistics, measure
+
+_NUMERIC = "fiub"
+_SLICE_BYTES = 1 << 26  # of a dataset that are read at a time
+_BLOB_TAGS = (0x2A, 0x32, 0x3A, 0x42, 0x4A)  # data, diff, shape, double_data, double_diff
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array. kind: what it belongs to: a layer's type, history, dataset, ..."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    statistics: Statistics | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        told = {
+            "name": self.name,
+            "kind": self.kind,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+        }
+        return {**told, "statistics": self.statistics and self.statistics.plain()}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file is, facts about it by name, and its arrays."""
+
+    kind: str
+    facts: dict[str, Any]
+    entries: list[Entry] = field(default_factory=list)
+
+
+Tell = Callable[[], None]
+
+
+def read_file(path: Path, tell: Tell) -> Content:
+    """The content of a file, whose kind is told by how it begins. tell: called for each array.
+
+    Raises: CaffepyError where it is of no kind that is known, or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}. Fix the path.") from None
+    if start.startswith(HDF5_SIGNATURE):
+        return _hdf5(path, tell)
+    if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return _numpy(path, tell)
+    if _is_blob(start):
+        blob = weights.decode_blob(path.read_bytes(), str(path))
+        return Content("mean or blob (BlobProto)", {}, [_entry("data", "blob", blob.data, tell)])
+    if _is_state(start):
+        return _state(path, tell)
+    return _weights(path, tell)
+
+
+def _is_blob(start: bytes) -> bool:
+    """Whether a file begins as a BlobProto: with its data or shape, or num and channels."""
+    if start[:1] and start[0] in _BLOB_TAGS:
+        return True
+    after = _after_number(start)
+    return after is not None and start[after : after + 1] == b"\x10"
+
+
+def _is_state(start: bytes) -> bool:
+    """Whether a file begins as a SolverState: with iter, and then something longer."""
+    after = _after_number(start)
+    return after is not None and start[after : after + 1] in (b"\x12", b"\x1a", b"\x20", b"")
+
+
+def _after_number(start: bytes) -> int | None:
+    """The place behind a number that is field 1, None where another field is first."""
+    if start[:1] != b"\x08":
+        return None
+    return next((place + 1 for place in range(1, len(start)) if start[place] < 0x80), None)
+
+
+def _weights(path: Path, tell: Tell) -> Content:
+    layers = weights.read(path)
+    entries = [
+        _entry(f"{layer.name}[{index}]", layer.type, blob.data, tell)
+        for layer in layers
+        for index, blob in enumerate(layer.blobs)
+    ]
+    return Content("weights (.caffemodel)", _counts(len(layers), entries), entries)
+
+
+def _state(path: Path, tell: Tell) -> Content:
+    state = read_snapshot(path)
+    facts = {
+        "iteration": state.iteration,
+        "learned_net": state.learned_net,
+        "current_step": state.current_step,
+        "caffepy's notes for exact resume": "yes" if state.extra else "no",
+    }
+    entries = [
+        _entry(f"history[{index}]", "history", array, tell)
+        for index, array in enumerate(state.history)
+    ]
+    return Content("solver state", facts, entries)
+
+
+def _counts(layers: int, entries: Iterable[Entry]) -> dict[str, Any]:
+    total = sum(entry.statistics.count for entry in entries if entry.statistics)
+    return {"layers": layers, "parameters": total}
+
+
+def _hdf5(path: Path, tell: Tell) -> Content:
+    """Weights, a solver state, or datasets such as HDF5Data reads."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            names = set(file)
+            if {"iter", "history"} <= names:
+                return _state(path, tell)
+            if "data" in names and isinstance(file["data"], h5py.Group):
+                layers = read_layers(path)
+                entries = [
+                    _entry(f"{layer.name}[{index}]", "layer", blob.data, tell)
+                    for layer in layers
+                    for index, blob in layer.blobs.items()
+                ]
+                return Content("weights (HDF5)", _counts(len(layers), entries), entries)
+            found: dict[str, Any] = {}
+            file.visititems(found.__setitem__)
+            sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
+            entries = [_dataset(name, item, tell) for name, item in sets.items()]
+            rows = {entry.shape[0] for entry in entries if entry.shape}
+            facts = {"rows": rows.pop() if len(rows) == 1 else "not the same in all datasets"}
+            return Content("data (HDF5)", facts if entries else {}, entries)
+    except (OSError, RuntimeError, ValueError) as error:  # of a damaged file h5py raises many
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path}: cannot be read as HDF5: {' '.join(str(error).split())}. Fetch or make the "
+            "file again."
+        ) from None
+
+
+def _dataset(name: str, dataset: Any, tell: Tell) -> Entry:
+    """A dataset, read a part at a time."""
+    tell()
+    shape = tuple(dataset.shape or ())
+    if dataset.dtype.kind not in _NUMERIC or not dataset.size:
+        return Entry(name, "dataset", shape, str(dataset.dtype))
+
+    def parts() -> Iterator[np.ndarray]:
+        if not shape:
+            yield np.asarray(dataset[()])
+            return
+        rows = max(1, _SLICE_BYTES * shape[0] // max(1, dataset.nbytes))
+        for first in range(0, shape[0], rows):
+            yield dataset[first : first + rows]
+
+    return Entry(name, "dataset", shape, str(dataset.dtype), measure(parts))
+
+
+def _numpy(path: Path, tell: Tell) -> Content:
+    """A .npy or .npz file."""
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"array": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except Exception as error:  # of a damaged file numpy and zipfile raise nearly anything
+        raise DataError(
+            f"{path}: expected arrays of numbers (.npy, .npz), got something that numpy cannot "
+            f"read: {error}. Fetch or make the file again."
+        ) from None
+    entries = [_entry(name, "array", array, tell) for name, array in arrays.items()]
+    return Content("arrays (numpy)", {}, entries)
+
+
+def _entry(name: str, kind: str, array: np.ndarray, tell: Tell) -> Entry:
+    tell()
+    told = None
+    if array.size and array.dtype.kind in _NUMERIC:
+        told = measure(lambda: [array])
+    return Entry(name, kind, array.shape, str(array.dtype), told)
