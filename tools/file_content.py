@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +15,14 @@ from caffepy.engine.core.errors import DataError
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.engine.weights_file import HDF5_SIGNATURE, read_layers
 from caffepy.proto import weights
+from caffepy.proto.errors import WeightsError
+from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Wire
 from caffepy.tools.array_statistics import Statistics, measure
 
 _NUMERIC = "fiub"
 _SLICE_BYTES = 1 << 26  # of a dataset that are read at a time
-_BLOB_TAGS = (0x2A, 0x32, 0x3A, 0x42, 0x4A)  # data, diff, shape, double_data, double_diff
+_FIELDS = 50  # by which kinds of messages are told apart
+_BLOB_FIELDS = {(5, BYTES), (5, FIXED32), (7, BYTES), (8, FIXED64)}  # data, shape, double_data
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ Tell = Callable[[], None]
 
 
 def read_file(path: Path, tell: Tell) -> Content:
-    """The content of a file, whose kind is told by how it begins. tell: called for each array.
+    """The content of a file, whose kind is told by what it holds. tell: called for each array.
 
     Raises: CaffepyError where it is of no kind that is known, or damaged.
     """
@@ -67,33 +72,25 @@ def read_file(path: Path, tell: Tell) -> Content:
         return _hdf5(path, tell)
     if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _numpy(path, tell)
-    if _is_blob(start):
-        blob = weights.decode_blob(path.read_bytes(), str(path))
-        return Content("mean or blob (BlobProto)", {}, [_entry("data", "blob", blob.data, tell)])
-    if _is_state(start):
+    data = path.read_bytes()
+    fields = _first_fields(data, str(path))
+    if fields & {(1, BYTES), (100, BYTES)}:  # the net's name, a layer
+        return _weights(path, tell)
+    if (1, VARINT) in fields and fields & {(2, BYTES), (3, BYTES)}:  # iter, learned_net, history
         return _state(path, tell)
+    if {(1, VARINT), (2, VARINT)} <= fields or fields & _BLOB_FIELDS:  # num, channels
+        blob = weights.decode_blob(data, str(path))
+        return Content("mean or blob (BlobProto)", {}, [_entry("data", "blob", blob.data, tell)])
     return _weights(path, tell)
 
 
-def _is_blob(start: bytes) -> bool:
-    """Whether a file begins as a BlobProto: with its data or shape, or num and channels."""
-    if start[:1] and start[0] in _BLOB_TAGS:
-        return True
-    after = _after_number(start)
-    return after is not None and start[after : after + 1] == b"\x10"
-
-
-def _is_state(start: bytes) -> bool:
-    """Whether a file begins as a SolverState: with iter, and then something longer."""
-    after = _after_number(start)
-    return after is not None and start[after : after + 1] in (b"\x12", b"\x1a", b"\x20", b"")
-
-
-def _after_number(start: bytes) -> int | None:
-    """The place behind a number that is field 1, None where another field is first."""
-    if start[:1] != b"\x08":
-        return None
-    return next((place + 1 for place in range(1, len(start)) if start[place] < 0x80), None)
+def _first_fields(data: bytes, source: str) -> set[tuple[int, int]]:
+    """Numbers and wire types of the first fields of a message, up to where it is damaged."""
+    found: set[tuple[int, int]] = set()
+    with contextlib.suppress(WeightsError):
+        for part in itertools.islice(Wire(data, source).fields(0, len(data)), _FIELDS):
+            found.add((part.number, part.kind))
+    return found
 
 
 def _weights(path: Path, tell: Tell) -> Content:

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from caffepy.engine.core.errors import CaffepyError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import create_db
-from caffepy.proto.caffe_pb2 import AnnotatedDatum
+from caffepy.engine.snapshot import Snapshot, write_snapshot
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, BlobProto, BlobShape
 from caffepy.tools.array_statistics import ASCII_BARS, BINS, measure
 from caffepy.tools.inspect_file import command
 
@@ -90,6 +91,19 @@ def test_solver_states(shared: Path, case: str, name: str) -> None:
     assert content["iteration"] > 0
     assert content["learned_net"].startswith("snap")
     assert content["arrays"][0]["name"] == "history[0]"
+
+
+def test_our_own_solver_states_and_means_of_the_new_form(tmp_path: Path) -> None:
+    history = [np.ones((2, 3), np.float32)]
+    state = Snapshot(1000, "net.caffemodel", 0, history, extra={"seed": 1})
+    for name, hdf5 in (("s.solverstate", False), ("s.solverstate.h5", True)):
+        write_snapshot(state, tmp_path / name, hdf5=hdf5)
+        content = told(tmp_path / name)
+        assert (content["kind"], content["iteration"]) == ("solver state", 1000)
+        assert content["caffepy's notes for exact resume"] == "yes"
+    blob = BlobProto(data=[1, 2, 3], shape=BlobShape(dim=[1, 3]))
+    (tmp_path / "blob").write_bytes(blob.SerializeToString())
+    assert told(tmp_path / "blob")["arrays"][0]["shape"] == [1, 3]
 
 
 def test_means(golden: Path) -> None:
