@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from caffepy.engine.core.errors import DataError
     from caffepy.engine.data.db import Writer
     from caffepy.engine.data.image_list import ImageList
-    from caffepy.proto.caffe_pb2 import Datum
 
 LOG_EVERY = 1000  # images
 TOGETHER = 8  # images that a thread reads at a time
@@ -199,10 +198,9 @@ class _Images:
 
         label = int(self.listed.labels[self.order[number]])
         try:
-            record, size = read_image(self.path(number), label, self.options)
+            return number, *read_image(self.path(number), label, self.options)
         except DataError as error:
             return number, error, ()
-        return number, record.SerializeToString(), size
 
 
 def _images(root_folder: str, list_file: str, options: ImageOptions, shuffle: bool) -> _Images:
@@ -238,8 +236,9 @@ def _how_to_go_on(writer: Writer) -> Iterator[None]:
         raise
 
 
-def read_image(path: Path, label: int, options: ImageOptions) -> tuple[Datum, tuple[int, ...]]:
-    """The record of an image file, and the image's size (height, width, channels).
+def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, tuple[int, ...]]:
+    """The record of an image file, a serialized Datum, and the image's size (height, width,
+    channels).
 
     A file that is to be stored compressed is stored as it is where it has the wanted type, size and
     number of channels already.
@@ -249,21 +248,24 @@ def read_image(path: Path, label: int, options: ImageOptions) -> tuple[Datum, tu
     from caffepy.engine.data import datum, images
 
     data = images.read(path, str(path))
+    own_type = _type(path.suffix.lstrip(".").lower())
+    encoding = options.encoded or bool(options.encode_type)
+    wanted_type = (options.encode_type or own_type).lower()
+    if encoding and not options.width and own_type == _type(wanted_type):
+        stored = images.decode(data, str(path))
+        size = (*stored.shape[:2], *(stored.shape[2:] or (1,)))
+        if size[2] == (1 if options.gray else 3):
+            return datum.serialized(data, label), size
     image = images.decode(data, str(path), color=not options.gray)
     if options.width:
         image = images.resize(image, options.height, options.width)
     size = (*image.shape[:2], 1 if options.gray else 3)
-    if not options.encoded and not options.encode_type:
-        return datum.raw(images.planes(image), label), size
-    own_type = path.suffix.lstrip(".").lower()
-    wanted_type = (options.encode_type or own_type).lower()
-    if not options.width and _type(own_type) == _type(wanted_type):
-        stored = images.decode(data, str(path))
-        if (stored.shape[2:] == (3,)) != options.gray:
-            return datum.encoded(data, label), size
+    if not encoding:
+        pixels = images.split(image)
+        return datum.serialized(pixels.tobytes(), label, pixels.shape), size
     if not wanted_type:
         raise DataError(f"{path}: its name does not tell its type: give --encode_type.")
-    return datum.encoded(images.encode(image, wanted_type), label), size
+    return datum.serialized(images.encode(image, wanted_type), label), size
 
 
 def _type(extension: str) -> str:

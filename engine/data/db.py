@@ -30,7 +30,7 @@ from caffepy.engine.files import is_running
 _PACKAGES = {"lmdb": "lmdb", "leveldb": "plyvel"}  # by backend
 _MARKS = {"lmdb": "data.mdb", "leveldb": "CURRENT"}  # the file by which a folder is known
 _UNFINISHED, _OWNER = ".unfinished", "writer"  # such folders' ending; the file of who writes them
-COMMIT_RECORDS, COMMIT_BYTES = 1000, 1 << 26  # what a writer holds back before it writes
+COMMIT_RECORDS, COMMIT_BYTES = 1000, 1 << 24  # what a writer holds back before it writes
 
 Record = tuple[bytes, bytes]  # key, value
 

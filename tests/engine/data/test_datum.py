@@ -94,3 +94,18 @@ def test_the_records_of_caffe_are_made_byte_for_byte(golden: Path, name: str) ->
         assert key.decode() == expected["key"]
         assert hashlib.sha1(again).hexdigest() == expected["value_sha1"]
     database.close()
+
+
+def test_serialized_bytes_are_protobufs() -> None:
+    for label in (0, 7, -3):
+        raw = datum.raw(images.planes(COLOR), label)
+        assert datum.serialized(raw.data, label, (3, *COLOR.shape[:2])) == raw.SerializeToString()
+        file = datum.encoded(b"file", label)
+        assert datum.serialized(b"file", label) == file.SerializeToString()
+
+
+def test_split_planes_are_those_of_a_view() -> None:
+    for image in (COLOR, GRAY):
+        split = images.split(image)
+        np.testing.assert_array_equal(split, images.planes(image))
+        assert split.flags.c_contiguous
