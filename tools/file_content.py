@@ -81,7 +81,13 @@ def read_file(path: Path, tell: Tell) -> Content:
     if {(1, VARINT), (2, VARINT)} <= fields or fields & _BLOB_FIELDS:  # num, channels
         blob = weights.decode_blob(data, str(path))
         return Content("mean or blob (BlobProto)", {}, [_entry("data", "blob", blob.data, tell)])
-    return _weights(path, tell)
+    try:
+        return _weights(path, tell)  # such as the older ones, without a name
+    except WeightsError as error:
+        raise DataError(
+            f"{path}: expected weights, a solver state, a mean, HDF5 data, arrays of numpy, or the "
+            f"folder of a database, got another file ({error}). Give one of these."
+        ) from None
 
 
 def _first_fields(data: bytes, source: str) -> set[tuple[int, int]]:

@@ -97,6 +97,7 @@ def test_every_blob_may_have_its_own_file(case: Path, log_as_before: None) -> No
         (("a", "1", "parquet"), "fc", "expected one of lmdb, leveldb, hdf5, npz, got 'parquet'"),
         (("db/gray_lmdb", "1", "lmdb"), "fc", "got one that exists"),
         (("none/f.h5", "1", "hdf5"), "fc", "none/f.h5: cannot be written"),
+        ((".", "1", "hdf5"), "fc", "expected a file, got a folder"),
         (("none/f.npz", "1", "npz"), "fc", "none/f.npz: cannot be written"),
         (("f", "1", "lmdb", "GPU", "0"), "fc", "--gpu 0|GPU"),
     ],
