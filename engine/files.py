@@ -34,7 +34,7 @@ def written_together(
     """Temporary paths beside `paths`. At the end everything is on disk before the first of them
     takes its place, and they do so in order. A link stays: the file that it leads to is replaced.
 
-    Raises: `refusal` where that fails, or a path leads to a device or a pipe.
+    Raises: `refusal` where that fails, or a path leads to a folder, a device or a pipe.
     """
     targets = tuple(_target(path, refusal) for path in paths)
     temporaries = tuple(path.with_name(f"{path.name}.{os.getpid()}.part") for path in targets)
@@ -54,10 +54,9 @@ def written_together(
 
 def _target(path: Path, refusal: type[CaffepyError]) -> Path:
     """What a link leads to; `path` itself where it is none. Raises: `refusal`."""
-    if path.exists() and not path.is_file() and not path.is_dir():  # a folder refuses by itself
-        raise refusal(
-            f"{path}: cannot be written: expected a file, got a device or a pipe. Name a file."
-        )
+    if path.exists() and not path.is_file():
+        got = "a folder" if path.is_dir() else "a device or a pipe"
+        raise refusal(f"{path}: cannot be written: expected a file, got {got}. Name a file.")
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
@@ -114,12 +113,12 @@ def remove_abandoned(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """
     for path in folder.glob("*.part"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and is_ours(match[1]) and not _is_running(int(match[2])):
+        if match and is_ours(match[1]) and not is_running(int(match[2])):
             with contextlib.suppress(OSError):  # it does no harm
                 path.unlink()
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether another process has this number. Where that cannot be asked: no; the system then
     keeps a file that is open from being removed."""
     if process == os.getpid() or os.name != "posix":

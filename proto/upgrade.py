@@ -7,7 +7,7 @@ BatchNorm's parameters.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 
 from caffepy.proto import caffe_pb2 as pb
@@ -15,6 +15,7 @@ from caffepy.proto.errors import PrototxtError, place
 from caffepy.proto.typenames import V1_TO_TYPE
 from caffepy.proto.upgrade_v0 import upgrade_v0
 
+OLD_FORMS = ("V0 layers", "transformation fields", "V1 layers", "input fields", "BatchNorm params")
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
 _DATA_BLOCKS = {
     pb.V1LayerParameter.DATA: "data_param",
@@ -41,10 +42,20 @@ _SOLVER_TYPES = {
 
 def upgrade_net(net: pb.NetParameter) -> pb.NetParameter:
     """The net in today's form. Raises: PrototxtError."""
-    for needed, upgrade in _STEPS:
+    for _, step in upgrades(net):
+        net = step
+    return _copied(net)
+
+
+def upgrades(net: pb.NetParameter) -> Iterator[tuple[str, pb.NetParameter]]:
+    """The steps that the net needs: the old form, one of OLD_FORMS, and the net without it.
+
+    Raises: PrototxtError.
+    """
+    for form, (needed, upgrade) in zip(OLD_FORMS, _STEPS, strict=True):
         if needed(net):
             net = upgrade(net)
-    return _copied(net)
+            yield form, net
 
 
 def net_needs_upgrade(net: pb.NetParameter) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import shutil
 import sys
@@ -66,6 +67,15 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data folder {folder}, which is not here")
     return folder
+
+
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    """Takes back what a command, run in this process, has set in the logger."""
+    logger = logging.getLogger("caffepy")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture(params=["numpy", "padded", "onednn", *DEVICES])

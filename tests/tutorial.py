@@ -1,7 +1,8 @@
 """Documents whose text is followed: its files written, its commands run, what they print compared.
 
 A file block begins with a comment that is the file's name. A console block holds commands behind
-`$ `, each followed by lines of its output, in their order; `...` stands for anything.
+`$ `, each followed by lines of its output, in their order; `...` stands for anything. `2> FILE` at
+the end of a command sends its log there too.
 """
 
 from __future__ import annotations
@@ -46,23 +47,28 @@ class Tutorial:
         """Runs a command, and looks for the lines that the text shows of it, in their order."""
         site = self.folder / "site"
         words = shlex.split(command)
+        log = None
+        if words[-2:-1] == ["2>"]:
+            *words, _, log = words
         if words[0] == "caffepy":
             words = ["python", "-m", "caffepy", *words[1:]]
         elif words[:2] == ["pip", "install"]:  # from the folder alone, and into it
             site.mkdir()
             quick = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--no-compile"]
             words = ["python", "-m", "pip", "install", *quick, "--target", str(site), *words[2:]]
-        assert words[0] == "python", command
+        program = {"python": sys.executable, "sh": "sh"}[words[0]]
         places = os.pathsep.join((str(ROOT), str(site)))
         ours = {"PYTHONPATH": places, "PYTHONDONTWRITEBYTECODE": "1"}
         ended = subprocess.run(
-            [sys.executable, *words[1:]],
+            [program, *words[1:]],
             cwd=self.folder,
             env={**os.environ, **ours, **self.environment},
             capture_output=True,
             text=True,
             check=False,
         )
+        if log is not None:
+            (self.folder / log).write_text(ended.stderr, encoding="utf-8")
         output = GLOG_PREFIX.sub("", ended.stdout + ended.stderr)
         refused = any(line.startswith("caffepy: ") for line in shown)
         assert ended.returncode == (1 if refused else 0), output

@@ -88,6 +88,23 @@ def layer_options(command: F) -> F:
     return command
 
 
+def reader_threads_option(command: F) -> F:
+    """--threads: how many threads read and decode."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        callback=_all_cpus,
+        help="Threads that read and decode. [default: one for each CPU]",
+    )(command)
+
+
+def _all_cpus(ctx: click.Context, param: click.Parameter, value: int | None) -> int:
+    from caffepy.engine.machine import allowed_cpus
+
+    return value or allowed_cpus()
+
+
 def layer_types(
     layers: Iterable[str] = (), python_layers: bool = True
 ) -> Mapping[str, type[Layer]]:

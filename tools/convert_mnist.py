@@ -91,6 +91,7 @@ def run(
     from caffepy.engine.core.errors import DataError
     from caffepy.engine.data import datum, idx
     from caffepy.engine.data.db import create_db
+    from caffepy.tools.task import Task
 
     images = idx.read(Path(image_file), idx.IMAGE_MAGIC)
     labels = idx.read(Path(label_file), idx.LABEL_MAGIC)
@@ -113,12 +114,13 @@ def run(
     log.info(f"A total of {end - start} items.")
     log.info(f"Rows: {images.shape[1]} Cols: {images.shape[2]}")
     written = like = 0
-    with create_db(db_path, backend) as writer:
+    with create_db(db_path, backend) as writer, Task("records") as task:
         for number, pixels, label in records:
             record = datum.raw(pixels, label)
             record.ClearField("encoded")  # as in Caffe's own converter: equal bytes
             writer.put(b"%08d" % number, record.SerializeToString())
             written += 1
+            task.advance()
             like += label if pairs else 0
             if written % LOG_EVERY == 0:
                 log.info(f"Processed {written} files.")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sys
 from collections.abc import Iterator, Sequence
 
 from caffepy.engine.solver.callbacks import Callback, StopAfter
@@ -17,6 +15,7 @@ from caffepy.engine.solver.metrics_log import MetricsLog
 from caffepy.engine.solver.run_records import RunRecords, takes_snapshots
 from caffepy.engine.solver.solver import Solver
 from caffepy.proto.caffe_pb2 import SolverParameter
+from caffepy.tools.foot_line import can_show
 from caffepy.tools.progress import Progress
 
 
@@ -54,7 +53,7 @@ def make_callbacks(
 @contextlib.contextmanager
 def progress_line(solver: Solver, wanted: bool, iterations: int | None) -> Iterator[None]:
     """The progress line while `solver` works, where it is wanted and stderr can show it."""
-    if not wanted or not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+    if not wanted or not can_show():
         yield
         return
     progress = Progress(logging.getLogger("caffepy"), iterations)

@@ -74,3 +74,8 @@ def info(message: str) -> None:
 def warning(message: str) -> None:
     """Logs one line, or several, at level W."""
     _logger.warning(message, stacklevel=2)
+
+
+def error(message: str) -> None:
+    """Logs one line, or several, at level E."""
+    _logger.error(message, stacklevel=2)

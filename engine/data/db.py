@@ -10,6 +10,7 @@ with create_db("mnist_train_lmdb", "lmdb") as writer:
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib
 import itertools
 import os
@@ -24,10 +25,12 @@ from typing import Any, ClassVar
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, DeviceError
+from caffepy.engine.files import is_running
 
 _PACKAGES = {"lmdb": "lmdb", "leveldb": "plyvel"}  # by backend
 _MARKS = {"lmdb": "data.mdb", "leveldb": "CURRENT"}  # the file by which a folder is known
-COMMIT_RECORDS, COMMIT_BYTES = 1000, 1 << 26  # what a writer holds back before it writes
+_UNFINISHED, _OWNER = ".unfinished", "writer"  # such folders' ending; the file of who writes them
+COMMIT_RECORDS, COMMIT_BYTES = 1000, 1 << 24  # what a writer holds back before it writes
 
 Record = tuple[bytes, bytes]  # key, value
 
@@ -141,14 +144,23 @@ class Writer(ABC):
 
     It is written beside its final place and moved there at the end of the block; where the block
     ends with an exception nothing is left behind.
+
+    resume: a word without dots that says what is being written. With it, an interrupted block (a
+    signal, not an error) leaves its records for the next writer of the same word, as `written`
+    tells.
     """
 
     backend: ClassVar[str]
     library_error: ClassVar[type[Exception]]
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resume: str = "") -> None:
         self.path = path
-        self.partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.resume = resume
+        self.partial = path.with_name(
+            f".{path.name}.{resume}{_UNFINISHED}"
+            if resume
+            else f".{path.name}.{os.getpid()}.partial"
+        )
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
 
@@ -161,7 +173,10 @@ class Writer(ABC):
 
     def __enter__(self) -> Writer:
         with self._errors():
-            self.partial.mkdir()
+            if self.resume:
+                self._claim()
+            else:
+                self.partial.mkdir()
             try:
                 self._open()
             except BaseException:
@@ -176,16 +191,24 @@ class Writer(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
         try:
-            if kind is None:
+            if kind is None or (interrupted and self.resume):
                 self._flush()
+            if kind is None:
                 with self._errors():
                     self._close()
+                    (self.partial / _OWNER).unlink(missing_ok=True)
                     self.partial.rename(self.path)
         finally:
             with contextlib.suppress(OSError, self.library_error):  # what came first is told
                 self._close()
-            self._discard()
+            if not (interrupted and self.resume):
+                self._discard()
+
+    @abstractmethod
+    def written(self) -> Iterator[bytes]:
+        """The keys that are in the database, in order; not those that wait to be written."""
 
     @abstractmethod
     def _open(self) -> None:
@@ -198,6 +221,25 @@ class Writer(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Ends writing; may be called again."""
+
+    def _claim(self) -> None:
+        """Takes over what a writer that is gone has left, and removes what others have that wrote
+        something else to this place."""
+        start = f".{self.path.name}."
+        for folder in self.path.parent.glob(f"{glob.escape(start)}*{_UNFINISHED}"):
+            if "." in folder.name[len(start) : -len(_UNFINISHED)]:  # of another, longer name
+                continue
+            with contextlib.suppress(FileNotFoundError, ValueError):  # it ended in between
+                owner = int((folder / _OWNER).read_text())
+                if is_running(owner):
+                    raise DataError(
+                        f"{self.path}: expected a database that nobody writes, got one that "
+                        f"process {owner} is writing. Wait for it, or end it."
+                    )
+            if folder != self.partial:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.partial.mkdir(exist_ok=True)
+        (self.partial / _OWNER).write_text(str(os.getpid()))
 
     def _flush(self) -> None:
         records, self._waiting, self._waiting_bytes = self._waiting, [], 0
@@ -240,8 +282,10 @@ def open_db(path: str | os.PathLike[str], backend: str) -> Database:
     return database
 
 
-def create_db(path: str | os.PathLike[str], backend: str) -> Writer:
+def create_db(path: str | os.PathLike[str], backend: str, resume: str = "") -> Writer:
     """A writer that makes a new database. backend: "lmdb" or "leveldb", in any case.
+
+    resume: as in `Writer`.
 
     Raises: DataError where something exists at `path` or the folder above does not.
     """
@@ -253,7 +297,7 @@ def create_db(path: str | os.PathLike[str], backend: str) -> Writer:
         )
     if not place.parent.is_dir():
         raise DataError(f"{place}: the folder '{place.parent}' does not exist. Make it first.")
-    writer: Writer = _module(name).WRITER(place)
+    writer: Writer = _module(name).WRITER(place, resume)
     return writer
 
 

@@ -65,10 +65,13 @@ class LevelDbWriter(Writer):
         self._database = plyvel.DB(
             str(self.partial),
             create_if_missing=True,
-            error_if_exists=True,
+            error_if_exists=not self.resume,
             write_buffer_size=1 << 28,
             block_size=1 << 16,
         )
+
+    def written(self) -> Iterator[bytes]:
+        yield from self._database.iterator(include_value=False)
 
     def _write(self, records: list[Record]) -> None:
         with self._database.write_batch(transaction=True) as batch:

@@ -83,6 +83,10 @@ class LmdbWriter(Writer):
             str(self.partial), map_size=FIRST_MAP_BYTES, lock=False, sync=False
         )
 
+    def written(self) -> Iterator[bytes]:
+        with self._environment.begin() as transaction:
+            yield from transaction.cursor().iternext(keys=True, values=False)
+
     def _write(self, records: list[Record]) -> None:
         environment = self._environment
         longest = max((key for key, _ in records), key=len, default=b"")

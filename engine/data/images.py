@@ -115,3 +115,12 @@ def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.nd
 def planes(image: np.ndarray) -> np.ndarray:
     """(H, W, C) or (H, W) as (C, H, W), a view."""
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+def split(image: np.ndarray) -> np.ndarray:
+    """(H, W, C) or (H, W) as (C, H, W), a copy, one plane behind the other in memory."""
+    if image.ndim == 2:
+        return np.ascontiguousarray(image)[None]
+    separate = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
+    opencv().split(image, list(separate))
+    return separate

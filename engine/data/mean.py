@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,41 +12,91 @@ import numpy as np
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
-from caffepy.engine.data.db import Database
+from caffepy.engine.data.db import Database, Record
+from caffepy.engine.data.in_order import in_order
 from caffepy.engine.files import written_whole
 from caffepy.proto.caffe_pb2 import BlobProto
 
 LOG_EVERY = 10_000  # records
+TOGETHER, TOGETHER_BYTES = 64, 1 << 24  # records that a thread adds up, so few that 16 bits hold it
 
 
-def compute_mean(database: Database) -> np.ndarray:
+def compute_mean(
+    database: Database, threads: int = 1, tell: Callable[[int], None] | None = None
+) -> np.ndarray:
     """(C, H, W) float32: the mean of all records of a database, which have one shape.
 
-    Sums are exact for images of bytes; only the division by the number of records rounds.
+    Sums are exact for images of bytes; only the division by the number of records rounds. Floats
+    are added up in an order that does not depend on the number of threads.
+    tell: called with the number of records that have become more.
     Raises: DataError for a record that cannot be read or has another shape, naming its key.
     """
-    total: np.ndarray | None = None
-    count = 0
+    first, parts = _look_ahead(_pieces(database.records()))
+    record = datum.parse(first[1], _where(database, first[0]))
+    if record.encoded:
+        log.info("Decoding Datum")
+    shape = datum.array(record, _where(database, first[0])).shape
+
+    def added(piece: list[Record]) -> tuple[np.ndarray, int]:
+        return _sum(database, piece, shape), len(piece)
+
+    total, count = np.zeros(shape), 0  # double precision holds integers up to 2^53
     log.info("Starting iteration")
-    for key, value in database.records():
-        where = f"record '{key.decode('utf-8', 'backslashreplace')}' of '{database.path}'"
-        image = datum.array(datum.parse(value, where), where)
-        if total is None:
-            total = np.zeros(image.shape)
-        if image.shape != total.shape:
-            raise DataError(
-                f"{where}: expected shape {total.shape}, that of the records before, got "
-                f"{image.shape}. Resize the images to one size when the database is made "
-                "(convert_imageset --resize_width --resize_height)."
-            )
-        total += image  # in double precision, which holds integers up to 2^53
-        count += 1
-        if count % LOG_EVERY == 0:
-            log.info(f"Processed {count} files.")
-    assert total is not None, "open_db refuses empty databases"
+    for part, more in in_order(added, parts, threads):
+        total += part
+        if (count + more) // LOG_EVERY > count // LOG_EVERY:
+            log.info(f"Processed {(count + more) // LOG_EVERY * LOG_EVERY} files.")
+        count += more
+        if tell is not None:
+            tell(more)
     if count % LOG_EVERY:
         log.info(f"Processed {count} files.")
     return (total / count).astype(np.float32)
+
+
+def _pieces(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """The records, in lists of a size that depends on them alone."""
+    piece: list[Record] = []
+    size = 0
+    for record in records:
+        piece.append(record)
+        size += len(record[1])
+        if len(piece) == TOGETHER or size >= TOGETHER_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def _look_ahead(pieces: Iterator[list[Record]]) -> tuple[Record, Iterator[list[Record]]]:
+    """The first record, and all pieces."""
+    first = next(pieces)  # open_db refuses empty databases
+    return first[0], itertools.chain([first], pieces)
+
+
+def _sum(database: Database, piece: list[Record], shape: tuple[int, ...]) -> np.ndarray:
+    """Of the images of some records: (C, H, W) uint16 for bytes, else float64."""
+    total: np.ndarray | None = None
+    for key, value in piece:
+        where = _where(database, key)
+        image = datum.array(datum.parse(value, where), where)
+        if image.shape != shape:
+            raise DataError(
+                f"{where}: expected shape {shape}, that of the records before, got "
+                f"{image.shape}. Resize the images to one size when the database is made "
+                "(convert_imageset --resize_width --resize_height)."
+            )
+        if total is None:
+            total = np.zeros(shape, np.uint16 if image.dtype == np.uint8 else np.float64)
+        elif total.dtype == np.uint16 and image.dtype != np.uint8:
+            total = total.astype(np.float64)
+        total += image
+    assert total is not None
+    return total
+
+
+def _where(database: Database, key: bytes) -> str:
+    return f"record '{key.decode('utf-8', 'backslashreplace')}' of '{database.path}'"
 
 
 def write_mean(mean: np.ndarray, path: str | os.PathLike[str]) -> None:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from caffepy.tools import cli
 from tests.integration.refusals import Run
-
-
-@pytest.fixture
-def log_as_before() -> Iterator[None]:
-    """Takes back what a command, run in this process, has set in the logger."""
-    logger = logging.getLogger("caffepy")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture

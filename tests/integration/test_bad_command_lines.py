@@ -34,7 +34,7 @@ from tests.integration.refusals import Run, assert_refused, make_lmdb, record
         ("convert_imageset ./ empty new", "expected lines of a file name and a label, got none"),
         ("compute_image_mean none m", "got nothing there. Fix the path, or make the database"),
         ("compute_image_mean db no/m", "no/m: cannot be written: No such file or directory"),
-        ("compute_image_mean db taken", "taken: cannot be written: Is a directory"),
+        ("compute_image_mean db taken", "taken: cannot be written: expected a file, got a folder"),
         ("compute_image_mean db m --backend leveldb", "got one of lmdb. Set `backend: LMDB`"),
         ("plot_log none x.png", "none: cannot be read: No such file or directory"),
         ("plot_log text x.png", "text: expected a training log, got no line"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from click.testing import CliRunner
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum, images
 from caffepy.engine.data.db import open_db
+from caffepy.tools import convert_imageset
 from caffepy.tools.arguments import normalise, option_table
 from caffepy.tools.convert_imageset import ImageOptions, command, run
 
@@ -154,3 +158,123 @@ def test_progress_is_logged_as_by_caffe(pictures: Path, caplog: pytest.LogCaptur
         "Processed 3 files.",
         f"Opened lmdb {pictures / 'db'}",
     ]
+
+
+@pytest.fixture
+def many(pictures: Path) -> Path:
+    """60 lines, of which those of numbers 7, 17, ... name no image."""
+    names = ["none.png" if index % 10 == 7 else "a.png" for index in range(60)]
+    lines = (f"{name} {index}\n" for index, name in enumerate(names))
+    (pictures / "list.txt").write_text("".join(lines))
+    return pictures
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_the_database_is_the_same_whatever_the_number_of_threads(many: Path, backend: str) -> None:
+    found = []
+    for threads in (1, 2, 5):
+        name = str(many / f"db{threads}")
+        run(str(many), str(many / "list.txt"), name, backend=backend, threads=threads)
+        database = open_db(name, backend)
+        found.append(list(database.records()))
+        database.close()
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 54
+
+
+def interrupt(folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> None:
+    """A conversion that is interrupted at image 40, where 30 are committed."""
+    with monkeypatch.context() as patch:
+        patch.setattr("caffepy.engine.data.db.COMMIT_RECORDS", 10)
+        wrapped, seen = convert_imageset.read_image, []
+
+        def read(*args: Any) -> Any:
+            seen.append(args)
+            if len(seen) == 40:
+                raise KeyboardInterrupt
+            return wrapped(*args)
+
+        patch.setattr(convert_imageset, "read_image", read)
+        with pytest.raises(KeyboardInterrupt):
+            run(str(folder), str(folder / "list.txt"), str(folder / "db"), **more)
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_an_interrupted_conversion_goes_on(
+    many: Path, backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="caffepy")
+    interrupt(many, monkeypatch, backend=backend)
+    assert not (many / "db").exists()
+    assert "The same command goes on there." in caplog.messages[-1]
+    caplog.clear()
+    run(str(many), str(many / "list.txt"), str(many / "db"), backend=backend)
+    assert "Going on after 39 images, which an interrupted run has read." in caplog.messages
+    assert "6 of 60 images could not be read" in caplog.text
+    run(str(many), str(many / "list.txt"), str(many / "whole"), backend=backend)
+    assert records(many / "db", backend) == records(many / "whole", backend)
+    assert not list(many.glob(".db*"))
+    assert not list(many.glob("*/writer"))
+
+
+def test_what_an_interrupted_conversion_of_another_kind_left_is_removed(
+    many: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="caffepy")
+    for options in (ImageOptions(gray=True), ImageOptions()):
+        interrupt(many, monkeypatch, options=options)
+        assert len(list(many.glob(".db.*.unfinished"))) == 1
+    (many / "list.txt").write_text("a.png 1\n")
+    convert(many)
+    assert "Going on" not in caplog.text
+    assert not list(many.glob(".db*"))
+
+
+def test_without_resume_an_interrupted_conversion_leaves_nothing(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(many, monkeypatch, resume=False)
+    assert not list(many.glob(".db*"))
+
+
+def test_a_conversion_that_is_running_is_not_joined(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(many, monkeypatch)
+    (unfinished,) = many.glob(".db.*.unfinished")
+    (unfinished / "writer").write_text(str(os.getppid()))
+    with pytest.raises(DataError, match=f"got one that process {os.getppid()} is writing"):
+        convert(many)
+    assert unfinished.is_dir()
+
+
+def test_a_conversion_that_was_killed_goes_on(many: Path) -> None:
+    """The kill comes where the writer has a committed part."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    killed = (
+        "import os, signal, caffepy.engine.data.db as db, caffepy.tools.convert_imageset as tool\n"
+        "wrapped = tool.read_image\n"
+        "def read(path, label, options):\n"
+        "    if label == 40: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return wrapped(path, label, options)\n"
+        "tool.read_image, db.COMMIT_RECORDS = read, 10\n"
+        "tool.run('.', 'list.txt', 'db')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", killed],
+        cwd=many,
+        env=environment,
+        check=False,
+    )
+    assert ended.returncode == -9
+    command = [sys.executable, "-m", "caffepy", "convert_imageset", ".", "list.txt", "db"]
+    again = subprocess.run(
+        command,
+        cwd=many,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Going on after 33 images" in again.stderr
+    assert len(records(many / "db")) == 54
