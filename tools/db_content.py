@@ -13,7 +13,7 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import Database, open_db
-from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
+from caffepy.proto.caffe_pb2 import Datum
 from caffepy.tools.array_statistics import measure
 from caffepy.tools.file_content import Content, Entry
 
@@ -72,10 +72,8 @@ def _records(database: Database, limit: int) -> Iterator[tuple[Datum, str, np.nd
         where = f"record '{key.decode('utf-8', 'backslashreplace')}' of '{database.path}'"
         record = datum.parse(value, where)
         kind = "image file" if record.encoded else "floats" if record.float_data else "raw"
-        if not record.data and not record.float_data:
-            annotated = AnnotatedDatum.FromString(value)  # the SSD fork's; these bytes did parse
-            if annotated.HasField("datum"):
-                record, kind = annotated.datum, "annotated image"
+        if datum.is_annotated(value):  # as the SSD family's are
+            kind = "annotated image"
         yield record, kind, datum.array(record, where)
 
 
