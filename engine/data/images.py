@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,25 @@ def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.nd
 def planes(image: np.ndarray) -> np.ndarray:
     """(H, W, C) or (H, W) as (C, H, W), a view."""
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+
+
+def is_interleaved(image: np.ndarray) -> bool:
+    """Whether an image (C, H, W) is one of bytes that lie pixel by pixel, as it is decoded."""
+    return image.dtype == np.uint8 and 1 < len(image) <= 4 and image.strides[0] == 1
+
+
+def split(image: np.ndarray, mirrored: bool, out: Sequence[np.ndarray] | None = None) -> Any:
+    """The channels (H, W) of an interleaved image (C, H, W), in `out` where it is given."""
+    cv2 = opencv()
+    pixels = image.transpose(1, 2, 0)
+    # `split` takes ten times as long for rows that do not follow each other
+    pixels = cv2.flip(pixels, 1) if mirrored else np.ascontiguousarray(pixels)
+    return cv2.split(pixels, out)
+
+
+def subtract(target: np.ndarray, mean: np.ndarray) -> None:
+    """target (H, W) -= mean, of that shape or (1, 1); floats of one type."""
+    if mean.shape == target.shape:
+        opencv().subtract(target, mean, target)
+    else:
+        target -= mean
