@@ -46,7 +46,7 @@ class Canvas(Generic[ImagesT]):
     """A batch of `count` images that is being filled, by any number of threads."""
 
     def __init__(self, feed: Feed, count: int) -> None:
-        self.feed = feed
+        self.feed: Feed = feed
         self.transformer = feed.transformer
         self.count = count
         self._images: ImagesT | None = None
@@ -138,16 +138,19 @@ class Feed:
 class PixelCanvas(Canvas[Pixels]):
     """Images are copied as they are filled in, for a device that transforms them."""
 
-    feed: DeviceFeed
+    def __init__(self, feed: DeviceFeed, count: int) -> None:
+        super().__init__(feed, count)
+        self._device_feed = feed
 
     def fill(self, pictures: Iterable[Picture], first: int, at: int, count: int) -> None:
+        planes = imaging.Planes()
         for index, cut in enumerate(self.transformer.cuts(pictures, first + at, count), at):
             if cut.image.dtype != np.uint8:
-                self.feed.bytes_only = False
+                self._device_feed.bytes_only = False
                 raise Unlike(cut.image.dtype)
             pixels = self._memory(cut.image.shape, self._pinned)
             assert pixels.data is not None, "asked for"
-            copy(cut.image, pixels.data[index])
+            planes.copy(cut.image, pixels.data[index])
             pixels.choices[index] = index, *cut[1:]
 
     def fill_alike(
@@ -158,7 +161,7 @@ class PixelCanvas(Canvas[Pixels]):
         )
 
     def _pinned(self, shape: Shape) -> Pixels:
-        return self.feed.memory(shape, whole=False)
+        return self._device_feed.memory(shape, whole=False)
 
 
 class DeviceFeed(Feed):
@@ -189,7 +192,7 @@ class DeviceFeed(Feed):
     def batch(self, pictures: Iterable[Picture], first: int, count: int) -> Images:
         taken: list[Cut] = []
         pixels: Pixels | None = None
-        cuts = self.transformer.cuts(pictures, first, count)
+        cuts, planes = self.transformer.cuts(pictures, first, count), imaging.Planes()
         for index, cut in enumerate(cuts):
             if cut.image.dtype != np.uint8:
                 images = self.transformer.floats(chain(taken, [cut], cuts), count)
@@ -199,7 +202,7 @@ class DeviceFeed(Feed):
             if pixels is None:
                 pixels = self.memory((count, *cut.image.shape), whole=False)
             assert pixels.data is not None, "asked for"
-            copy(cut.image, pixels.data[index])
+            planes.copy(cut.image, pixels.data[index])
             taken.append(cut._replace(image=pixels.data[index]))
         assert pixels is not None, "layers refuse empty batches"
         pixels.choices[:, 0] = np.arange(count)
@@ -284,14 +287,6 @@ def make_feed(transformer: Transformer, ops: Ops) -> Feed:
     """The way that the backend wants images to take."""
     device = ops.device
     return Feed(transformer) if device is None else DeviceFeed(transformer, ops, device)
-
-
-def copy(image: np.ndarray, out: np.ndarray) -> None:
-    """Writes an image of bytes to out (C, H, W)."""
-    if imaging.is_interleaved(image):
-        imaging.split(image, False, list(out))
-    else:
-        out[...] = image
 
 
 def _end(under_way: list[Pixels]) -> None:

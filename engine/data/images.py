@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +122,38 @@ def is_interleaved(image: np.ndarray) -> bool:
     return image.dtype == np.uint8 and 1 < len(image) <= 4 and image.strides[0] == 1
 
 
-def split(image: np.ndarray, mirrored: bool, out: Sequence[np.ndarray] | None = None) -> Any:
-    """The channels (H, W) of an interleaved image (C, H, W), in `out` where it is given."""
-    cv2 = opencv()
-    pixels = image.transpose(1, 2, 0)
-    # `split` takes ten times as long for rows that do not follow each other
-    pixels = cv2.flip(pixels, 1) if mirrored else np.ascontiguousarray(pixels)
-    return cv2.split(pixels, out)
+class Planes:
+    """Takes interleaved images apart, in memory that it keeps for the next one."""
+
+    def __init__(self) -> None:
+        self._pixels = np.empty((0, 0, 0), np.uint8)
+        self._planes = np.empty((0, 0, 0), np.uint8)
+
+    def of(self, image: np.ndarray, mirrored: bool) -> np.ndarray:
+        """(C, H, W), until the next call: an interleaved image (C, H, W) in C order."""
+        if self._planes.shape != image.shape:
+            self._planes = np.empty(image.shape, np.uint8)
+        self.write(image, mirrored, self._planes)
+        return self._planes
+
+    def copy(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Writes an image of bytes to out (C, H, W), in C order."""
+        if is_interleaved(image):
+            self.write(image, False, out)
+        else:
+            out[...] = image
+
+    def write(self, image: np.ndarray, mirrored: bool, out: np.ndarray) -> None:
+        """Writes an interleaved image (C, H, W) to out, of that shape and in C order."""
+        cv2, pixels = opencv(), image.transpose(1, 2, 0)
+        if self._pixels.shape != pixels.shape:
+            self._pixels = np.empty(pixels.shape, np.uint8)
+        # `split` takes ten times as long for rows that do not follow each other
+        if mirrored:
+            cv2.flip(pixels, 1, self._pixels)
+        else:
+            self._pixels[...] = pixels
+        cv2.split(self._pixels, list(out))
 
 
 def subtract(target: np.ndarray, mean: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from caffepy.engine.data.pipeline import Batch, Part, Work, done
 from caffepy.engine.data.transformer import Picture
 from caffepy.proto.caffe_pb2 import Datum
 
-PART_BYTES = 1 << 18  # of records that one thread turns into images at a time
+PART_BYTES = 1 << 19  # of records that one thread turns into images at a time
 
 
 @dataclass

@@ -166,12 +166,12 @@ class Transformer:
 
     def fill(self, cuts: Iterable[Cut], rows: Rows) -> None:
         """Writes what was taken of images, transformed, to `rows`."""
-        out, chunk = np.empty(0), list[Cut]()
+        out, chunk, planes = np.empty(0), list[Cut](), imaging.Planes()
         for index, cut in enumerate(cuts):
             if not index:
                 out = rows(cut.image.shape)
             if imaging.is_interleaved(cut.image):
-                self._place(cut, out[index])
+                self._place(cut, planes.of(cut.image, cut.mirrored), out[index])
                 continue
             out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
             chunk.append(cut)
@@ -222,14 +222,16 @@ class Transformer:
             out -= self.mean
         elif self.mean is not None:
             for cut, target in zip(cuts, out, strict=True):
-                np.subtract(target, self._window(cut), out=target)
+                window = self._window(cut)
+                assert window is not None, "there is a mean"
+                np.subtract(target, window, out=target)
         self._scale(out)
 
-    def _place(self, cut: Cut, out: np.ndarray) -> None:
-        """Writes bytes that lie pixel by pixel to out (C, H, W), transformed: plane by plane, while
-        they are in the cache."""
+    def _place(self, cut: Cut, planes: np.ndarray, out: np.ndarray) -> None:
+        """Writes what was taken of an image, in mirrored planes, to out (C, H, W), transformed:
+        plane by plane, while they are in the cache."""
         mean = self._window(cut)
-        for channel, plane in enumerate(imaging.split(cut.image, cut.mirrored)):
+        for channel, plane in enumerate(planes):
             target = out[channel]
             target[...] = plane
             if mean is not None:
@@ -251,7 +253,8 @@ class Transformer:
     def _mirrored_mean(self) -> np.ndarray:
         """In memory of its own: it is read faster so than backwards."""
         assert self.mean is not None, "asked for"
-        return self.mean[:, :, ::-1].copy()
+        mirrored: np.ndarray = self.mean[:, :, ::-1].copy()
+        return mirrored
 
     def _scale(self, out: np.ndarray) -> None:
         if self.param.scale != 1:
