@@ -43,6 +43,7 @@ class Net:
     that the net is part of; that of the machine or its GPU by default.  keep: whether the content
     of all blobs can be read after a pass; else in phase TRAIN most gradients, in phase TEST most
     data take turns in the same memory, and read as zeros; then the latter has no backward pass.
+    data_threads: that make the batches of a data layer; None: as many as suit the backend.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
@@ -65,6 +66,7 @@ class Net:
         folders: tuple[Path, ...] = (Path(),),
         memory: Memory | None = None,
         keep: bool = True,
+        data_threads: int | None = None,
     ) -> None:
         upgraded = upgrade_net(param)
         filtered = filter_net(upgraded, state)
@@ -78,9 +80,9 @@ class Net:
         self.epoch = Epoch()
         self.passes = Counter()
         self.context = LayerContext(
-            self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes
+            self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes, []
         )
-        self.context.fills = []
+        self.context.data_threads = data_threads
         self.loss = Value((), ops.dtype)
         self.debug_info: bool = self.param.debug_info
         self.ran: set[int] = set()

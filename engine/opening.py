@@ -23,11 +23,12 @@ def open_net(
     seed: int = 0,
     change: Callable[[NetParameter], NetParameter] | None = None,
     keep: bool = True,
+    data_threads: int | None = None,
 ) -> Net:
     """Builds the net of a prototxt file, and logs how much memory it is predicted to take.
 
     state: phase, level and stages.  change: what is done to the file's message first.
-    keep: the content of all blobs, as in `Net`.
+    keep: the content of all blobs, and data_threads, as in `Net`.
     Relative files are looked for in the working directory, then in the prototxt's folder.
 
     Raises: CaffepyError where it cannot be built, or has no layers.
@@ -43,6 +44,7 @@ def open_net(
         folders=(Path(), Path(model).resolve().parent),
         memory=memory,
         keep=keep,
+        data_threads=data_threads,
     )
     net.check_layers()
     memory.log()

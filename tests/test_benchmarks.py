@@ -66,6 +66,10 @@ RECORDED = {  # of the nets that Caffe's own definitions are recorded of
             "--seconds 0.001",
             ("floats ", "bytes ", "kept "),
         ),
+        (
+            "data --threads 2 --batch 4 --batches 2 --rounds 1 --gigabytes 0.002",
+            ("jpeg ", "decoding alone", "raw ", "cursor alone", "memory ", "MB more at most"),
+        ),
         ("gpu_traffic cifar10_quick --kernels", ("one by one", "cifar10_quick ", "max_forward")),
         ("gpu_host_time --nets lenet --rounds 1", ("graphs", "LeNet ", " 1.0 ")),
         ("start_up --runs 1 --engine numpy", ("caffepy --help: ", "to iteration 0: ")),

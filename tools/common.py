@@ -63,6 +63,17 @@ def state_options(command: F) -> F:
     return command
 
 
+def data_threads_option(command: F) -> F:
+    """--data-threads: how many threads make the batches of a data layer."""
+    return click.option(
+        "--data-threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Threads that make the batches of a data layer ahead of their use. [default: one for "
+        "every 4 CPUs; on a GPU for every one, up to 16]",
+    )(command)
+
+
 def layers_option(command: F) -> F:
     """--layers: types that are loaded besides ours."""
     return click.option(
@@ -134,11 +145,12 @@ def open_net(
     registry: Mapping[str, type[Layer]] | None = None,
     overrides: Sequence[Override] = (),
     keep: bool = True,
+    data_threads: int | None = None,
 ) -> Net:
     """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST.
 
     registry: the layer classes by type, all by default.  overrides: of the net's fields.  keep: the
-    content of all blobs, as in `Net`.
+    content of all blobs, and data_threads, as in `Net`.
     """
     from caffepy.engine import opening
     from caffepy.engine.weights import load_weights
@@ -158,7 +170,9 @@ def open_net(
         return changed
 
     types = registry or layer_types()
-    net = opening.open_net(model, state, ops=ops, registry=types, change=change, keep=keep)
+    net = opening.open_net(
+        model, state, ops=ops, registry=types, change=change, keep=keep, data_threads=data_threads
+    )
     for path in split_list(weights):
         load_weights(net, path)
     return net

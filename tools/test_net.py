@@ -8,6 +8,7 @@ import click
 
 from caffepy.tools.common import (
     FileName,
+    data_threads_option,
     layer_options,
     layer_types,
     open_net,
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
 @set_option("net's field: fc6.inner_product_param.num_output=10, data.data_param.batch_size=4")
 @state_options
 @engine_options
+@data_threads_option
 @layer_options
 @ignored_signal_options
 def command(
     model: str, weights: str, iterations: int, level: int, stage: str,
-    chosen: EngineChoice, layers: tuple[str, ...],
+    chosen: EngineChoice, data_threads: int | None, layers: tuple[str, ...],
     python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST and prints every output per batch, then the means."""
@@ -54,7 +56,18 @@ def command(
 
     ops = chosen.make_ops()
     registry = layer_types(layers, python_layers)
-    net = open_net(model, "TEST", level, stage, weights, ops, registry, overrides, keep=False)
+    net = open_net(
+        model,
+        "TEST",
+        level,
+        stage,
+        weights,
+        ops,
+        registry,
+        overrides,
+        keep=False,
+        data_threads=data_threads,
+    )
     try:
         log.info(f"Running for {iterations} iterations.")
         total_loss = 0.0

@@ -9,6 +9,7 @@ import click
 
 from caffepy.tools.common import (
     FileName,
+    data_threads_option,
     layer_options,
     layer_types,
     open_net,
@@ -50,11 +51,12 @@ if TYPE_CHECKING:
 @set_option("net's field: fc6.inner_product_param.num_output=10, data.data_param.batch_size=4")
 @state_options
 @engine_options
+@data_threads_option
 @layer_options
 @ignored_signal_options
 def command(
     model: str, weights: str, iterations: int, phase: str, fused: bool, level: int, stage: str,
-    chosen: EngineChoice, layers: tuple[str, ...],
+    chosen: EngineChoice, data_threads: int | None, layers: tuple[str, ...],
     python_layers: bool, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Times every layer of a net on its own, forward and backward, in milliseconds.
@@ -72,7 +74,18 @@ def command(
 
     ops = chosen.make_ops()
     registry = layer_types(layers, python_layers)
-    net = open_net(model, phase, level, stage, weights, ops, registry, overrides, keep=not fused)
+    net = open_net(
+        model,
+        phase,
+        level,
+        stage,
+        weights,
+        ops,
+        registry,
+        overrides,
+        keep=not fused,
+        data_threads=data_threads,
+    )
     try:
         log.info("Performing Forward")
         net.forward()

@@ -10,6 +10,7 @@ import click
 
 from caffepy.tools.common import (
     FileName,
+    data_threads_option,
     layer_options,
     layer_types,
     set_option,
@@ -28,7 +29,15 @@ SECTIONS = {
     "Where to begin": ("snapshot", "weights", "on_mismatch"),
     "Snapshots": ("keep", "keep_best", "on_snapshot_error"),
     "When to end": ("iterations", "early_stop", "on_nan", "sigint_effect", "sighup_effect"),
-    "What to run on": ("engine", "threads", "gpu", "precision", "deterministic", "cache"),
+    "What to run on": (
+        "engine",
+        "threads",
+        "data_threads",
+        "gpu",
+        "precision",
+        "deterministic",
+        "cache",
+    ),
 }
 
 
@@ -97,6 +106,7 @@ SECTIONS = {
 )
 @state_options
 @engine_options
+@data_threads_option
 @layer_options
 @click.pass_obj
 def command(
@@ -105,7 +115,7 @@ def command(
     on_mismatch: str, iterations: int | None, early_stop: str | None, on_nan: str, keep: int,
     keep_best: str | None, on_snapshot_error: str, sigint_effect: str, sighup_effect: str,
     progress: bool, phase: str | None, level: int, stage: str,
-    chosen: EngineChoice, layers: tuple[str, ...], python_layers: bool,
+    chosen: EngineChoice, data_threads: int | None, layers: tuple[str, ...], python_layers: bool,
 ) -> int:  # fmt: skip
     """Trains until the solver's max_iter, with its tests and snapshots.
 
@@ -154,7 +164,7 @@ def command(
         settings,
         ops=chosen.make_ops(settings),
         registry=layer_types(layers, python_layers),
-        make_net=functools.partial(Net, keep=False),
+        make_net=functools.partial(Net, keep=False, data_threads=data_threads),
         callbacks=callbacks,
         honour_mode=chosen.engine == "auto",
         on_snapshot_error=on_snapshot_error,

@@ -36,7 +36,8 @@ class LayerContext:
     passes: the net's count of forward passes, the position of random numbers in a layer.
     fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
     machine's memory; None where blobs are filled at once.  keys: of the layers made so far.
-    shelf: where layers put the ops of earlier shapes.
+    shelf: where layers put the ops of earlier shapes.  data_threads: how many threads make the
+    batches of a data layer; None: what suits the backend.
     """
 
     phase: int
@@ -50,6 +51,7 @@ class LayerContext:
     fills: list[Callable[[], None]] | None = None
     keys: Keys = field(default_factory=Keys)
     shelf: Shelf = field(default_factory=Shelf)
+    data_threads: int | None = None
 
 
 class Layer:

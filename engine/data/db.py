@@ -121,6 +121,14 @@ class Cursor:
             record = next(self._records)
         return record
 
+    def take(self, count: int) -> list[Record]:
+        """The next records, `count` of them."""
+        records = list(itertools.islice(self._records, count))
+        while len(records) < count:
+            records.append(self.read())
+            records += itertools.islice(self._records, count - len(records))
+        return records
+
     def seek(self, position: int) -> None:
         """Makes record number `position` the next one, counted round and round from 0."""
         start = b""
@@ -128,6 +136,10 @@ class Cursor:
             place = position % self.database.count
             start = next(itertools.islice(self.database.keys(), place, None))
         self._records = self.database.records(start)
+
+    def seek_key(self, key: bytes) -> None:
+        """Makes the record of `key`, which there is, the next one."""
+        self._records = self.database.records(key)
 
     def seek_after(self, key: bytes) -> bool:
         """Makes the record that follows `key` the next one. False where there is no such key."""

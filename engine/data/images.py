@@ -124,3 +124,50 @@ def split(image: np.ndarray) -> np.ndarray:
     separate = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
     opencv().split(image, list(separate))
     return separate
+
+
+def is_interleaved(image: np.ndarray) -> bool:
+    """Whether an image (C, H, W) is one of bytes that lie pixel by pixel, as it is decoded."""
+    return image.dtype == np.uint8 and 1 < len(image) <= 4 and image.strides[0] == 1
+
+
+class Planes:
+    """Takes interleaved images apart, in memory that it keeps for the next one."""
+
+    def __init__(self) -> None:
+        self._pixels = np.empty((0, 0, 0), np.uint8)
+        self._planes = np.empty((0, 0, 0), np.uint8)
+
+    def of(self, image: np.ndarray, mirrored: bool) -> np.ndarray:
+        """(C, H, W), until the next call: an interleaved image (C, H, W) in C order."""
+        if self._planes.shape != image.shape:
+            self._planes = np.empty(image.shape, np.uint8)
+        self.write(image, mirrored, self._planes)
+        return self._planes
+
+    def copy(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Writes an image of bytes to out (C, H, W), in C order."""
+        if is_interleaved(image):
+            self.write(image, False, out)
+        else:
+            out[...] = image
+
+    def write(self, image: np.ndarray, mirrored: bool, out: np.ndarray) -> None:
+        """Writes an interleaved image (C, H, W) to out, of that shape and in C order."""
+        cv2, pixels = opencv(), image.transpose(1, 2, 0)
+        if self._pixels.shape != pixels.shape:
+            self._pixels = np.empty(pixels.shape, np.uint8)
+        # `split` takes ten times as long for rows that do not follow each other
+        if mirrored:
+            cv2.flip(pixels, 1, self._pixels)
+        else:
+            self._pixels[...] = pixels
+        cv2.split(self._pixels, list(out))
+
+
+def subtract(target: np.ndarray, mean: np.ndarray) -> None:
+    """target (H, W) -= mean, of that shape or (1, 1); floats of one type."""
+    if mean.shape == target.shape:
+        opencv().subtract(target, mean, target)
+    else:
+        target -= mean

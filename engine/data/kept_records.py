@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 
@@ -13,7 +12,8 @@ from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.value import Value
 from caffepy.engine.data.db import Database
 from caffepy.engine.data.feed import DeviceFeed
-from caffepy.engine.data.records import RecordBatch, RecordSource
+from caffepy.engine.data.pipeline import Whole, Work
+from caffepy.engine.data.records import Names, RecordBatch, RecordSource
 
 SHARE = 0.25  # of the memory that is free, at most: what the net takes of it comes later
 PART_BYTES = 1 << 26  # that are copied to the device at a time
@@ -37,7 +37,7 @@ class KeptRecords(RecordSource):
         self._labels = np.empty(0, feed.transformer.dtype)
         self._tried = False
 
-    def batch(self, first: int, count: int) -> RecordBatch:
+    def begin(self, first: int, count: int) -> Work[RecordBatch]:
         if not self._tried:
             self._tried = True
             try:
@@ -49,15 +49,19 @@ class KeptRecords(RecordSource):
                     f"{self.transformer.where}: --cache device: its records are read from "
                     f"'{self.database.path}' batch by batch: {reason}"
                 )
-        return super().batch(first, count)
-
-    def _made(self, first: int, count: int) -> RecordBatch:
         if self._places is None:
-            return super()._made(first, count)
+            return super().begin(first, count)
+        self._go_to(first)
+        return Whole(lambda: self._chosen(first, count))
+
+    def _chosen(self, first: int, count: int) -> RecordBatch:
+        """The batch of the records from the cursor on."""
+        assert self._places is not None, "records are kept first"
         numbers = self._places.read(count)
         images = self._device_feed.chosen(numbers, first)
         keys = self._places.keys
-        names = _Names(self, [keys[number] for number in numbers.tolist()])
+        names = Names(self, [keys[number] for number in numbers.tolist()])
+        self.reached(first + count)
         return RecordBatch(images, self._labels[numbers], names, names.keys[-1])
 
     def _keep(self) -> str | None:
@@ -117,28 +121,6 @@ class _Places:
         place = bisect_left(self.keys, key)
         self._next = (place + 1) % len(self.keys)
         return place < len(self.keys) and self.keys[place] == key
-
-
-class _Names(Sequence[str]):
-    """The names of records, made when they are asked for."""
-
-    def __init__(self, source: RecordSource, keys: Sequence[bytes]) -> None:
-        self.keys = keys
-        self._source = source
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return _Names(self._source, self.keys[index])
-        return self._source.name(self.keys[index])
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 def _mib(nbytes: float) -> str:

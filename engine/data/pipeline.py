@@ -1,13 +1,15 @@
-"""Preparing batches ahead of their use, in a thread."""
+"""Preparing batches ahead of their use, in threads."""
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -16,7 +18,9 @@ from caffepy.engine.data.feed import Images
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-JOIN_SECONDS = 5.0  # how long `close` waits for a batch that is being made
+JOIN_SECONDS = 5.0  # how long `close` waits for batches that are being made
+
+Part = Callable[[], None]  # makes a part of a batch
 
 
 @dataclass
@@ -31,6 +35,53 @@ class Batch:
     names: Sequence[str]
 
 
+class Work(Protocol[T_co]):
+    """A batch that is being made, part by part. The parts may be made by several threads."""
+
+    def read(self) -> Part | None:
+        """Reads what the next part is made of; None after the last one. One thread at a time does
+        so, and for no other batch meanwhile."""
+
+    def finish(self) -> T_co:
+        """The batch, when all parts are made."""
+
+    def again(self) -> T_co:
+        """The batch, made anew sample after sample when a part could not be read or made and no
+        other is under way. Raises: what the first sample does that is in the way."""
+
+
+class Whole(Generic[T]):
+    """The work on a batch that is made in one go while it is read."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._batches: list[T] = []  # one, when it is made
+        self._failure: BaseException | None = None
+
+    def read(self) -> None:
+        try:
+            self._batches.append(self._make())
+        except BaseException as error:  # whatever it is, the user shall get it
+            self._failure = error
+
+    def finish(self) -> T:
+        if self._failure is not None:
+            raise self._failure
+        return self._batches.pop()
+
+    again = finish
+
+
+def done(work: Work[T]) -> T:
+    """The batch, made by this thread alone."""
+    try:
+        while (part := work.read()) is not None:
+            part()
+    except Exception:  # what is raised is for `again` to say
+        return work.again()
+    return work.finish()
+
+
 class Source(Protocol[T_co]):
     """Makes batches; only one thread at a time calls it."""
 
@@ -41,18 +92,28 @@ class Source(Protocol[T_co]):
         """Ends it; no batch is asked for afterwards."""
 
 
-class Prefetcher(Generic[T]):
-    """The batches of a source one after the other, up to `depth` of them made ahead in a thread.
+@runtime_checkable
+class PartedSource(Source[T_co], Protocol[T_co]):
+    """A source whose batches may be made by several threads."""
 
-    The thread starts with the first `next`, ends with `close` or when this object is forgotten, and
-    closes the source when it ends. What comes out is a function of the position alone.
+    def begin(self, first: int, count: int) -> Work[T_co]:
+        """What makes the batch of `batch`. It is read to its end, or given up, before the next."""
+
+
+class Prefetcher(Generic[T]):
+    """The batches of a source one after the other, up to `depth` of them made ahead by `threads`.
+
+    The threads start with the first `next`, end with `close` or when this object is forgotten, and
+    the last one closes the source. What comes out is a function of the position alone.
     """
 
-    def __init__(self, source: Source[T], batch_size: int, depth: int) -> None:
+    def __init__(self, source: Source[T], batch_size: int, depth: int, threads: int = 1) -> None:
         self.batch_size = batch_size
         self.position = 0  # number of the first sample of the next batch
-        self._ring = _Ring(source, batch_size, max(1, depth))
-        self._thread: threading.Thread | None = None
+        if not isinstance(source, PartedSource):
+            threads = 1
+        self._ring = _Ring(source, batch_size, max(1, depth), threads)
+        self._threads: list[threading.Thread] = []
         self._forgotten = weakref.finalize(self, self._ring.end)
 
     @property
@@ -65,9 +126,12 @@ class Prefetcher(Generic[T]):
 
         Raises: what the source raised for it, and again for every further call; `seek` leads on.
         """
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._ring.work, name="prefetch", daemon=True)
-            self._thread.start()
+        if not self._threads:
+            for number in range(self._ring.threads):
+                name = f"prefetch {number}"
+                thread = threading.Thread(target=self._ring.work, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
         batch = self._ring.take()
         self.position += self.batch_size
         return batch
@@ -83,84 +147,182 @@ class Prefetcher(Generic[T]):
         self._ring.restart(position)
 
     def close(self) -> None:
-        """Ends the thread. It does not wait for a source that hangs."""
+        """Ends the threads. It does not wait for a source that hangs."""
         self._forgotten()
-        if self._thread is None:
+        if not self._threads:
             self._ring.source.close()
-        else:
-            self._thread.join(JOIN_SECONDS)
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+@dataclass(eq=False)
+class _Slot(Generic[T]):
+    """The place of one batch in the ring. The ring's lock guards it.
+
+    first: the number of its first sample.  work: what makes it.  under_way: parts that are being
+    made.  read: whether no more parts come.  broken: whether one could not be read or made.
+    wanted: whether the user still waits for it.  done: whether it is in `batches`, or a failure in
+    its place.
+    """
+
+    first: int
+    work: Work[T] | None = None
+    under_way: int = 0
+    read: bool = False
+    broken: bool = False
+    wanted: bool = True
+    done: bool = False
+    batches: list[T] = field(default_factory=list)
+    failure: BaseException | None = None
 
 
 class _Ring(Generic[T]):
-    """What the thread and its user share. It knows no Prefetcher, so that one can be forgotten."""
+    """What the threads and their user share. It knows no Prefetcher, so that one can be forgotten.
 
-    def __init__(self, source: Source[T], batch_size: int, depth: int) -> None:
+    Slots stand in the order of their batches: those that are done, then those that are made, the
+    last of which may still be read.
+    """
+
+    def __init__(self, source: Source[T], batch_size: int, depth: int, threads: int) -> None:
         self.source = source
         self.batch_size = batch_size
         self.depth = depth
+        self.threads = threads
         self._changed = threading.Condition()
-        self._ready: deque[T] = deque()
-        self._failure: BaseException | None = None  # of the batch after the ready ones
-        self._first = 0  # of the batch to make next
-        self._run = 0  # grows when the position is set: batches made before are of no use
+        self._slots: deque[_Slot[T]] = deque()
+        self._reading = False  # whether a thread reads
+        self._next = 0  # the first sample of the next slot
         self._ended = False
+        self._working = threads  # those that have not ended
 
     def work(self) -> None:
-        """The thread: makes batches while there is room for them."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(self._wanted)
-                if self._ended:
-                    break
-                run, first = self._run, self._first
-            batch: T | None = None
-            failure: BaseException | None = None
-            try:
-                batch = self.source.batch(first, self.batch_size)
-            except BaseException as error:  # whatever it is, the user shall get it
-                failure = error
-            with self._changed:
-                if run == self._run:
-                    if failure is None:
-                        self._ready.append(batch)  # type: ignore[arg-type]
-                    self._failure = failure
-                    self._first += self.batch_size
-                    self._changed.notify_all()
-            del batch, failure
-        self.source.close()
+        """A thread: reads a part and makes it, while there is room."""
+        while (slot := self._turn()) is not None:
+            part = self._read(slot)
+            if part is not None:
+                self._make(slot, part)
+            del slot, part
+        with self._changed:
+            self._working -= 1
+            last = not self._working
+        if last:
+            self.source.close()
 
     def take(self) -> T:
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._failure or self._ended)
-            if self._ready:
-                batch = self._ready.popleft()
-                self._changed.notify_all()
-                return batch
-            if self._failure is not None:
-                raise self._failure
-            raise RuntimeError("the prefetcher is closed")
+            slot = self._wait_for_first()
+            if slot is None:
+                raise RuntimeError("the prefetcher is closed")
+            if slot.failure is not None:
+                raise slot.failure
+            self._slots.popleft()
+            self._changed.notify_all()
+            return slot.batches.pop()
 
     def first(self) -> T | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._failure or self._ended)
-            return self._ready[0] if self._ready else None
+            slot = self._wait_for_first()
+            return slot.batches[0] if slot is not None and slot.batches else None
 
     def restart(self, first: int) -> None:
         with self._changed:
-            self._ready.clear()
-            self._failure = None
-            self._first = first
-            self._run += 1
+            self._give_up()
+            self._next = first
             self._changed.notify_all()
 
     def end(self) -> None:
         with self._changed:
+            self._give_up()
             self._ended = True
-            self._run += 1  # what is being made comes too late
-            self._ready.clear()
             self._changed.notify_all()
 
-    def _wanted(self) -> bool:
-        """Whether the thread has something to do."""
-        room = len(self._ready) < self.depth and self._failure is None
-        return room or self._ended
+    def _give_up(self) -> None:
+        """What is being made comes too late."""
+        for slot in self._slots:
+            slot.wanted = False
+        self._slots.clear()
+
+    def _wait_for_first(self) -> _Slot[T] | None:
+        """The slot of the batch to give next, when it is done; None when all is over."""
+        self._changed.wait_for(lambda: self._ended or (self._slots and self._slots[0].done))
+        return None if self._ended else self._slots[0]
+
+    def _turn(self) -> _Slot[T] | None:
+        """Waits until there is something to read: the slot that it belongs to. None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or (not self._reading and self._room()))
+            if self._ended:
+                return None
+            if not self._slots or self._slots[-1].read:
+                self._slots.append(_Slot(self._next))
+                self._next += self.batch_size
+            self._reading = True
+            return self._slots[-1]
+
+    def _room(self) -> bool:
+        """Whether the last batch has more parts, or there is room for one more."""
+        if self._slots and not self._slots[-1].read:
+            return True
+        return len(self._slots) < self.depth and not any(slot.broken for slot in self._slots)
+
+    def _read(self, slot: _Slot[T]) -> Part | None:
+        """The next part of a slot, which is then under way."""
+        part: Part | None = None
+        failure: BaseException | None = None
+        try:
+            if slot.work is None:
+                slot.work = _begun(self.source, slot.first, self.batch_size)
+            if not slot.broken:
+                part = slot.work.read()
+        except BaseException as error:  # whatever it is, the user shall get it
+            failure = error
+        with self._changed:
+            self._reading = False
+            if failure is not None:
+                slot.broken, slot.failure = True, failure
+            if slot.broken or not slot.wanted:
+                part = None
+            slot.read = part is None
+            slot.under_way += not slot.read
+            complete = slot.read and not slot.under_way
+            self._changed.notify_all()
+        if complete:
+            self._finish(slot)
+        return part
+
+    def _make(self, slot: _Slot[T], part: Part) -> None:
+        """Makes a part, and with the last one the batch."""
+        broken = False
+        try:
+            part()
+        except BaseException:  # raised again by `again`, if no sample before it raises too
+            broken = True
+        with self._changed:
+            slot.under_way -= 1
+            slot.broken |= broken
+            complete = slot.read and not slot.under_way
+        if complete:
+            self._finish(slot)
+
+    def _finish(self, slot: _Slot[T]) -> None:
+        """Puts the batch into a slot all of whose parts are made, or what is raised instead."""
+        if not slot.wanted:
+            return
+        try:
+            if slot.work is not None:
+                slot.batches.append(slot.work.again() if slot.broken else slot.work.finish())
+                slot.failure = None
+        except BaseException as error:
+            slot.failure = error
+        with self._changed:
+            slot.work = None
+            slot.broken = slot.failure is not None
+            slot.done = True
+            self._changed.notify_all()
+
+
+def _begun(source: Source[T], first: int, count: int) -> Work[T]:
+    if isinstance(source, PartedSource):
+        return source.begin(first, count)
+    return Whole(functools.partial(source.batch, first, count))

@@ -1,4 +1,4 @@
-"""What the layers share that give images with labels, made ahead in a thread."""
+"""What the layers share that give images with labels, made ahead in threads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from caffepy.engine.core.random import Stream
 from caffepy.engine.data.feed import Feed, make_feed
 from caffepy.engine.data.pipeline import Batch, Prefetcher, Source
 from caffepy.engine.data.transformer import Transformer
+from caffepy.engine.machine import allowed_cpus
+
+MOST_THREADS = 16  # of a layer, where nobody says how many
 
 B = TypeVar("B", bound=Batch)
 
@@ -67,7 +70,7 @@ class PrefetchingDataLayer(Layer, Generic[B]):
         self.batches_ahead = max(1, self.param.data_param.prefetch)
         self._names: Sequence[str] = ()
         self._batches: Prefetcher[B] = Prefetcher(
-            source, batch_size, self.param.data_param.prefetch
+            source, batch_size, self.param.data_param.prefetch, self._threads()
         )
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -82,6 +85,14 @@ class PrefetchingDataLayer(Layer, Generic[B]):
         coming = self._batches.coming() if self._feed.ahead else None
         if coming is not None:
             self._feed.send(coming.images)
+
+    def _threads(self) -> int:
+        """How many threads make batches. Where a CPU computes, they share it with the net: more of
+        them make no more batches, but hold up its own threads, which wait for each other."""
+        if self.context.data_threads is not None:
+            return self.context.data_threads
+        cpus = allowed_cpus()
+        return max(1, cpus // 4) if self.ops.device is None else min(cpus, MOST_THREADS)
 
     def note(self, batch: B) -> None:
         """Keeps what is asked of the batch in use besides its images."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
-from caffepy.engine.data import datum
-from caffepy.engine.data.db import Cursor, Database
+from caffepy.engine.data import datum, raw_records
+from caffepy.engine.data.db import Cursor, Database, Record
 from caffepy.engine.data.feed import Feed
-from caffepy.engine.data.pipeline import Batch
+from caffepy.engine.data.pipeline import Batch, Part, Work, done
 from caffepy.engine.data.transformer import Picture
 from caffepy.proto.caffe_pb2 import Datum
+
+PART_BYTES = 1 << 19  # of records that one thread turns into images at a time
 
 
 @dataclass
@@ -53,6 +56,7 @@ class RecordSource:
         self._cursor: Places = self._records
         self._next = -skip  # the sample that the cursor stands before
         self._after: tuple[int, bytes] | None = None
+        self._together = 1  # records that are taken at a time
 
     def first_record(self) -> tuple[Datum, tuple[int, ...]]:
         """The database's first record and its transformed shape (C, H, W)."""
@@ -67,15 +71,51 @@ class RecordSource:
         """Says that the record after `key` is sample number `first`, which saves counting there."""
         self._after = first, key
 
+    def begin(self, first: int, count: int) -> Work[RecordBatch]:
+        """The work on samples number `first` to `first + count - 1`.
+
+        Raises: DataError where a snapshot's last record is not there.
+        """
+        self._go_to(first)
+        return RecordWork(self, first, count)
+
     def batch(self, first: int, count: int) -> RecordBatch:
         """Samples number `first` to `first + count - 1`.
 
         Raises: DataError for a record that does not fit, naming its key.
         """
-        self._go_to(first)
-        batch = self._made(first, count)
-        self._next = first + count
-        return batch
+        return done(self.begin(first, count))
+
+    def take(self, most: int) -> list[Record]:
+        """The next records, about PART_BYTES of them; `reached` tells where the last ones end."""
+        records = self._records.take(min(self._together, most))
+        size = sum(len(value) for _, value in records)
+        self._together = max(1, PART_BYTES * len(records) // max(1, size))
+        return records
+
+    def reached(self, sample: int) -> None:
+        """All samples before this one have been read, and none after it."""
+        self._next = sample
+
+    def again(self, first: int, count: int, key: bytes | None) -> RecordBatch:
+        """The batch that begins with the record of `key`, where that is known, one record after the
+        other. Raises: as `batch`."""
+        records = Cursor(self.database)
+        if key is None:
+            records.seek(first + self.skip)
+        else:
+            records.seek_key(key)
+        labels, keys = np.empty(count, self.transformer.dtype), list[bytes]()
+
+        def pictures() -> Iterator[Picture]:
+            for index in range(count):
+                key, value = records.read()
+                name, labels[index], image = self.read(key, value)
+                keys.append(key)
+                yield name, image
+
+        images = self.feed.batch(pictures(), first, count)
+        return RecordBatch(images, labels, Names(self, keys), keys[-1])
 
     def read(self, key: bytes, value: bytes) -> tuple[str, int, np.ndarray]:
         """The name of a record, for messages, its label, and its image (C, H, W).
@@ -108,20 +148,73 @@ class RecordSource:
             self._cursor.seek(first + self.skip)
         self._next = -1 - self.skip  # unknown until the batch is made
 
-    def _made(self, first: int, count: int) -> RecordBatch:
-        """The batch of the records from the cursor on."""
-        labels, names, key = np.empty(count, self.transformer.dtype), list[str](), b""
+
+class RecordWork:
+    """The work on a batch of records."""
+
+    def __init__(self, source: RecordSource, first: int, count: int) -> None:
+        self.source = source
+        self.first = first
+        self.count = count
+        self.keys: list[bytes] = []  # of what was read
+        self.canvas = source.feed.canvas(count)
+        self.labels = np.empty(count, source.transformer.dtype)
+
+    def read(self) -> Part | None:
+        at = len(self.keys)
+        if at == self.count:
+            self.source.reached(self.first + self.count)
+            return None
+        records = self.source.take(self.count - at)
+        self.keys += (key for key, _ in records)
+        return functools.partial(self._make, at, records)
+
+    def finish(self) -> RecordBatch:
+        names = Names(self.source, self.keys)
+        return RecordBatch(self.canvas.images, self.labels, names, self.keys[-1])
+
+    def again(self) -> RecordBatch:
+        self.canvas.give_up()
+        return self.source.again(self.first, self.count, self.keys[0] if self.keys else None)
+
+    def _make(self, at: int, records: list[Record]) -> None:
+        """Fills in records from index `at` on."""
+        raw = raw_records.read([value for _, value in records])
+        if raw is not None:
+            self.labels[at : at + len(records)] = raw.labels
+            self.canvas.fill_alike(
+                raw.images, lambda index: self.source.name(records[index][0]), self.first, at
+            )
+            return
 
         def pictures() -> Iterator[Picture]:
-            nonlocal key
-            for index in range(count):
-                key, value = self._records.read()
-                name, labels[index], image = self.read(key, value)
-                names.append(name)
+            for index, (key, value) in enumerate(records, at):
+                name, self.labels[index], image = self.source.read(key, value)
                 yield name, image
 
-        images = self.feed.batch(pictures(), first, count)
-        return RecordBatch(images, labels, names, key)
+        self.canvas.fill(pictures(), self.first, at, len(records))
+
+
+class Names(Sequence[str]):
+    """The names of records, made when they are asked for."""
+
+    def __init__(self, source: RecordSource, keys: Sequence[bytes]) -> None:
+        self.keys = keys
+        self._source = source
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return Names(self._source, self.keys[index])
+        return self._source.name(self.keys[index])
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 def _readable(key: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, NetError, WeightsError
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import augmentation
+from caffepy.engine.data import images as imaging
 from caffepy.engine.data.augmentation import Augmentation
 from caffepy.proto.caffe_pb2 import TransformationParameter
 from caffepy.proto.weights import decode_blob
@@ -24,6 +27,8 @@ _KNOWN = {
 
 Shape = tuple[int, ...]
 Picture = tuple[str, np.ndarray]  # what messages call it, and the image (C, H, W)
+# Gives the memory (n, C, H, W) for transformed images, once the shape (C, H, W) of one is known.
+Rows = Callable[[Shape], np.ndarray]
 Choice = tuple[int, int, bool]  # top and left of what is taken, and whether it is mirrored
 
 
@@ -99,7 +104,7 @@ class Transformer:
         if Augmentation.wanted(param, testing):
             self.augmentation = Augmentation(param, testing=testing, stream=stream, where=where)
         self.crop = (param.crop_h, param.crop_w) if param.crop_h else (param.crop_size,) * 2
-        self._unused: list[np.ndarray] = []  # batches whose memory the next one may take
+        self._unused: list[np.ndarray] = []  # batches whose memory the next ones may take
         self.mean: np.ndarray | None = None
         if param.HasField("mean_file"):
             path = find_file(param.mean_file, "transform_param.mean_file")
@@ -191,17 +196,52 @@ class Transformer:
 
     def floats(self, cuts: Iterable[Cut], count: int) -> np.ndarray:
         """(count, C, H, W): what was taken of images, transformed."""
-        out, chunk, step = np.empty(0), list[Cut](), 1
+        made = [np.empty(0)]
+
+        def rows(shape: Shape) -> np.ndarray:
+            made[0] = self.memory((count, *shape))
+            return made[0]
+
+        self.fill(cuts, rows)
+        return made[0]
+
+    def fill(self, cuts: Iterable[Cut], rows: Rows) -> None:
+        """Writes what was taken of images, transformed, to `rows`."""
+        out, chunk, planes = np.empty(0), list[Cut](), imaging.Planes()
         for index, cut in enumerate(cuts):
             if not index:
-                out = self.memory((count, *cut.image.shape))
-                step = max(1, CHUNK // max(1, cut.image.size))
+                out = rows(cut.image.shape)
+            if imaging.is_interleaved(cut.image):
+                self._place(cut, planes.of(cut.image, cut.mirrored), out[index])
+                continue
             out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
             chunk.append(cut)
-            if len(chunk) == step or index == count - 1:
+            if (len(chunk) + 1) * cut.image.size > CHUNK:
                 self._finish(out[index + 1 - len(chunk) : index + 1], chunk)
                 chunk.clear()
-        return out
+        if chunk:
+            self._finish(out[len(out) - len(chunk) :], chunk)
+
+    def fill_alike(
+        self, images: np.ndarray, names: Callable[[int], str], first: int, rows: Rows
+    ) -> None:
+        """Writes images (n, C, H, W) of number `first` and up, transformed, to `rows`. names: what
+        messages call them."""
+        if self._is_random or self.augmentation is not None:
+            named = ((names(index), image) for index, image in enumerate(images))
+            self.fill(self.cuts(named, first, len(images)), rows)
+            return
+        _, height, width = shape = self.shape(images.shape[1:], names(0))
+        top, left, _ = self._choice(None, images.shape[1:], shape)
+        taken = images[:, :, top : top + height, left : left + width]
+        out, step = rows(shape), max(1, CHUNK // taken[0].size)
+        mean = self._window(Cut(taken[0], top, left, False))
+        for start in range(0, len(images), step):
+            part = out[start : start + step]
+            part[...] = taken[start : start + step]
+            if mean is not None:
+                part -= mean
+            self._scale(part)
 
     def reuse(self, batch: np.ndarray) -> None:
         """A later batch may take the memory of this one, which nobody looks at any more. Any thread
@@ -209,22 +249,55 @@ class Transformer:
         self._unused.append(batch)
 
     def memory(self, shape: Shape) -> np.ndarray:
-        """For a batch; content undefined."""
-        while self._unused:
-            batch = self._unused.pop()
-            if batch.shape == shape:
-                return batch
+        """For a batch; content undefined. Any thread may ask."""
+        with contextlib.suppress(IndexError):  # there is none, or another thread took it
+            while True:
+                batch = self._unused.pop()
+                if batch.shape == shape:
+                    return batch
         return np.empty(shape, self.dtype)
 
     def _finish(self, out: np.ndarray, cuts: Sequence[Cut]) -> None:
         """Subtracts the mean and scales; out: (n, C, H, W), cropped and mirrored."""
-        mean, (_, height, width) = self.mean, out.shape[1:]
-        if mean is not None and mean.shape[1:] == (1, 1):
-            out -= mean
-        elif mean is not None:
+        if self.mean is not None and self.mean.shape[1:] == (1, 1):
+            out -= self.mean
+        elif self.mean is not None:
             for cut, target in zip(cuts, out, strict=True):
-                window = mean[:, cut.top : cut.top + height, cut.left : cut.left + width]
-                np.subtract(target, window[:, :, ::-1] if cut.mirrored else window, out=target)
+                window = self._window(cut)
+                assert window is not None, "there is a mean"
+                np.subtract(target, window, out=target)
+        self._scale(out)
+
+    def _place(self, cut: Cut, planes: np.ndarray, out: np.ndarray) -> None:
+        """Writes what was taken of an image, in mirrored planes, to out (C, H, W), transformed:
+        plane by plane, while they are in the cache."""
+        mean = self._window(cut)
+        for channel, plane in enumerate(planes):
+            target = out[channel]
+            target[...] = plane
+            if mean is not None:
+                imaging.subtract(target, mean[channel % len(mean)])
+            self._scale(target)
+
+    def _window(self, cut: Cut) -> np.ndarray | None:
+        """The mean of what was taken of an image, mirrored as that is."""
+        mean = self.mean
+        if mean is None or mean.shape[1:] == (1, 1):
+            return mean
+        _, height, width = cut.image.shape
+        left = cut.left
+        if cut.mirrored:
+            mean, left = self._mirrored_mean, mean.shape[2] - left - width
+        return mean[:, cut.top : cut.top + height, left : left + width]
+
+    @functools.cached_property
+    def _mirrored_mean(self) -> np.ndarray:
+        """In memory of its own: it is read faster so than backwards."""
+        assert self.mean is not None, "asked for"
+        mirrored: np.ndarray = self.mean[:, :, ::-1].copy()
+        return mirrored
+
+    def _scale(self, out: np.ndarray) -> None:
         if self.param.scale != 1:
             out *= self.dtype.type(self.param.scale)
 

@@ -1,0 +1,217 @@
+"""python -m benchmarks.data: the data pipeline against what it cannot do without.
+
+jpeg    batches of JPEG images of 256 x 256, cropped to 227, mirrored, less a mean image, against
+        cv2.imdecode of the same images in as many threads
+raw     batches of raw images of 28 x 28, scaled, against a bare loop over the database's cursor
+memory  one pass over a database of raw images (2 GB by default), and the memory that it takes
+
+Both sides run in turns, in one process, from the system's file cache; rounds that other programs
+disturb are taken again. Batches are counted as they leave the ring, ready for the net.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.rounds import Rounds
+from caffepy.engine.core.random import Stream
+from caffepy.engine.data import datum, images
+from caffepy.engine.data.db import create_db, open_db
+from caffepy.engine.data.feed import Feed
+from caffepy.engine.data.pipeline import Prefetcher
+from caffepy.engine.data.records import RecordSource
+from caffepy.engine.data.transformer import Transformer
+from caffepy.engine.machine import allowed_cpus
+from caffepy.proto import text
+from caffepy.proto.caffe_pb2 import Datum, TransformationParameter
+
+JPEG = "crop_size: 227 mirror: true mean_file: 'mean.npy'"
+RAW = "scale: 0.00390625"
+DEPTH = 4  # batches in the ring
+AIM = {"jpeg": "0.85 of the decoding alone", "raw": "100,000 images/s"}
+
+
+def main() -> None:
+    """Prints a line for each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=allowed_cpus())
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batches", type=int, default=16, help="of JPEG images, per round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--gigabytes", type=float, default=2.0, help="of the memory's database")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        for line in run(
+            Path(name), given.threads, given.batch, given.batches, given.rounds, given.gigabytes
+        ):
+            print(line, flush=True)
+
+
+def run(
+    folder: Path, threads: int, batch: int, batches: int, rounds: int, gigabytes: float
+) -> Iterator[str]:
+    """The lines. batches: of JPEG images; of raw ones there are 50 times as many."""
+    random = np.random.default_rng(1)
+    files = [_photograph(random) for _ in range(min(64, batch))]
+    repeated = itertools.islice(itertools.cycle(files), batch * batches)
+    _write(folder / "jpeg", (datum.encoded(file, 1) for file in repeated))
+    np.save(folder / "mean.npy", random.uniform(90, 130, (3, 256, 256)).astype(np.float32))
+    small = random.integers(256, size=(batch * batches * 50, 1, 28, 28), dtype=np.uint8)
+    _write(folder / "raw", (datum.raw(pixels, i % 1000) for i, pixels in enumerate(small)))
+    yield f"{threads} threads, batches of {batch}; JPEG of {np.mean([*map(len, files)]):.0f} bytes"
+    yield _compared(
+        "jpeg", "decoding", rounds, batch * batches,
+        lambda: _decode(files, batch * batches, threads),
+        lambda: _pass(folder, "jpeg", JPEG, threads, batch, batches),
+    )  # fmt: skip
+    yield _compared(
+        "raw", "cursor", rounds, len(small),
+        lambda: _loop(folder / "raw"),
+        lambda: _pass(folder, "raw", RAW, threads, batch, len(small) // batch),
+    )  # fmt: skip
+    big = random.integers(256, size=(3, 256, 256), dtype=np.uint8)
+    count = max(batch, round(gigabytes * 1e9 / big.nbytes)) // batch * batch
+    _write(folder / "big", (datum.raw(big, i % 1000) for i in range(count)))
+    seen = [_memory()]
+    seconds = _pass(
+        folder, "big", "crop_size: 227 mirror: true", threads, batch, count // batch,
+        look=lambda: seen.append(_memory()),
+    )  # fmt: skip
+    ring = (DEPTH + 1) * batch * 3 * 227 * 227 * 4
+    yield (
+        f"memory  {count * big.nbytes / 1e9:.2f} GB of records in {seconds:.1f} s: "
+        f"{(max(seen) - seen[0]) / 1e6:.0f} MB more at most, the ring and the batch in use are "
+        f"{ring / 1e6:.0f} MB"
+    )
+
+
+def _compared(
+    name: str,
+    alone: str,
+    wanted: int,
+    count: int,
+    bare: Callable[[], float],
+    ours: Callable[[], float],
+) -> str:
+    """Times both sides, which give their seconds for `count` images, in turns."""
+    bare(), ours()
+    rounds = Rounds(wanted)
+    while not rounds.enough:
+        rounds.start()
+        if rounds.taken % 2:
+            ms = {"ours": 1e3 * ours(), "bare": 1e3 * bare()}
+        else:
+            ms = {"bare": 1e3 * bare(), "ours": 1e3 * ours()}
+        rounds.end(ms)
+    found = rounds.result()
+    ratios = [b / o for b, o in zip(found.ms["bare"], found.ms["ours"], strict=True)]
+    speed = {side: 1e3 * count / ms for side, ms in found.medians().items()}
+    return (
+        f"{name:<8}{speed['ours']:9.0f} images/s, {alone} alone {speed['bare']:9.0f}: "
+        f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}); to reach: "
+        f"{AIM[name]}; {found}"
+    )
+
+
+def _photograph(random: np.random.Generator) -> bytes:
+    """A JPEG file with soft edges and noise, of the quality that OpenCV writes by default."""
+    cv2 = images.opencv()
+    coarse = random.integers(256, size=(32, 32, 3), dtype=np.uint8)
+    soft = cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_CUBIC)
+    return images.encode(
+        np.clip(soft + random.normal(0, 8, soft.shape), 0, 255).astype(np.uint8), "jpg"
+    )
+
+
+def _write(path: Path, records: Iterator[Datum]) -> None:
+    with create_db(path, "lmdb") as writer:
+        for number, record in enumerate(records):
+            writer.put(b"%08d" % number, record.SerializeToString())
+
+
+def _decode(files: list[bytes], count: int, threads: int) -> float:
+    """Seconds to decode `count` images."""
+    cv2 = images.opencv()
+    arrays = [np.frombuffer(file, np.uint8) for file in files]
+
+    def work(part: range) -> None:
+        for number in part:
+            cv2.imdecode(arrays[number % len(arrays)], cv2.IMREAD_UNCHANGED)
+
+    workers = [
+        threading.Thread(target=work, args=(range(first, count, threads),))
+        for first in range(threads)
+    ]
+    started = time.perf_counter()
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return time.perf_counter() - started
+
+
+def _loop(path: Path) -> float:
+    """Seconds to look at all records."""
+    database = open_db(path, "lmdb")
+    started = time.perf_counter()
+    for _ in database.records():
+        pass
+    elapsed = time.perf_counter() - started
+    database.close()
+    return elapsed
+
+
+def _pass(
+    folder: Path,
+    name: str,
+    transform: str,
+    threads: int,
+    batch: int,
+    batches: int,
+    look: Callable[[], None] = lambda: None,
+) -> float:
+    """Seconds from asking for the first batch to having the last. look: called after each."""
+    transformer = Transformer(
+        text.parse(transform, TransformationParameter),
+        testing=False,
+        stream=Stream(1, "data", "transform"),
+        dtype=np.dtype(np.float32),
+        where="benchmark",
+        find_file=lambda mean, where: folder / mean,
+    )
+    feed = Feed(transformer)
+    prefetcher = Prefetcher(
+        RecordSource(open_db(folder / name, "lmdb"), feed), batch, DEPTH, threads
+    )
+    started = time.perf_counter()
+    for _ in range(batches):
+        feed.reuse(prefetcher.next().images)
+        look()
+    elapsed = time.perf_counter() - started
+    prefetcher.close()
+    return elapsed
+
+
+def _memory() -> int:
+    """The bytes of this process that are no mapped file; 0 where the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+if __name__ == "__main__":
+    main()
