@@ -80,9 +80,10 @@ class Net:
         self.epoch = Epoch()
         self.passes = Counter()
         self.context = LayerContext(
-            self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes, []
-        )
-        self.context.data_threads = data_threads
+            self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes,
+            data_threads=data_threads,
+        )  # fmt: skip
+        self.context.fills = []
         self.loss = Value((), ops.dtype)
         self.debug_info: bool = self.param.debug_info
         self.ran: set[int] = set()

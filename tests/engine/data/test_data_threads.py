@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.random import Stream
-from caffepy.engine.data import datum, images, pipeline, records
+from caffepy.engine.data import datum, images, pipeline, prefetching_layer, records
 from caffepy.engine.data.db import create_db, open_db
 from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.image_list import ImageList
@@ -22,7 +23,10 @@ from caffepy.engine.data.image_source import ImageSource
 from caffepy.engine.data.pipeline import Part, Prefetcher
 from caffepy.engine.data.records import RecordSource
 from caffepy.engine.data.transformer import Transformer
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto.caffe_pb2 import Datum, TransformationParameter
+from caffepy.tools import cli
+from caffepy.tools.common import open_net
 
 WAIT = 10.0  # seconds until a test that hangs is given up
 RECORDS = 11
@@ -281,3 +285,27 @@ def test_a_batch_that_seek_gave_up_does_not_come(monkeypatch: pytest.MonkeyPatch
     release.set()
     assert prefetcher.next() == [22, 23]
     prefetcher.close()
+
+
+@pytest.mark.parametrize("asked", [1, 3, None])
+def test_a_net_says_how_many_threads_make_its_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int | None
+) -> None:
+    monkeypatch.setattr(prefetching_layer, "allowed_cpus", lambda: 8)
+    (folder / "net.prototxt").write_text(
+        """layer { name: "data" type: "Data" top: "data" top: "label"
+            data_param { source: "raw" batch_size: 2 backend: LMDB } }"""
+    )
+    before = threading.active_count()
+    net = open_net(str(folder / "net.prototxt"), "TEST", 0, "", "", NumpyOps(), data_threads=asked)
+    net.forward()
+    assert threading.active_count() - before == (asked or 2), "one for every 4 CPUs"
+    net.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("command", ["train", "test", "time"])
+def test_commands_take_the_number_of_data_threads(command: str) -> None:
+    found = CliRunner().invoke(cli.caffepy, [command, "--data-threads", "0"])
+    assert found.exit_code == 2
+    assert "--data-threads" in found.output
