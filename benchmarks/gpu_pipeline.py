@@ -3,7 +3,7 @@
 A net (GoogLeNet with 128 images by default) is trained from an LMDB of raw 256 x 256 images, made
 up and read from the system's file cache, in each way that batches come:
 
-bytes  cropped by the data thread, copied ahead from pinned memory, the rest done on the GPU
+bytes  cropped by the data threads, copied ahead from pinned memory, the rest done on the GPU
 kept   the records stay on the GPU (--cache device)
 
 busy: the time from where a batch had arrived to the end of the update, by events of the device,
