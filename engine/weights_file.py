@@ -17,7 +17,7 @@ import numpy as np
 
 from caffepy.engine.core.errors import SnapshotError, WeightsError
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.files import hdf5_bytes, written_whole
+from caffepy.engine.files import hdf5_bytes, read_hdf5, written_whole
 from caffepy.engine.net import Net
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import LayerParameter, Phase
@@ -126,7 +126,7 @@ def _read_hdf5(path: Path) -> list[LayerInFile]:
     def visit(group: Any, name: str) -> None:
         children = {key: group[key] for key in group}
         blobs = {
-            int(key): weights.BlobArray(np.asarray(item[()]), item.shape, False, None)
+            int(key): weights.BlobArray(_content(path, item), item.shape, False, None)
             for key, item in children.items()
             if isinstance(item, h5py.Dataset) and key.isdecimal()
         }
@@ -136,19 +136,25 @@ def _read_hdf5(path: Path) -> list[LayerInFile]:
         for key, item in groups.items():
             visit(item, f"{name}/{key}" if name else key)
 
-    try:
-        with h5py.File(path, "r") as file:
-            if "data" not in file:
-                raise WeightsError(
-                    f"{path}: expected a group 'data' with one group for each layer, got "
-                    f"{', '.join(file) or 'nothing'}. This HDF5 file holds no Caffe weights."
-                )
-            visit(file["data"], "")
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be read as HDF5: {error}. Fetch the file again."
-        ) from None
+    with read_hdf5(path, WeightsError) as file:
+        if "data" not in file:
+            raise WeightsError(
+                f"{path}: expected a group 'data' with one group for each layer, got "
+                f"{', '.join(file) or 'nothing'}. This HDF5 file holds no Caffe weights."
+            )
+        visit(file["data"], "")
     return found
+
+
+def _content(path: Path, dataset: Any) -> np.ndarray:
+    """A blob. Raises: WeightsError where it is none."""
+    if dataset.dtype.kind not in "fiu" or (dataset.size or 0) > weights.MAX_COUNT:
+        raise WeightsError(
+            f"{path}: dataset '{dataset.name}': expected at most {weights.MAX_COUNT} floats or "
+            f"integers, got {dataset.size} values of type {dataset.dtype}. The file is damaged, or "
+            "of another kind: fetch it again, or give the right one."
+        )
+    return np.asarray(dataset[()])
 
 
 def _fill_hdf5(net: Net, file: Any, path: Path, diffs: bool) -> None:

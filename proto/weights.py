@@ -255,7 +255,7 @@ def _blob(wire: Wire, start: int, end: int) -> BlobArray:
             for dim in wire.fields(part.start, part.end):
                 parts.shape += wire.varints(dim) if dim.number == 1 else []
         elif part.number in _LEGACY_AXES:
-            parts.axes[part.number] = wire.varints(part)[-1]
+            parts.axes.update((part.number, size) for size in wire.varints(part))
         elif part.number in _RAW_TYPE and part.kind == VARINT:
             parts.raw_types[_RAW_TYPE[part.number]] = part.value
         elif part.number in _RAW and part.kind == BYTES:

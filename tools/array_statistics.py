@@ -46,6 +46,7 @@ class Statistics:
         }
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums and squares of the largest numbers are inf
 def measure(arrays: Callable[[], Iterable[np.ndarray]]) -> Statistics:
     """The statistics of numeric arrays. arrays: gives them, twice."""
     count = finite = zeros = 0
@@ -62,15 +63,15 @@ def measure(arrays: Callable[[], Iterable[np.ndarray]]) -> Statistics:
         nan = math.nan
         return Statistics(count, nan, nan, nan, nan, zeros, count, [0] * BINS)
     mean, squares = total / finite, 0.0
+    span = high / 2 - low / 2  # halves: a range of doubles may be larger than any double
     histogram = np.zeros(BINS, np.int64)
     for block in _blocks(arrays()):
         good = block[np.isfinite(block)]
         squares += float(np.square(good - mean).sum())
-        if high > low:
-            places = ((good - low) * (BINS / (high - low))).astype(np.int64)
-            histogram += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
-    if high == low:
-        histogram[0] = finite
+        places = np.zeros(good.shape, np.int64)
+        if span > 0:
+            places = ((good / 2 - low / 2) / span * BINS).astype(np.int64)
+        histogram += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
     std = math.sqrt(squares / finite)
     return Statistics(count, low, high, mean, std, zeros, count - finite, histogram.tolist())
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
+from caffepy.engine.files import read_hdf5
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.engine.weights_file import HDF5_SIGNATURE, read_layers
 from caffepy.proto import weights
@@ -133,33 +134,25 @@ def _hdf5(path: Path, tell: Tell) -> Content:
     """Weights, a solver state, or datasets such as HDF5Data reads."""
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            names = set(file)
-            if {"iter", "history"} <= names:
-                return _state(path, tell)
-            if "data" in names and isinstance(file["data"], h5py.Group):
-                layers = read_layers(path)
-                entries = [
-                    _entry(f"{layer.name}[{index}]", "layer", blob.data, tell)
-                    for layer in layers
-                    for index, blob in layer.blobs.items()
-                ]
-                return Content("weights (HDF5)", _counts(len(layers), entries), entries)
-            found: dict[str, Any] = {}
-            file.visititems(found.__setitem__)
-            sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
-            entries = [_dataset(name, item, tell) for name, item in sets.items()]
-            rows = {entry.shape[0] for entry in entries if entry.shape}
-            facts = {"rows": rows.pop() if len(rows) == 1 else "not the same in all datasets"}
-            return Content("data (HDF5)", facts if entries else {}, entries)
-    except (OSError, RuntimeError, ValueError) as error:  # of a damaged file h5py raises many
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{path}: cannot be read as HDF5: {' '.join(str(error).split())}. Fetch or make the "
-            "file again."
-        ) from None
+    with read_hdf5(path, DataError) as file:
+        names = set(file)
+        if {"iter", "history"} <= names:
+            return _state(path, tell)
+        if "data" in names and isinstance(file["data"], h5py.Group):
+            layers = read_layers(path)
+            entries = [
+                _entry(f"{layer.name}[{index}]", "layer", blob.data, tell)
+                for layer in layers
+                for index, blob in layer.blobs.items()
+            ]
+            return Content("weights (HDF5)", _counts(len(layers), entries), entries)
+        found: dict[str, Any] = {}
+        file.visititems(found.__setitem__)
+        sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
+        entries = [_dataset(name, item, tell) for name, item in sets.items()]
+        rows = {entry.shape[0] for entry in entries if entry.shape}
+        facts = {"rows": rows.pop() if len(rows) == 1 else "not the same in all datasets"}
+        return Content("data (HDF5)", facts if entries else {}, entries)
 
 
 def _dataset(name: str, dataset: Any, tell: Tell) -> Entry:

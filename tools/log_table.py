@@ -11,10 +11,10 @@ from pathlib import Path
 
 # A date with or without its year, month, day, hour, minute, second, fraction: glog's, old and new.
 _TIME = re.compile(r"[IWEF](\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d\.\d+) ")
-_ITERATION = re.compile(r"\] Iteration (\d+)")
-_LOSS = re.compile(r"\] Iteration (\d+).*, loss = (\S+)")
-_RATE = re.compile(r"\] Iteration (\d+), lr = (\S+)")
-_TESTING = re.compile(r"\] Iteration (\d+), Testing net \(#(\d+)\)")
+_ITERATION = re.compile(r"\] Iteration (\d{1,18})\b")
+_LOSS = re.compile(r"\] Iteration (\d{1,18})\b.*, loss = (\S+)")
+_RATE = re.compile(r"\] Iteration (\d{1,18}), lr = (\S+)")
+_TESTING = re.compile(r"\] Iteration (\d{1,18}), Testing net \(#(\d{1,18})\)")
 _OUTPUT = re.compile(r"\]\s+(Train|Test) net output #\d+: (\S+) = (\S+)")
 
 
@@ -81,9 +81,9 @@ class _Clock:
         self._month = month
         try:
             now = datetime.datetime(year or self._year, month, 1)
-        except ValueError:  # no month
+            now += datetime.timedelta(day - 1, float(found[6]), minutes=minute, hours=hour)
+        except (ValueError, OverflowError):  # no month, or after the last year
             return math.nan
-        now += datetime.timedelta(day - 1, float(found[6]), minutes=minute, hours=hour)
         if self._start is None or ("Solving" in line and not self._solving):
             self._start = now
             self._solving = "Solving" in line

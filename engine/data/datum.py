@@ -46,6 +46,7 @@ def parse_annotated(value: bytes, where: str) -> AnnotatedDatum:
 
 
 def _parse(kind: type[M], value: bytes, where: str) -> M:
+    images.check_size(len(value), where)
     try:
         return kind.FromString(value)
     except DecodeError:

@@ -21,7 +21,12 @@ class LevelDbDatabase(Database):
     @staticmethod
     def open_handle(path: Path) -> Any:
         try:
-            return plyvel.DB(str(path), create_if_missing=False, max_open_files=100)
+            return plyvel.DB(
+                str(path),
+                create_if_missing=False,
+                paranoid_checks=True,  # else damaged records of its log are left out without a word
+                max_open_files=100,
+            )
         except plyvel.Error as error:
             raise DataError(
                 f"{path}: cannot be opened as a leveldb database: {words(error)}. LevelDB needs "

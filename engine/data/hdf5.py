@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
+from caffepy.engine.core.units import size
+from caffepy.engine.files import read_hdf5
+from caffepy.engine.machine import memory_bytes
 
 _KINDS = "fiu"  # floating point, signed and unsigned integers: what Caffe converts
 MAX_AXES = 32
@@ -20,19 +23,10 @@ def read_rows(path: Path, names: Sequence[str], dtype: np.dtype) -> list[np.ndar
     Raises: DataError where the file or a dataset is missing, not numeric, empty or of another
     length than the first.
     """
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file. Fix the path.") from None
-    except OSError as error:
-        reason = "it is a folder" if path.is_dir() else " ".join(str(error).split())
-        raise DataError(
-            f"{path}: expected an HDF5 file, got something that cannot be read: {reason}. Fix the "
-            "path, or make the file again."
-        ) from None
-    with file:
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "nothing there"
+        raise DataError(f"{path}: expected an HDF5 file, got {got}. Fix the path.")
+    with read_hdf5(path, DataError) as file:
         arrays = [_read(path, file, name, dtype) for name in names]
     for name, array in zip(names, arrays):
         if len(array) != len(arrays[0]):
@@ -62,6 +56,13 @@ def _read(path: Path, file: Any, name: str, dtype: np.dtype) -> np.ndarray:
         raise DataError(
             f"{path}: dataset '{name}': expected at least one axis and one row, got shape "
             f"{dataset.shape}. Put samples along the first axis, or take the file off the list."
+        )
+    memory = memory_bytes()
+    if memory is not None and dataset.size * dtype.itemsize > memory:
+        raise DataError(
+            f"{path}: dataset '{name}': expected no more than this machine's memory, {size(memory)}"
+            f", got shape {dataset.shape}. Make the file again, or write the samples to several "
+            "smaller files."
         )
     try:
         array = np.empty(dataset.shape, dtype)

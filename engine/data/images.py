@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from caffepy.engine.core.errors import DataError, DeviceError
+from caffepy.engine.core.units import size
+
+MOST_BYTES = 1 << 29  # of a record or image, as it is stored and as it is decoded
 
 
 @functools.cache
 def opencv() -> Any:
     """The module cv2. Its own threads are off: images are read in threads of ours."""
+    # an image's size is what its header says: checked before memory is taken
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_BYTES // 3))
     try:
         import cv2
     except ImportError as error:
@@ -29,6 +35,7 @@ def read(path: Path, where: str) -> bytes:
     """The bytes of an image file. Raises: DataError, beginning with `where`, where it is empty or
     cannot be read."""
     try:
+        check_size(path.stat().st_size, where)
         data = path.read_bytes()
     except OSError as error:
         hint = ": file names take / and not \\ here" if "\\" in str(path) else ""
@@ -44,6 +51,15 @@ def read(path: Path, where: str) -> bytes:
     return data
 
 
+def check_size(count: int, where: str) -> None:
+    """Raises: DataError, beginning with `where`, for a record or image of too many bytes."""
+    if count > MOST_BYTES:
+        raise DataError(
+            f"{where}: expected at most {size(MOST_BYTES)}, got {size(count)}. Make several "
+            "smaller ones of it."
+        )
+
+
 def decode(
     data: bytes, where: str, color: bool | None = None, any_depth: bool = False
 ) -> np.ndarray:
@@ -54,6 +70,7 @@ def decode(
     Raises: DataError, beginning with `where`.
     """
     cv2 = opencv()
+    check_size(len(data), where)
     flag = {
         None: cv2.IMREAD_UNCHANGED,
         True: cv2.IMREAD_COLOR,

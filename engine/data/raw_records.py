@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from caffepy.engine.data.images import MOST_BYTES
 from caffepy.proto.errors import WeightsError
 from caffepy.proto.wire import BYTES, VARINT, Field, Wire
 
@@ -37,7 +38,7 @@ def read(values: Sequence[bytes]) -> RawRecords | None:
     groups: dict[int, list[int]] = {}  # numbers of records, by length
     for number, value in enumerate(values):
         groups.setdefault(len(value), []).append(number)
-    if len(groups) > MOST_LENGTHS:
+    if len(groups) > MOST_LENGTHS or max(groups) > MOST_BYTES:
         return None
     if len(groups) == 1:
         return _alike(values)

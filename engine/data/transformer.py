@@ -358,11 +358,14 @@ def load_mean(path: Path) -> np.ndarray:
     """
     try:
         if path.suffix == ".npy":
-            mean: np.ndarray = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                mean: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
         else:
             mean = decode_blob(path.read_bytes(), str(path)).data
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except WeightsError:
+        raise
+    except Exception as error:  # of a damaged file numpy raises nearly anything
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(
             f"{path}: the mean cannot be read: {reason}. Make it with compute_image_mean."
         ) from None

@@ -16,6 +16,7 @@ CHANNELS = 3  # files are decoded to
 _COLUMNS = 6  # label, overlap, x1, y1, x2, y2
 _OVERLAP = 1  # the one of them that need not be whole
 _BOUND = 1 << 31
+_DIGITS = 10  # of its counts and sizes, at most
 
 
 class WindowList:
@@ -121,7 +122,7 @@ class _Lines:
         while len(found) < count:
             expected = "channels, height, width and the number of windows"
             words = self.wanted(self.word_line(), expected).split()
-            if len(words) + len(found) > count or not all(map(bytes.isdigit, words)):
+            if len(words) + len(found) > count or not all(map(_is_count, words)):
                 raise self.error(expected, b" ".join(words))
             found += map(int, words)
         return found
@@ -145,6 +146,10 @@ class _Lines:
             f"{self.path}:{self.number}: expected {expected}, got '{text}'. Correct the window "
             "file."
         )
+
+
+def _is_count(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= _DIGITS
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
