@@ -208,10 +208,16 @@ def _shapes(batch: int) -> list[Case]:
     sequences = normal(16, batch, 256), marks(16, batch)
     return [
         Case("ArgMax", "", (normal(batch, 1000),), learns=False),
+        Case("Axpy", "", (normal(batch, 32), *x, *x)),
         Case("BatchReindex", "", (*x, labels(batch, batch))),
         Case("Concat", "", (*x, *x)),
         Case(
             "Crop", "crop_param { offset: 4 }", (*x, Bottom(normal(batch, 32, 24, 24).draw, False))
+        ),
+        Case(
+            "CropCenter",
+            "crop_center_param { crop_size: 0 crop_size: 0 crop_size: 4 crop_size: 4 }",
+            x,
         ),
         Case(
             "DummyData",

@@ -77,6 +77,7 @@ def _classes(label: Tensor) -> Tensor:
 
 EQUIVALENTS |= {
     "AbsVal": lambda param, x, w: x[0].abs(),
+    "Axpy": lambda param, x, w: torch.addcmul(x[2], x[0].view(*x[0].shape, 1, 1), x[1]),
     "BNLL": lambda param, x, w: functional.softplus(x[0]),
     "BatchReindex": lambda param, x, w: x[0][x[1].long()],
     "Bias": lambda param, x, w: x[0] + _per_channel(w[0]),
@@ -156,6 +157,12 @@ def _crop(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     start = param.crop_param.offset[0]
     height, width = x[1].shape[2:]
     return x[0][:, :, start : start + height, start : start + width].contiguous()
+
+
+@equivalent("CropCenter")
+def _crop_center(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    height, width = param.crop_center_param.crop_size[2:]
+    return x[0][:, :, height:-height, width:-width].contiguous()
 
 
 @equivalent("Deconvolution")

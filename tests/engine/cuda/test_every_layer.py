@@ -42,6 +42,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "AbsVal": ("", [x()]),
     "Accuracy": ("", [x(31, 5), labels(5, 31)], ()),
     "ArgMax": ("argmax_param { top_k: 2 }", [x(13, 17)], ()),
+    "Axpy": ("", [x(3, 5), x(), x()]),
     "BNLL": ("", [x()]),
     "BatchNorm": ("", [x()]),
     "BatchReindex": ("", [x(), labels(3, 7)], (True, False)),
@@ -59,6 +60,10 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, True, False),
     ),
     "Convolution": (f"convolution_param {{ num_output: 4 kernel_size: 3 {WEIGHTS} }}", [x()]),
+    "CropCenter": (
+        "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 3 }",
+        [x()],
+    ),
     "Crop": ("crop_param { offset: 1 }", [x(), x(3, 5, 4, 3)], (True, False)),
     "Deconvolution": (
         f"convolution_param {{ num_output: 4 kernel_size: 3 stride: 2 {WEIGHTS} }}",
@@ -118,10 +123,13 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
 NOT_HERE = {
     "Data": "reads a database; its batches on the GPU engine are those of test_batches.py",
     "HDF5Data": "reads files on the host, whose rows are copied to the device as they are",
+    "HDF5Output": "writes what it gets to a file, on the host",
     "ImageData": "reads files; its batches on the GPU engine are those of test_batches.py",
     "Input": "its numbers are given by whoever runs the net",
     "MemoryData": "its numbers are given by Python code, on the host",
+    "Permute": "moves elements on the host",
     "Python": "its numbers are made by Python code, on the host",
+    "WindowData": "cuts its windows out of images on the host",
 }
 
 
