@@ -62,7 +62,7 @@ def read(path: Path, magic: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def _at_most(source: IO[bytes], count: int) -> bytes:
+def _at_most(source: IO[bytes] | gzip.GzipFile, count: int) -> bytes:
     """The next bytes, however many more are zipped."""
     pieces = list[bytes]()
     while count > 0 and (piece := source.read(min(count, _PIECE_BYTES))):
