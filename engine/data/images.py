@@ -13,6 +13,8 @@ from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.units import size
 
 MOST_BYTES = 1 << 29  # of a record or image, as it is stored and as it is decoded
+_PNG = b"\x89PNG\r\n\x1a\n"
+_MOST_PNG_PIXELS = 1032 * 8  # in a byte: what deflate does at best, of pixels of one bit
 
 
 @functools.cache
@@ -71,6 +73,8 @@ def decode(
     """
     cv2 = opencv()
     check_size(len(data), where)
+    if data.startswith(_PNG):
+        _check_png(data, where)
     flag = {
         None: cv2.IMREAD_UNCHANGED,
         True: cv2.IMREAD_COLOR,
@@ -91,6 +95,23 @@ def decode(
             "set transform_param's force_color or force_gray."
         )
     return np.asarray(image)
+
+
+def _check_png(data: bytes, where: str) -> None:
+    """Refuses a PNG file whose parts, or pixels, are more than its bytes: OpenCV takes memory for
+    them before it looks."""
+    end = len(data)
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    fits = width * height <= _MOST_PNG_PIXELS * end
+    at = len(_PNG)
+    while fits and at < end and data[at + 4 : at + 8] != b"IEND":
+        at += 12 + int.from_bytes(data[at : at + 4], "big")  # length, name, content, checksum
+        fits = at <= end
+    if not fits:
+        raise DataError(
+            f"{where}: expected an image that OpenCV can decode, got {end} bytes that it cannot: "
+            "the PNG file is cut off or damaged. Fetch it again, or remove it."
+        )
 
 
 def can_encode(extension: str) -> bool:
