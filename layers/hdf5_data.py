@@ -120,17 +120,21 @@ class HDF5DataLayer(Layer):
     def _listed(self, source: Path) -> list[tuple[str, str]]:
         """(path as written, place in the list) for every line of the list."""
         log.info(f"Loading list of HDF5 filenames from: {source}")
-        try:
-            lines = source.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
+        reason: str | None = None
+        try:  # names need be no UTF-8
+            text = source.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        except OSError as error:
+            reason = error.strerror
+        else:
+            reason = "it is no text" if "\0" in text else None
+        if reason:
             raise DataError(
                 f"{self.where}: hdf5_data_param.source: expected a text file with one path a line, "
                 f"got '{source}': {reason}. Write the paths of the HDF5 files into such a list."
-            ) from None
+            )
         files = [
             (line.strip(), f"'{source}', line {number}")
-            for number, line in enumerate(lines, start=1)
+            for number, line in enumerate(text.splitlines(), start=1)
             if line.strip()
         ]
         if not files:

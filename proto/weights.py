@@ -214,7 +214,7 @@ def _layer(wire: Wire, layer: Field, form: _Form) -> LayerWeights:
             blobs.append(part)
     arrays = []
     for index, blob in enumerate(blobs):
-        wire.where = f"layer '{name}', blob {index}: "
+        wire.where = f"layer {name!r}, blob {index}: "
         arrays.append(_blob(wire, blob.start, blob.end))
     return LayerWeights(name, kind, arrays)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -277,7 +278,7 @@ class Layer:
         """
         folders = self.context.folders or (Path(),)
         for folder in folders if name else ():
-            if (folder / name).exists():
+            if os.path.exists(folder / name):  # unlike Path's, False for a name of 5000 letters
                 return folder / name
         places = dict.fromkeys(folder.resolve() for folder in folders)
         tried = " or ".join(f"'{folder}'" for folder in places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,20 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="expected a text file with one path a line"):
         layer(tmp_path)
+    (tmp_path / "list.txt").write_bytes(b"a" * 5000 + b".h5\r\n")
+    with pytest.raises(DataError, match=r"list\.txt', line 1: expected an existing file"):
+        layer(tmp_path)
+
+
+def test_names_need_be_no_utf8(tmp_path: Path) -> None:
+    write_files(tmp_path, *rows(3))
+    name = os.fsdecode(b"caf\xe9.h5")
+    try:
+        (tmp_path / "0.h5").rename(tmp_path / name)
+    except OSError as error:
+        pytest.skip(f"the file system takes no such names: {error}")
+    (tmp_path / "list.txt").write_bytes(b"\r\ncaf\xe9.h5 \r\n")
+    assert batches(layer(tmp_path), 1) == [0, 1]
 
 
 def test_parameters_that_make_no_sense_are_refused(tmp_path: Path) -> None:

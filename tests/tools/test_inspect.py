@@ -52,6 +52,14 @@ def test_the_numbers_are_numpys(threshold: int, monkeypatch: pytest.MonkeyPatch)
     assert len(found.bars(ASCII_BARS)) == BINS
 
 
+def test_the_largest_and_the_smallest_numbers_have_a_histogram() -> None:
+    largest = np.finfo(np.float64).max
+    found = measure(lambda: [np.array([-largest, 0, largest])])
+    assert found.histogram == [1, *[0] * (BINS // 2 - 1), 1, *[0] * (BINS // 2 - 2), 1]
+    found = measure(lambda: [np.array([0, 5e-324])])
+    assert sum(found.histogram) == 2
+
+
 def test_nan_and_inf_are_counted_apart() -> None:
     found = measure(lambda: [np.array([1.0, math.nan, math.inf, 3.0])])
     assert (found.not_finite, found.minimum, found.maximum, found.mean) == (2, 1, 3, 2)
