@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -52,7 +53,8 @@ def write_net(folder: Path, source: str) -> None:
     layers = [(folder / name).read_text() for name in (f"{source}.prototxt", "net.prototxt")]
     (folder / f"{source}_net.prototxt").write_text("".join(layers))
     solver = (folder / "solver.prototxt").read_text()
-    solver += f'net: "{source}_net.prototxt"\nsnapshot_prefix: "{source}"\n'
+    prefix = json.dumps((folder / source).as_posix(), ensure_ascii=False)  # quoted
+    solver += f'net: "{source}_net.prototxt"\nsnapshot_prefix: {prefix}\n'
     (folder / f"{source}_solver.prototxt").write_text(solver)
 
 
