@@ -63,13 +63,13 @@ class Canvas(Generic[ImagesT]):
 
         Raises: DataError for an image that does not fit; Unlike.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.fill")
 
     def fill_alike(
         self, images: np.ndarray, names: Callable[[int], str], first: int, at: int
     ) -> None:
         """As `fill`, with images (n, C, H, W) of bytes. names: what messages call them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.fill_alike")
 
     def give_up(self) -> None:
         """Its memory goes to a later batch."""
