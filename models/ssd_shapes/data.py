@@ -95,7 +95,7 @@ def _paint(pixels: np.ndarray, shape: Shape, colour: tuple[int, ...]) -> None:
     inside = {
         "circle": across**2 + (2 * down - 1) ** 2 <= 1,
         "square": np.full(x.shape, True),
-        "triangle": np.abs(across) <= down,
+        "triangle": np.abs(across) <= np.maximum(down, 2 / (right - left)),  # a tip to be seen
     }[shape.kind]
     pixels[top:bottom, left:right][inside] = colour
 

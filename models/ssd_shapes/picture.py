@@ -18,8 +18,8 @@ _COLUMNS = 8
 
 
 def detections(model: Path, weights: Path, pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """(rows, 7) float32: image, class, score, xmin, ymin, xmax, ymax (0 to 1) of what the deploy net
-    finds in images (height, width, 3) uint8, BGR, of one size."""
+    """(rows, 7) float32: image, class, score, xmin, ymin, xmax, ymax (0 to 1) of what the net finds
+    in images (height, width, 3) uint8, BGR, of one size."""
     batch = (np.stack(pixels).transpose(0, 3, 1, 2) - MEAN) * SCALE  # (N, 3, height, width)
     with caffepy.Net(str(model), str(weights), phase="TEST") as net:
         net.blobs["data"].reshape(*batch.shape)
