@@ -285,6 +285,7 @@ def _losses(batch: int, few: int) -> list[Case]:
             (*pair, labels(2, batch)),
         ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),

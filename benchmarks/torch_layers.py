@@ -179,6 +179,14 @@ def _eltwise(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return combine[param.eltwise_param.operation](*x)
 
 
+@equivalent("FocalLoss")
+def _focal_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    fields = param.focal_loss_param
+    logs = functional.log_softmax(x[0].flatten(2), 1)
+    chosen = logs.gather(1, _classes(x[1]).view(len(logs), 1, -1))
+    return -(fields.alpha * (1 - chosen.exp()) ** fields.gamma * chosen).mean()
+
+
 @equivalent("HingeLoss")
 def _hinge_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     scores, label = x

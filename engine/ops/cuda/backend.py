@@ -34,6 +34,7 @@ from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
@@ -204,6 +205,7 @@ class CudaOps(Ops):
     softmax = op(CudaSoftmax)
     softmax_loss = op(CudaSoftmaxLoss)
     infogain_loss = op(CudaInfogainLoss)
+    focal_loss = op(CudaFocalLoss)
     soft_target_loss = op(CudaSoftTargetLoss)
     sigmoid_loss = op(CudaSigmoidLoss)
     euclidean_loss = op(CudaEuclideanLoss)

@@ -29,6 +29,7 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
@@ -134,6 +135,7 @@ class NumpyOps(Ops):
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
     infogain_loss = op(InfogainLoss)
+    focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)

@@ -86,6 +86,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Exp": ("", [x()]),
     "Filter": ("", [x(), np.array([1, 0, 1])], (True, False)),
     "Flatten": ("", [x()]),
+    "FocalLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "HingeLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Im2col": ("convolution_param { kernel_size: 3 pad: 1 }", [x()]),
     "InfogainLoss": ("", [x(31, 5), labels(5, 31), positive(5, 5)], (True, False, False)),
