@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.proto.caffe_pb2 import LossParameter
@@ -89,7 +90,8 @@ def check_pairs(layer: Layer, bottom: Blobs) -> int:
 class LossLayer(Layer):
     """A layer with two bottoms, scores and what they should be, and a scalar loss as first top.
 
-    The top may be missing in the prototxt; its loss weight is 1 by default.
+    The top may be missing in the prototxt; its loss weight is 1 by default, or 0 in types whose
+    `has_default_weight` is False, which warn where none is given.
 
     probabilities_by: the layer type that makes of the scores what a second top would be taken for,
     where there is none.
@@ -117,6 +119,20 @@ class LossLayer(Layer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Raises: NetError where loss_param asks for what only a fork has."""
         self.refuse_fork_fields(self.param.loss_param)
+        if not (self.has_default_weight or self.param.loss_weight):
+            log.warning(
+                f"{self.where}: this loss has no loss_weight, and its type no default: its weight "
+                "is 0, and nothing is learnt from it. Give it one, such as `loss_weight: 1`."
+            )
+
+    @property
+    def has_default_weight(self) -> bool:
+        """Whether the loss weight is 1, not 0, where the prototxt gives none."""
+        return True
+
+    @property
+    def default_loss_weight(self) -> float:
+        return 1.0 if self.has_default_weight else 0.0
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         """Raises: ShapeError where the bottoms have another number of samples."""
