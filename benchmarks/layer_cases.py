@@ -298,6 +298,7 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+        Case("TripletLoss", "", (*pair, normal(batch, 256))),
     ]
 
 

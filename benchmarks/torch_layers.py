@@ -327,3 +327,10 @@ def _softmax_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Re
         if (scores.dim() > 2)
         else functional.cross_entropy(scores, _classes(label))
     )
+
+
+@equivalent("TripletLoss")
+def _triplet_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    near, far = ((x[0] - other).square().sum(1) for other in x[1:])
+    costs = functional.relu(param.triplet_loss_param.margin + near - far)
+    return costs.sum() / (2 * len(costs))

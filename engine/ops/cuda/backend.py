@@ -36,7 +36,7 @@ from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, 
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
-from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
@@ -210,6 +210,7 @@ class CudaOps(Ops):
     sigmoid_loss = op(CudaSigmoidLoss)
     euclidean_loss = op(CudaEuclideanLoss)
     contrastive_loss = op(CudaContrastiveLoss)
+    triplet_loss = op(CudaTripletLoss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)

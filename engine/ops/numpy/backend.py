@@ -31,7 +31,7 @@ from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, Eltwise
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
-from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
+from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
 from caffepy.engine.ops.numpy.ordering import ArgMax
@@ -102,6 +102,7 @@ class NumpyOps(Ops):
     sigmoid_loss = op(SigmoidLoss)
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
+    triplet_loss = op(TripletLoss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)

@@ -119,6 +119,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "TanH": ("", [x()]),
     "Threshold": ("", [x()], ()),
     "Tile": ("tile_param { tiles: 3 }", [x()]),
+    "TripletLoss": ("", [x(31, 5), x(31, 5), x(31, 5)]),
 }
 
 NOT_HERE = {
