@@ -274,6 +274,12 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("Accuracy", "", (scores, classes), learns=False),
         Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
         Case(
+            "CenterLoss",
+            'center_loss_param { num_output: 1000 center_filler { type: "xavier" } } '
+            "loss_weight: 1",
+            (normal(batch, 256), classes),
+        ),
+        Case(
             "ContrastiveAccuracy",
             "contrastive_accuracy_param { margin: 22 }",
             (*pair, labels(2, batch)),

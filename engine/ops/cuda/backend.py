@@ -25,6 +25,7 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.center_loss import CudaCenterLoss
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
 from caffepy.engine.ops.cuda.concat import CudaConcat
@@ -211,6 +212,7 @@ class CudaOps(Ops):
     euclidean_loss = op(CudaEuclideanLoss)
     contrastive_loss = op(CudaContrastiveLoss)
     triplet_loss = op(CudaTripletLoss)
+    center_loss = op(CudaCenterLoss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)

@@ -22,6 +22,7 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
@@ -103,6 +104,7 @@ class NumpyOps(Ops):
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
     triplet_loss = op(TripletLoss)
+    center_loss = op(CenterLoss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)

@@ -47,6 +47,11 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "BatchNorm": ("", [x()]),
     "BatchReindex": ("", [x(), labels(3, 7)], (True, False)),
     "Bias": ("", [x(), x(5)]),
+    "CenterLoss": (
+        'center_loss_param { num_output: 5 center_filler { type: "gaussian" } } loss_weight: 2',
+        [x(31, 5), labels(5, 31)],
+        (True, False),
+    ),
     "Clip": ("clip_param { min: -1 max: 1 }", [x()]),
     "Concat": ("", [x(), x(3, 2, 7, 11)]),
     "ContrastiveAccuracy": (
