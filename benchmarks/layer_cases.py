@@ -274,6 +274,12 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("Accuracy", "", (scores, classes), learns=False),
         Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
         Case(
+            "CenterLoss",
+            'center_loss_param { num_output: 1000 center_filler { type: "xavier" } } '
+            "loss_weight: 1",
+            (normal(batch, 256), classes),
+        ),
+        Case(
             "ContrastiveAccuracy",
             "contrastive_accuracy_param { margin: 22 }",
             (*pair, labels(2, batch)),
@@ -285,6 +291,7 @@ def _losses(batch: int, few: int) -> list[Case]:
             (*pair, labels(2, batch)),
         ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
@@ -297,6 +304,7 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+        Case("TripletLoss", "", (*pair, normal(batch, 256))),
     ]
 
 

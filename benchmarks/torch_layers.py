@@ -179,6 +179,14 @@ def _eltwise(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return combine[param.eltwise_param.operation](*x)
 
 
+@equivalent("FocalLoss")
+def _focal_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    fields = param.focal_loss_param
+    logs = functional.log_softmax(x[0].flatten(2), 1)
+    chosen = logs.gather(1, _classes(x[1]).view(len(logs), 1, -1))
+    return -(fields.alpha * (1 - chosen.exp()) ** fields.gamma * chosen).mean()
+
+
 @equivalent("HingeLoss")
 def _hinge_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     scores, label = x
@@ -319,3 +327,10 @@ def _softmax_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Re
         if (scores.dim() > 2)
         else functional.cross_entropy(scores, _classes(label))
     )
+
+
+@equivalent("TripletLoss")
+def _triplet_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    near, far = ((x[0] - other).square().sum(1) for other in x[1:])
+    costs = functional.relu(param.triplet_loss_param.margin + near - far)
+    return costs.sum() / (2 * len(costs))

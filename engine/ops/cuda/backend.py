@@ -25,6 +25,7 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.center_loss import CudaCenterLoss
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
 from caffepy.engine.ops.cuda.concat import CudaConcat
@@ -34,8 +35,9 @@ from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
-from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
@@ -204,10 +206,13 @@ class CudaOps(Ops):
     softmax = op(CudaSoftmax)
     softmax_loss = op(CudaSoftmaxLoss)
     infogain_loss = op(CudaInfogainLoss)
+    focal_loss = op(CudaFocalLoss)
     soft_target_loss = op(CudaSoftTargetLoss)
     sigmoid_loss = op(CudaSigmoidLoss)
     euclidean_loss = op(CudaEuclideanLoss)
     contrastive_loss = op(CudaContrastiveLoss)
+    triplet_loss = op(CudaTripletLoss)
+    center_loss = op(CudaCenterLoss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)

@@ -22,6 +22,7 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
@@ -29,8 +30,9 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
-from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
+from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
 from caffepy.engine.ops.numpy.ordering import ArgMax
@@ -101,6 +103,8 @@ class NumpyOps(Ops):
     sigmoid_loss = op(SigmoidLoss)
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
+    triplet_loss = op(TripletLoss)
+    center_loss = op(CenterLoss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
@@ -134,6 +138,7 @@ class NumpyOps(Ops):
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
     infogain_loss = op(InfogainLoss)
+    focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)

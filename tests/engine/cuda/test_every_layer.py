@@ -47,6 +47,11 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "BatchNorm": ("", [x()]),
     "BatchReindex": ("", [x(), labels(3, 7)], (True, False)),
     "Bias": ("", [x(), x(5)]),
+    "CenterLoss": (
+        'center_loss_param { num_output: 5 center_filler { type: "gaussian" } } loss_weight: 2',
+        [x(31, 5), labels(5, 31)],
+        (True, False),
+    ),
     "Clip": ("clip_param { min: -1 max: 1 }", [x()]),
     "Concat": ("", [x(), x(3, 2, 7, 11)]),
     "ContrastiveAccuracy": (
@@ -86,6 +91,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Exp": ("", [x()]),
     "Filter": ("", [x(), np.array([1, 0, 1])], (True, False)),
     "Flatten": ("", [x()]),
+    "FocalLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "HingeLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Im2col": ("convolution_param { kernel_size: 3 pad: 1 }", [x()]),
     "InfogainLoss": ("", [x(31, 5), labels(5, 31), positive(5, 5)], (True, False, False)),
@@ -118,6 +124,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "TanH": ("", [x()]),
     "Threshold": ("", [x()], ()),
     "Tile": ("tile_param { tiles: 3 }", [x()]),
+    "TripletLoss": ("", [x(31, 5), x(31, 5), x(31, 5)]),
 }
 
 NOT_HERE = {
