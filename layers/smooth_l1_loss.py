@@ -20,7 +20,7 @@ class SmoothL1LossLayer(LossLayer):
     bottom[0], bottom[1]: a, b, (N, ...), as many elements each; both get a gradient
     bottom[2], bottom[3]: w_in, w_out, as many elements, 1 where not given; their gradient is 0
     top[0]: scalar
-    smooth_l1_loss_param: sigma (1), above 0
+    smooth_l1_loss_param: sigma (1): above 0
 
     The loss weight is 1 by default with two bottoms and no smooth_l1_loss_param, as in SSD. With
     that block, even empty, or with weights it is Fast R-CNN's layer, whose default is 0: it warns
