@@ -301,6 +301,7 @@ def _losses(batch: int, few: int) -> list[Case]:
             "",
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
+        Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),

@@ -102,6 +102,9 @@ EQUIVALENTS |= {
     "Slice": lambda param, x, w: tuple(
         part.contiguous() for part in x[0].tensor_split([param.slice_param.slice_point[0]], 1)
     ),
+    "SmoothL1Loss": lambda param, x, w: (
+        functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
+    ),
     "Softmax": lambda param, x, w: functional.softmax(x[0], 1),
     "Split": lambda param, x, w: (x[0].view_as(x[0]), x[0].view_as(x[0])),
     "Swish": lambda param, x, w: functional.silu(x[0]),

@@ -55,6 +55,7 @@ from caffepy.engine.ops.cuda.reduction import CudaReduction
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
+from caffepy.engine.ops.cuda.smooth_l1 import CudaSmoothL1Loss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.softmax_loss import (
     CudaInfogainLoss,
@@ -213,6 +214,7 @@ class CudaOps(Ops):
     contrastive_loss = op(CudaContrastiveLoss)
     triplet_loss = op(CudaTripletLoss)
     center_loss = op(CudaCenterLoss)
+    smooth_l1_loss = op(CudaSmoothL1Loss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)

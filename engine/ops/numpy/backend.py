@@ -44,6 +44,7 @@ from caffepy.engine.ops.numpy.reduction import Reduction
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
+from caffepy.engine.ops.numpy.smooth_l1 import SmoothL1Loss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
@@ -105,6 +106,7 @@ class NumpyOps(Ops):
     contrastive_loss = op(ContrastiveLoss)
     triplet_loss = op(TripletLoss)
     center_loss = op(CenterLoss)
+    smooth_l1_loss = op(SmoothL1Loss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)

@@ -117,6 +117,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Silence": ("", [x()]),
     "Slice": (f"{TWO_TOPS} slice_param {{ slice_point: 2 }}", [x()]),
     "Softmax": ("", [x()]),
+    "SmoothL1Loss": ("", [x(31, 5)] * 4),
     "SoftmaxCrossEntropyLoss": ("", [x(31, 5), shares(31, 5)], (True, False)),
     "SoftmaxWithLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Split": (TWO_TOPS, [x()]),
