@@ -252,6 +252,7 @@ def _shapes(batch: int) -> list[Case]:
             (normal(1, batch, 256), normal(1, batch, 1024), Bottom(_ones(1, batch), False)),
             tops=2,
         ),
+        Case("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", x),
         Case("RNN", recurrent, sequences),
         Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),

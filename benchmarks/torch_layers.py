@@ -97,6 +97,7 @@ EQUIVALENTS |= {
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
+    "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),
     "Sigmoid": lambda param, x, w: x[0].sigmoid(),
     "Slice": lambda param, x, w: tuple(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
+from caffepy.engine.ops.geometry import TransposeGeometry
 
 
 @register_layer("Permute")
@@ -23,8 +24,6 @@ class PermuteLayer(Layer):
           permute_param { order: 0 order: 2 order: 3 order: 1 } }
     """
 
-    records = False  # on the host: there is no op for it
-
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
@@ -37,24 +36,18 @@ class PermuteLayer(Layer):
                 ", ".join(map(str, first)),
                 "Correct it.",
             )
-        self.order = first + tuple(axis for axis in axes if axis not in first)
-        self.back = tuple(self.order.index(axis) for axis in axes)
-        top[0].reshape(tuple(bottom[0].shape[axis] for axis in self.order))
+        order = first + tuple(axis for axis in axes if axis not in first)
+        self.geometry = TransposeGeometry(bottom[0].shape, order)
+        top[0].reshape(self.geometry.out_shape)
+        self.op = self.ops.transpose(self.geometry)
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        top[0].data.write()[...] = bottom[0].data.read().transpose(self.order)
+        self.op.forward(bottom[0].data, out=top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0]:
-            bottom[0].diff.write()[...] = top[0].diff.read().transpose(self.back)
+            self.op.backward(top[0].diff, out=bottom[0].diff)
 
     def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
-        sizes = bottom[0].shape
-        index = [0] * len(sizes)
-        for axis in reversed(self.order):
-            place, index[axis] = divmod(place, sizes[axis])
-        found = 0
-        for size, along in zip(sizes, index, strict=True):
-            found = found * size + along
-        return 0, found
+        return 0, self.geometry.source_of(place)

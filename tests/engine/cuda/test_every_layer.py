@@ -98,6 +98,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
     "PReLU": ("", [x()]),
     "Parameter": ("parameter_param { shape { dim: 3 dim: 17 } }", []),
+    "Permute": ("permute_param { order: 0 order: 2 order: 3 order: 1 }", [x()]),
     "Pooling": ("pooling_param { kernel_size: 3 stride: 2 }", [x()]),
     "Power": ("power_param { power: 2 scale: 0.5 shift: 1 }", [x()]),
     "RNN": (RECURRENT, SEQUENCES, (True, False)),
@@ -127,7 +128,6 @@ NOT_HERE = {
     "ImageData": "reads files; its batches on the GPU engine are those of test_batches.py",
     "Input": "its numbers are given by whoever runs the net",
     "MemoryData": "its numbers are given by Python code, on the host",
-    "Permute": "moves elements on the host",
     "Python": "its numbers are made by Python code, on the host",
     "WindowData": "cuts its windows out of images on the host",
 }
