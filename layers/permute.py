@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from caffepy.engine.core.layer import Blobs, Layer
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.registry import register_layer
+from caffepy.engine.core.storage import Shape
 from caffepy.engine.ops.geometry import TransposeGeometry
+from caffepy.engine.transposing import TransposingLayer
 
 
 @register_layer("Permute")
-class PermuteLayer(Layer):
+class PermuteLayer(TransposingLayer):
     """Axis i of the top is axis order[i] of the bottom.
 
     bottom[0]: x, any shape   top[0]: its axes in another order
@@ -24,30 +24,16 @@ class PermuteLayer(Layer):
           permute_param { order: 0 order: 2 order: 3 order: 1 } }
     """
 
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        axes = range(bottom[0].num_axes)
+    def arrangement(self, bottom: Blob) -> tuple[TransposeGeometry, Shape]:
+        axes = range(bottom.num_axes)
         first = tuple(self.param.permute_param.order)
         if len(set(first)) < len(first) or not set(first) <= set(axes):
             self.shape_error(
                 "permute_param.order",
-                f"axes of '{bottom[0].name}', 0 to {len(axes) - 1}, each once",
+                f"axes of '{bottom.name}', 0 to {len(axes) - 1}, each once",
                 ", ".join(map(str, first)),
                 "Correct it.",
             )
         order = first + tuple(axis for axis in axes if axis not in first)
-        self.geometry = TransposeGeometry(bottom[0].shape, order)
-        top[0].reshape(self.geometry.out_shape)
-        self.op = self.ops.transpose(self.geometry)
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            self.op.backward(top[0].diff, out=bottom[0].diff)
-
-    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
-        return 0, self.geometry.source_of(place)
+        geometry = TransposeGeometry(bottom.shape, order)
+        return geometry, geometry.out_shape
