@@ -66,6 +66,7 @@ from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.transform import CudaTransform
+from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
@@ -174,6 +175,7 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)

@@ -50,6 +50,7 @@ from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, Sof
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
+from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -136,6 +137,7 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    transpose = op(Transpose)
     im2col = op(Im2col)
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
