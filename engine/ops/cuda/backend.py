@@ -25,6 +25,9 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.box_losses import CudaBoxClassLoss, CudaBoxLocationLoss
+from caffepy.engine.ops.cuda.box_matching import CudaMatchBoxes
+from caffepy.engine.ops.cuda.box_mining import CudaMineBoxes
 from caffepy.engine.ops.cuda.center_loss import CudaCenterLoss
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
@@ -221,6 +224,10 @@ class CudaOps(Ops):
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)
     contrastive_accuracy = op(CudaContrastiveAccuracy)
+    match_boxes = op(CudaMatchBoxes)
+    mine_boxes = op(CudaMineBoxes)
+    box_location_loss = op(CudaBoxLocationLoss)
+    box_class_loss = op(CudaBoxClassLoss)
     lstm_unit = op(CudaLstmUnit)
     lstm = op(CudaLstm)
     rnn = op(CudaRnn)

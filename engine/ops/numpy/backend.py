@@ -22,6 +22,9 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.box_losses import BoxClassLoss, BoxLocationLoss
+from caffepy.engine.ops.numpy.box_matching import MatchBoxes
+from caffepy.engine.ops.numpy.box_mining import MineBoxes
 from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
@@ -144,6 +147,10 @@ class NumpyOps(Ops):
     infogain_loss = op(InfogainLoss)
     focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
+    match_boxes = op(MatchBoxes)
+    mine_boxes = op(MineBoxes)
+    box_location_loss = op(BoxLocationLoss)
+    box_class_loss = op(BoxClassLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
     rnn = op(Rnn)

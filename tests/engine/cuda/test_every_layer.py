@@ -11,6 +11,7 @@ import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
+from tests.multibox import batch
 
 RANDOM = np.random.default_rng(0)
 WEIGHTS = 'weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "uniform" }'
@@ -101,6 +102,16 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
     "Log": ("", [positive()]),
     "MVN": ("", [x()]),
+    "MultiBoxFocalLoss": (
+        "multibox_loss_param { num_classes: 4 mining_type: NONE }",
+        batch(0).bottoms,
+        (True, True, False, False),
+    ),
+    "MultiBoxLoss": (
+        "multibox_loss_param { num_classes: 4 code_type: CENTER_SIZE }",
+        batch(0).bottoms,
+        (True, True, False, False),
+    ),
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
     "PReLU": ("", [x()]),
     "Parameter": ("parameter_param { shape { dim: 3 dim: 17 } }", []),
