@@ -9,7 +9,12 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.data.image_sizes import ImageSize, boxes_in_pixels, read_image_sizes
+from caffepy.engine.data.image_sizes import (
+    ImageSize,
+    boxes_in_pixels,
+    read_image_sizes,
+    resize_of,
+)
 
 _DETECTION, _OBJECT, _ROW = 7, 8, 5  # numbers in a row
 _DIFFICULT = 7  # the place in an object's row
@@ -73,12 +78,7 @@ class DetectionEvaluateLayer(Layer):
         if param.name_size_file:
             path = self.find_file(param.name_size_file, "detection_evaluate_param.name_size_file")
             self._sizes = read_image_sizes(path)
-        self._resize = param.resize_param if param.HasField("resize_param") else None
-        if self._sizes and self._resize and not (self._resize.height and self._resize.width):
-            self.error(
-                "detection_evaluate_param.resize_param: expected height and width of the net's "
-                f"input, got {self._resize.height} x {self._resize.width}. Set both."
-            )
+        self._resize = resize_of(param, f"{self.where}: detection_evaluate_param")
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):

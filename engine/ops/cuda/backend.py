@@ -35,6 +35,7 @@ from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
 from caffepy.engine.ops.cuda.cudnn_convolution import CudnnConvolution
 from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
+from caffepy.engine.ops.cuda.detection import CudaDetectionOutput
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
@@ -175,6 +176,7 @@ class CudaOps(Ops):
     argmax = op(CudaArgMax)
     concat = op(CudaConcat)
     take_rows = op(CudaTakeRows)
+    detection_output = op(CudaDetectionOutput)
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)

@@ -30,6 +30,7 @@ from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.detection import DetectionOutput
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
@@ -128,6 +129,7 @@ class NumpyOps(Ops):
     eltwise_max = op(EltwiseMax)
     argmax = op(ArgMax)
     take_rows = op(TakeRows)
+    detection_output = op(DetectionOutput)
     embed = op(Embed)
     bnll = op(Bnll)
     elu = op(Elu)

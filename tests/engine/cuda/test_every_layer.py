@@ -75,6 +75,11 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         f"convolution_param {{ num_output: 4 kernel_size: 3 stride: 2 {WEIGHTS} }}",
         [x()],
     ),
+    "DetectionOutput": (
+        "detection_output_param { num_classes: 4 nms_param { top_k: 30 } }",
+        [x(3, 7 * 11 * 4), positive(3, 7 * 11 * 4), positive(1, 2, 7 * 11 * 4)],
+        (),
+    ),
     "Dropout": ("", [x()]),
     "DummyData": (
         'dummy_data_param { shape { dim: 3 dim: 17 } data_filler { type: "gaussian" } }',

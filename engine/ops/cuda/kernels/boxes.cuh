@@ -22,12 +22,15 @@ __device__ inline T area_of(Box box) {
   return width > 0 && height > 0 ? width * height : (T)0;
 }
 
+// nan where one of them is nan.
+__device__ inline T greatest(T a, T b) { return a > b || a != a ? a : b; }
+
 // Intersection over union; 0 where the boxes do not meet, and where one has nan.
 __device__ inline T overlap_of(Box a, Box b) {
   T common = 1;
   for (int axis = 0; axis < 2; ++axis) {
-    const T low = a.side[axis] > b.side[axis] ? a.side[axis] : b.side[axis];
-    const T high = a.side[axis + 2] < b.side[axis + 2] ? a.side[axis + 2] : b.side[axis + 2];
+    const T low = greatest(a.side[axis], b.side[axis]);
+    const T high = -greatest(-a.side[axis + 2], -b.side[axis + 2]);
     if (!(high > low)) return 0;
     common *= high - low;
   }
