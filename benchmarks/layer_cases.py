@@ -104,6 +104,7 @@ def _elementwise(batch: int) -> list[Case]:
     return [
         Case("AbsVal", "", x),
         Case("BNLL", "", x),
+        Case("BN", "bn_param { slope_filler { value: 2 } bias_filler { value: 1 } }", x),
         Case("BatchNorm", "", x),
         Case("Bias", "", x),
         Case("Clip", "clip_param { min: -1 max: 1 }", x),

@@ -123,6 +123,13 @@ def _argmax(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return x[0].flatten(1).argmax(1).float()
 
 
+@equivalent("BN")
+def _bn(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    statistics = (statistic.detach().flatten() for statistic in w[2:])
+    factor, bias = (parameter.flatten() for parameter in w[:2])
+    return functional.batch_norm(x[0], *statistics, factor, bias, training=True, momentum=0.1)
+
+
 @equivalent("BatchNorm")
 def _batch_norm(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     statistics = w[0].detach(), w[1].detach()

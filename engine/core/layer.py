@@ -66,6 +66,7 @@ class Layer:
     missing tops are made up, whether its first top is a loss, and whether it consists of op calls
     only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
     run. `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
+    `loose_blobs`: whether the shapes of its blobs in files may have more or fewer axes of size 1.
     """
 
     type: ClassVar[str]
@@ -77,6 +78,7 @@ class Layer:
     in_place_allowed: ClassVar[bool] = False
     records: ClassVar[bool] = True
     not_finite_where: ClassVar[str] = ""
+    loose_blobs: ClassVar[bool] = False
 
     def __init__(self, param: LayerParameter, context: LayerContext) -> None:
         self.param = param
@@ -306,13 +308,15 @@ class Layer:
         `custom_param` has read."""
         custom.refuse_unread(self.param, self._blocks_read)
 
-    def refuse_fork_fields(self, message: Message, harmless: Sequence[str] = ()) -> None:
+    def refuse_fork_fields(
+        self, message: Message, harmless: Sequence[str] = (), also: Sequence[str] = ()
+    ) -> None:
         """Raises: NetError where a field that only a fork has, and that is not named in `harmless`,
-        asks for something else than its default."""
+        asks for something else than its default. also: fields with such numbers as Caffe's."""
         defaults = type(message)()
         for field_, value in message.ListFields():
             if (
-                field_.number >= FORK_FIELDS
+                (field_.number >= FORK_FIELDS or field_.name in also)
                 and field_.name not in harmless
                 and value != getattr(defaults, field_.name)
             ):

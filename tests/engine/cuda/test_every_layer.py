@@ -43,6 +43,10 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Accuracy": ("", [x(31, 5), labels(5, 31)], ()),
     "ArgMax": ("argmax_param { top_k: 2 }", [x(13, 17)], ()),
     "Axpy": ("", [x(3, 5), x(), x()]),
+    "BN": (
+        "bn_param { momentum: 0.9 slope_filler { value: 2 } bias_filler { value: -1 } }",
+        [x()],
+    ),
     "BNLL": ("", [x()]),
     "BatchNorm": ("", [x()]),
     "BatchReindex": ("", [x(), labels(3, 7)], (True, False)),
