@@ -97,10 +97,17 @@ EQUIVALENTS |= {
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
+    "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),
+    "ShuffleChannel": lambda param, x, w: functional.channel_shuffle(
+        x[0], param.shuffle_channel_param.group
+    ),
     "Sigmoid": lambda param, x, w: x[0].sigmoid(),
     "Slice": lambda param, x, w: tuple(
         part.contiguous() for part in x[0].tensor_split([param.slice_param.slice_point[0]], 1)
+    ),
+    "SmoothL1Loss": lambda param, x, w: (
+        functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
     ),
     "Softmax": lambda param, x, w: functional.softmax(x[0], 1),
     "Split": lambda param, x, w: (x[0].view_as(x[0]), x[0].view_as(x[0])),
@@ -298,6 +305,14 @@ def _reduction(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Resul
     elif fields.operation == fields.SUMSQ:
         flat = flat.square()
     return flat.sum(-1)
+
+
+@equivalent("Reorg")
+def _reorg(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    (samples, channels, height, width), side = x[0].shape, param.reorg_param.stride
+    parts = x[0].view(samples, channels // side**2, height, side, width, side)
+    shape = samples, channels * side**2, height // side, width // side
+    return parts.permute(0, 3, 5, 1, 2, 4).reshape(shape)
 
 
 @equivalent("SPP")

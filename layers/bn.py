@@ -60,7 +60,7 @@ class BNLayer(ChannelNormLayer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param = self.param.bn_param
-        self.refuse_fork_fields(param, (*_PSPNET, *_SEGNET), also=_OTHERS)
+        self.refuse_fork_fields(param, (*_PSPNET, *_SEGNET), others=_OTHERS)
         self.running = self._keeps_running_statistics(top)
         self.frozen = self.running and param.frozen
         if self.running:

@@ -43,7 +43,7 @@ class CenterLossLayer(LossLayer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         super().setup(bottom, top)
         param = self.param.center_loss_param
-        self.refuse_fork_fields(param, also=("distance_type",))
+        self.refuse_fork_fields(param, others=("distance_type",))
         if param.num_output == 0:
             self.error("center_loss_param.num_output: expected at least 1, got 0. Set it.")
         self.size = self._features(bottom)

@@ -309,14 +309,14 @@ class Layer:
         custom.refuse_unread(self.param, self._blocks_read)
 
     def refuse_fork_fields(
-        self, message: Message, harmless: Sequence[str] = (), also: Sequence[str] = ()
+        self, message: Message, harmless: Sequence[str] = (), others: Sequence[str] = ()
     ) -> None:
         """Raises: NetError where a field that only a fork has, and that is not named in `harmless`,
-        asks for something else than its default. also: fields with such numbers as Caffe's."""
+        or one named in `others`, asks for something else than its default."""
         defaults = type(message)()
         for field_, value in message.ListFields():
             if (
-                (field_.number >= FORK_FIELDS or field_.name in also)
+                (field_.number >= FORK_FIELDS or field_.name in others)
                 and field_.name not in harmless
                 and value != getattr(defaults, field_.name)
             ):

@@ -55,6 +55,7 @@ from caffepy.engine.ops.cuda.reduction import CudaReduction
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
+from caffepy.engine.ops.cuda.smooth_l1 import CudaSmoothL1Loss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.softmax_loss import (
     CudaInfogainLoss,
@@ -65,6 +66,7 @@ from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.transform import CudaTransform
+from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
@@ -173,6 +175,7 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
@@ -213,6 +216,7 @@ class CudaOps(Ops):
     contrastive_loss = op(CudaContrastiveLoss)
     triplet_loss = op(CudaTripletLoss)
     center_loss = op(CudaCenterLoss)
+    smooth_l1_loss = op(CudaSmoothL1Loss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)

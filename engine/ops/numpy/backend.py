@@ -44,11 +44,13 @@ from caffepy.engine.ops.numpy.reduction import Reduction
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
+from caffepy.engine.ops.numpy.smooth_l1 import SmoothL1Loss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
+from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -105,6 +107,7 @@ class NumpyOps(Ops):
     contrastive_loss = op(ContrastiveLoss)
     triplet_loss = op(TripletLoss)
     center_loss = op(CenterLoss)
+    smooth_l1_loss = op(SmoothL1Loss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
@@ -134,6 +137,7 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    transpose = op(Transpose)
     im2col = op(Im2col)
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
