@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from caffepy.engine.ops.base import Ops
     from caffepy.proto.overrides import Override
 
+DIALECT = (
+    "The fork that the net was written for (ssd, happynear, ...): decides where a layer type means "
+    "several things and the prototxt does not say which."
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -97,6 +102,21 @@ def layer_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def _known_dialect(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The value of `--dialect`. Raises: click.BadParameter."""
+    from caffepy.proto.dialects import check_dialect
+
+    try:
+        return check_dialect(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def dialect_option(what: str = DIALECT) -> Callable[[F], F]:
+    """--dialect: the fork that a net is of."""
+    return click.option("--dialect", default="", metavar="NAME", callback=_known_dialect, help=what)
 
 
 def reader_threads_option(command: F) -> F:
