@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from caffepy.proto.errors import did_you_mean
+from caffepy.proto.errors import PrototxtError, did_you_mean
 
 # By dialect: field of LayerParameter to its number there, where the schema's is another.
 NUMBERS: Mapping[str, Mapping[str, int]] = {
@@ -340,10 +340,10 @@ _READERS = {
 
 
 def check_dialect(name: str) -> str:
-    """The name, where it is that of a dialect or empty. Raises: ValueError, saying which exist."""
+    """The name of a dialect, or none, as it is. Raises: PrototxtError, saying which exist."""
     if name and name not in NUMBERS:
         hint = did_you_mean(name, NUMBERS) or f" There are {', '.join(NUMBERS)}."
-        raise ValueError(f"expected the name of a dialect, got '{name}'.{hint}")
+        raise PrototxtError(f"dialect: expected the name of a fork's, got '{name}'.{hint}")
     return name
 
 

@@ -12,7 +12,7 @@ import pytest
 from caffepy.proto import caffe_pb2 as pb
 from caffepy.proto import renumber, weights
 from caffepy.proto.dialects import FORK_OF, NUMBERS, check_dialect, claims, reads
-from caffepy.proto.errors import WeightsError
+from caffepy.proto.errors import PrototxtError, WeightsError
 from caffepy.proto.fields import PRIVATE_NUMBERS
 from caffepy.proto.wire import BYTES, FIXED32, VARINT, header, varint
 
@@ -233,9 +233,9 @@ def test_the_numbers_are_of_fields_that_exist_and_no_type_reads_two_of_one_numbe
 def test_a_dialect_that_does_not_exist_is_refused() -> None:
     assert check_dialect("") == ""
     assert check_dialect("ssd") == "ssd"
-    with pytest.raises(ValueError, match=r"got 'seg-net'\. Did you mean 'segnet'"):
+    with pytest.raises(PrototxtError, match=r"got 'seg-net'\. Did you mean 'segnet'"):
         check_dialect("seg-net")
-    with pytest.raises(ValueError, match="There are bvlc, caffe_face"):
+    with pytest.raises(PrototxtError, match="There are bvlc, caffe_face"):
         check_dialect("x")
 
 
