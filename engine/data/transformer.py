@@ -55,8 +55,8 @@ class Transformer:
     degrees at most, at random, about the middle, in the same size; distort_param (none): other
     colours, see below; erase_ratio (0): probability that a part of the cropped image is replaced by
     random bytes; scale_min (0.02), scale_max (0.4): width of that part, as a share of the image's;
-    aspect_min (0.33), aspect_max (3): its height as a share of its width; the others: of forks,
-    refused
+    aspect_min (0.33), aspect_max (3): its height as a share of its width; noise_param (none): see
+    below; the others: of forks, refused
 
     Random choices are a function of the sample's number, whatever batch it comes in. The mean
     belongs to the image before it is cropped and mirrored.
@@ -72,9 +72,15 @@ class Transformer:
     saturation_lower, saturation_upper (factors), hue_prob, hue_delta (summand at most, in units of
     two degrees), random_order_prob (of the channels).
 
-    What Caffe does not have comes in this order: colours, rotation, size, then Caffe's crop, erased
-    part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST, but for
-    sizes.
+    noise_param, in both phases, in this order: decolorize: gray, in 3 channels; gauss_blur; hist_eq
+    and clahe: contrast spread, of the image and of its parts; jpeg: packed and unpacked with this
+    quality, 1 to 100; erode; posterize: 4 levels; inverse; saltpepper: with saltpepper_param a
+    `fraction` of the pixels, at random, gets the `value`, one or one per channel; convert_to_hsv.
+    prob does nothing, as in the SSD fork, nor does that of resize_param: a warning says so.
+
+    What Caffe does not have comes in this order: colours, rotation, size, noise, then Caffe's crop,
+    erased part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST,
+    but for size and noise.
 
     find_file: from (name, where it is named) to a path.  where: the beginning of errors.
     mean: what is subtracted, of the images' shape, or (C, 1, 1), or (1, 1, 1); None: nothing.
