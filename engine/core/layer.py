@@ -38,7 +38,8 @@ class LayerContext:
     fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
     machine's memory; None where blobs are filled at once.  keys: of the layers made so far.
     shelf: where layers put the ops of earlier shapes.  data_threads: how many threads make the
-    batches of a data layer; None: what suits the backend.
+    batches of a data layer; None: what suits the backend.  dialect: the fork whose meaning a type
+    has, where it has several and the layer does not show which (engine/core/dialect.py).
     """
 
     phase: int
@@ -53,6 +54,7 @@ class LayerContext:
     keys: Keys = field(default_factory=Keys)
     shelf: Shelf = field(default_factory=Shelf)
     data_threads: int | None = None
+    dialect: str = ""
 
 
 class Layer:
