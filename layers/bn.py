@@ -7,6 +7,7 @@ from typing import Any
 
 from caffepy.engine.channel_norm import ChannelNormLayer
 from caffepy.engine.core.blob import Blob
+from caffepy.engine.core.dialect import Reading, meant
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.core.value import Value
@@ -17,7 +18,8 @@ from caffepy.proto.caffe_pb2 import BNParameter, FillerParameter
 class BNLayer(ChannelNormLayer):
     """y = s (x - mean) / sqrt(variance + eps) + b for each channel (axis 1).
 
-    Two forks have a layer of this name; the fields that are given tell them apart.
+    Two forks have a layer of this name; fields, tops and `param` blocks tell them apart, else
+    `--dialect segnet` or `--dialect pspnet`.
 
     SegNet's: the statistics are those of the batch in both phases, with eps 1e-9. With bn_mode
     INFERENCE y = s x + b: s and b of the file have the statistics of the training set in them.
@@ -41,7 +43,7 @@ class BNLayer(ChannelNormLayer):
 
     A file's blobs may have the shape (1, C) or (C,) too, as those of PSPNet's relatives.
 
-    Raises: NetError where the fields do not tell whose layer it is, a field is another fork's, or
+    Raises: NetError where nothing tells whose layer it is, a field is another fork's, or
     PSPNet's has more than one top; ShapeError where the number of channels changes, or there is
     nothing to take statistics of.
     Differs: in phase TEST the gradient of PSPNet's is that of the running statistics; the fork's is
@@ -141,20 +143,16 @@ class BNLayer(ChannelNormLayer):
                 f"different layers, got {', '.join(segnet)} of SegNet's and {', '.join(pspnet)} of "
                 "PSPNet's. Remove those of one."
             )
-        four = len(self.param.param) > 2  # blobs
-        if not (segnet or pspnet or four) and len(top) == 1:
-            self.error(
-                f"bn_param: expected fields of SegNet's BN ({', '.join(_SEGNET)}; 2 blobs) or of "
-                f"PSPNet's ({', '.join(_PSPNET)}; 4 blobs), which are different layers, got none. "
-                "Say which it is: `bn_param { bn_mode: LEARN }` or `bn_param { frozen: false }`."
-            )
-        running = bool(pspnet or (four and not segnet))
-        if running and len(top) > 1:
+        shown = "pspnet" if pspnet or (len(self.param.param) > 2 and not segnet) else ""
+        if shown and len(top) > 1:
             self.error(
                 f"expected 1 top blob, since this is PSPNet's BN, got {len(top)}. Remove the "
                 "others, or give the fields of SegNet's, which has mean and variance as tops."
             )
-        return running
+        if segnet or len(top) > 1:
+            shown = "segnet"
+        related = _RELATED.get(self.context.dialect, "")
+        return meant(self, _READINGS, shown or related) == "pspnet"
 
     def _fix_learning_rates(self) -> None:
         """Running statistics do not learn; nor do factor and bias where frozen."""
@@ -169,3 +167,15 @@ _SEGNET = ("scale_filler", "shift_filler", "bn_mode")
 _PSPNET = ("slope_filler", "bias_filler", "momentum", "eps", "frozen")
 _OTHERS = ("moving_average", "rebn", "relax_iter", "max_r", "max_d")
 _SEGNET_EPS = 1e-9
+_READINGS = {
+    "segnet": Reading("statistics of the batch, 2 blobs", "`bn_param { bn_mode: LEARN }`"),
+    "pspnet": Reading("running statistics, 4 blobs", "`bn_param { frozen: false }`"),
+}
+# Dialects whose BN is that of another.
+_RELATED = {
+    "face_alignment": "pspnet",
+    "happynear": "pspnet",
+    "ncnn": "segnet",
+    "segnet_cudnn5": "segnet",
+    "yjxiong": "pspnet",
+}

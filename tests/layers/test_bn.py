@@ -316,8 +316,19 @@ def test_further_tops_say_that_it_is_segnet_s() -> None:
 
 @pytest.mark.parametrize("fields", ["", "bn_param { engine: CUDNN }"])
 def test_nothing_that_tells_them_apart_is_refused_with_both_readings(fields: str) -> None:
-    with pytest.raises(NetError, match=r"SegNet's BN \(scale_filler.*PSPNet's \(slope_filler"):
+    with pytest.raises(NetError, match=r"--dialect segnet.*--dialect pspnet"):
         make_layer(f'type: "BN" {fields}', [images(2, 3)])
+
+
+@pytest.mark.parametrize(
+    ("dialect", "blobs"), [("segnet", 2), ("segnet_cudnn5", 2), ("pspnet", 4), ("yjxiong", 4)]
+)
+def test_the_dialect_says_which_where_nothing_else_does(dialect: str, blobs: int) -> None:
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "bn" type: "BN" bottom: "x" top: "y" bn_param { engine: CUDNN } }
+        layer { name: "other" type: "BN" bottom: "x" top: "z" bn_param { bn_mode: INFERENCE } }"""
+    bn, other = make_net(text, dialect=dialect).layers[-2:]
+    assert [len(layer.blobs) for layer in (bn, other)] == [blobs, 2]
 
 
 def test_fields_of_both_are_refused() -> None:
