@@ -252,12 +252,15 @@ def _shapes(batch: int) -> list[Case]:
             (normal(1, batch, 256), normal(1, batch, 1024), Bottom(_ones(1, batch), False)),
             tops=2,
         ),
+        Case("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", x),
         Case("RNN", recurrent, sequences),
         Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: SUMSQ }", x, "SUMSQ"),
         Case("Reduction", "reduction_param { axis: 1 operation: MEAN }", x, "MEAN"),
+        Case("Reorg", "reorg_param { stride: 2 }", x),
         Case("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", x),
+        Case("ShuffleChannel", "shuffle_channel_param { group: 4 }", x),
         Case("Silence", "", x, tops=0),
         Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
         Case("Split", "", x, tops=2),
@@ -274,6 +277,12 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("Accuracy", "", (scores, classes), learns=False),
         Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
         Case(
+            "CenterLoss",
+            'center_loss_param { num_output: 1000 center_filler { type: "xavier" } } '
+            "loss_weight: 1",
+            (normal(batch, 256), classes),
+        ),
+        Case(
             "ContrastiveAccuracy",
             "contrastive_accuracy_param { margin: 22 }",
             (*pair, labels(2, batch)),
@@ -285,6 +294,7 @@ def _losses(batch: int, few: int) -> list[Case]:
             (*pair, labels(2, batch)),
         ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
@@ -294,9 +304,11 @@ def _losses(batch: int, few: int) -> list[Case]:
             "",
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
+        Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+        Case("TripletLoss", "", (*pair, normal(batch, 256))),
     ]
 
 

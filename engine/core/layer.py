@@ -162,11 +162,16 @@ class Layer:
     # ---- what the net asks
 
     def loss_weight(self, top_index: int) -> float:
-        """The prototxt's loss_weight of a top, else 1 for the first top of a loss, else 0."""
+        """The prototxt's loss_weight of a top, else the default for the first top, else 0."""
         given = self.param.loss_weight
         if top_index < len(given):
             return given[top_index]
-        return 1.0 if self.is_loss and top_index == 0 and not given else 0.0
+        return self.default_loss_weight if top_index == 0 and not given else 0.0
+
+    @property
+    def default_loss_weight(self) -> float:
+        """That of the first top where the prototxt gives none: 1 for losses."""
+        return 1.0 if self.is_loss else 0.0
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Whether force_backward makes this layer fill the diff of a bottom."""
@@ -307,13 +312,15 @@ class Layer:
         `custom_param` has read."""
         custom.refuse_unread(self.param, self._blocks_read)
 
-    def refuse_fork_fields(self, message: Message, harmless: Sequence[str] = ()) -> None:
+    def refuse_fork_fields(
+        self, message: Message, harmless: Sequence[str] = (), others: Sequence[str] = ()
+    ) -> None:
         """Raises: NetError where a field that only a fork has, and that is not named in `harmless`,
-        asks for something else than its default."""
+        or one named in `others`, asks for something else than its default."""
         defaults = type(message)()
         for field_, value in message.ListFields():
             if (
-                field_.number >= FORK_FIELDS
+                (field_.number >= FORK_FIELDS or field_.name in others)
                 and field_.name not in harmless
                 and value != getattr(defaults, field_.name)
             ):

@@ -207,3 +207,47 @@ class ConcatGeometry:
         outer, along = divmod(place // inner, self.shapes[part][self.axis])
         along += sum(shape[self.axis] for shape in self.shapes[:part])
         return (outer * self.out_shape[self.axis] + along) * inner + place % inner
+
+
+@dataclass(frozen=True)
+class TransposeGeometry:
+    """The axes of `shape` in another order: axis i of the result is axis order[i]."""
+
+    shape: Shape
+    order: Shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return tuple(self.shape[axis] for axis in self.order)
+
+    @property
+    def inverse(self) -> TransposeGeometry:
+        """The way back."""
+        return TransposeGeometry(
+            self.out_shape, tuple(map(self.order.index, range(len(self.order))))
+        )
+
+    @property
+    def joined(self) -> TransposeGeometry:
+        """The same with as few axes as possible: those that stay together are one, and there are
+        none of size 1."""
+        longer = [axis for axis, size in enumerate(self.shape) if size != 1]
+        runs: list[list[int]] = []
+        for axis in filter(longer.__contains__, self.order):
+            if runs and longer.index(axis) == longer.index(runs[-1][-1]) + 1:
+                runs[-1].append(axis)
+            else:
+                runs.append([axis])
+        places = sorted(runs)
+        shape = tuple(math.prod(self.shape[axis] for axis in run) for run in places)
+        return TransposeGeometry(shape, tuple(map(places.index, runs)))
+
+    def source_of(self, place: int) -> int:
+        """The place in x of an element of the result. Places count in C order."""
+        index = [0] * len(self.shape)
+        for axis in reversed(self.order):
+            place, index[axis] = divmod(place, self.shape[axis])
+        found = 0
+        for size, along in zip(self.shape, index, strict=True):
+            found = found * size + along
+        return found

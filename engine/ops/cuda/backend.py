@@ -25,6 +25,7 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.center_loss import CudaCenterLoss
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
 from caffepy.engine.ops.cuda.concat import CudaConcat
@@ -34,8 +35,9 @@ from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
-from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
@@ -53,6 +55,7 @@ from caffepy.engine.ops.cuda.reduction import CudaReduction
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
+from caffepy.engine.ops.cuda.smooth_l1 import CudaSmoothL1Loss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.softmax_loss import (
     CudaInfogainLoss,
@@ -63,6 +66,7 @@ from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.transform import CudaTransform
+from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
@@ -171,6 +175,7 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
@@ -204,10 +209,14 @@ class CudaOps(Ops):
     softmax = op(CudaSoftmax)
     softmax_loss = op(CudaSoftmaxLoss)
     infogain_loss = op(CudaInfogainLoss)
+    focal_loss = op(CudaFocalLoss)
     soft_target_loss = op(CudaSoftTargetLoss)
     sigmoid_loss = op(CudaSigmoidLoss)
     euclidean_loss = op(CudaEuclideanLoss)
     contrastive_loss = op(CudaContrastiveLoss)
+    triplet_loss = op(CudaTripletLoss)
+    center_loss = op(CudaCenterLoss)
+    smooth_l1_loss = op(CudaSmoothL1Loss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)

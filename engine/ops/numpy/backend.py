@@ -22,6 +22,7 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
@@ -29,8 +30,9 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
-from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
+from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
 from caffepy.engine.ops.numpy.ordering import ArgMax
@@ -42,11 +44,13 @@ from caffepy.engine.ops.numpy.reduction import Reduction
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
+from caffepy.engine.ops.numpy.smooth_l1 import SmoothL1Loss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
+from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -101,6 +105,9 @@ class NumpyOps(Ops):
     sigmoid_loss = op(SigmoidLoss)
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
+    triplet_loss = op(TripletLoss)
+    center_loss = op(CenterLoss)
+    smooth_l1_loss = op(SmoothL1Loss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
@@ -130,10 +137,12 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    transpose = op(Transpose)
     im2col = op(Im2col)
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
     infogain_loss = op(InfogainLoss)
+    focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
