@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,11 @@ class Layer:
     def describe_sample(self, top_index: int, index: int) -> str:
         """For a reader of files: where sample `index` of a top is from (`row 7 of 'train.h5'`)."""
         return ""
+
+    def sample_at(self, top_index: int, place: int, shape: Shape) -> int:
+        """For a reader of files: which sample element `place` of a top of this shape is from."""
+        elements: int = math.prod(shape[1:])
+        return place // elements
 
     def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
         """The index of the bottom, and the place there, of the one element that element `place` of

@@ -136,6 +136,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
 }
 
 NOT_HERE = {
+    "AnnotatedData": "reads a database; test_annotated_data.py runs it on the GPU engine",
     "Data": "reads a database; its batches on the GPU engine are those of test_batches.py",
     "DetectionEvaluate": "compares a few rows on the host, as its fork does",
     "HDF5Data": "reads files on the host, whose rows are copied to the device as they are",
