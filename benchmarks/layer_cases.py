@@ -115,6 +115,7 @@ def _elementwise(batch: int) -> list[Case]:
         Case("Exp", "", x),
         Case("Log", "", (between(0.1, 2, *shape),)),
         Case("MVN", "", x),
+        Case("Normalize", "norm_param { across_spatial: false channel_shared: false }", x),
         Case("PReLU", "", x),
         Case("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", x, "2"),
         Case("Power", "power_param { power: 0.75 }", (between(0.1, 2, *shape),), "0.75"),

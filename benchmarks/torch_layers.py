@@ -96,6 +96,7 @@ EQUIVALENTS |= {
     "InnerProduct": lambda param, x, w: functional.linear(x[0], *w),
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
+    "Normalize": lambda param, x, w: functional.normalize(x[0]) * _per_channel(w[0]),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
     "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),

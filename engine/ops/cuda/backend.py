@@ -64,6 +64,7 @@ from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.transform import CudaTransform
 from caffepy.engine.ops.cuda.transpose import CudaTranspose
+from caffepy.engine.ops.cuda.unit_length import CudaUnitLength
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
@@ -165,6 +166,7 @@ class CudaOps(Ops):
     relu = op(CudaRelu)
     batch_norm = op(CudaBatchNorm)
     mvn = op(CudaMvn)
+    unit_length = op(CudaUnitLength)
     reduction = op(CudaReduction)
     argmax = op(CudaArgMax)
     concat = op(CudaConcat)

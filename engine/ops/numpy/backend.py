@@ -48,6 +48,7 @@ from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.transpose import Transpose
+from caffepy.engine.ops.numpy.unit_length import UnitLength
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -128,6 +129,7 @@ class NumpyOps(Ops):
     clip = op(Clip)
     threshold = op(Threshold)
     mvn = op(Mvn)
+    unit_length = op(UnitLength)
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)

@@ -96,6 +96,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Log": ("", [positive()]),
     "MVN": ("", [x()]),
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
+    "Normalize": ("norm_param { across_spatial: false channel_shared: false }", [x()]),
     "PReLU": ("", [x()]),
     "Parameter": ("parameter_param { shape { dim: 3 dim: 17 } }", []),
     "Permute": ("permute_param { order: 0 order: 2 order: 3 order: 1 }", [x()]),
