@@ -254,6 +254,12 @@ def _shapes(batch: int) -> list[Case]:
             tops=2,
         ),
         Case("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", x),
+        Case(
+            "PriorBox",
+            "prior_box_param { min_size: 30 max_size: 60 aspect_ratio: 2 }",
+            (Bottom(normal(1, 1, 38, 38).draw, False), Bottom(normal(1, 3, 300, 300).draw, False)),
+            learns=False,
+        ),
         Case("RNN", recurrent, sequences),
         Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),

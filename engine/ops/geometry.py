@@ -251,3 +251,26 @@ class TransposeGeometry:
         for size, along in zip(self.shape, index, strict=True):
             found = found * size + along
         return found
+
+
+@dataclass(frozen=True)
+class PriorBoxGeometry:
+    """Boxes of the same sizes around the cells of a feature map.
+
+    map_size: (h, w), in cells.  image_size: (h, w), in pixels.  step: (h, w), pixels from a cell to
+    the next.  offset: of the middle of the first one, in cells.  boxes: (h, w) of each in pixels.
+    variances: 4 numbers, given with each box.  clip: whether boxes are cut at the image's edges.
+    """
+
+    map_size: tuple[int, int]
+    image_size: tuple[int, int]
+    step: tuple[float, float]
+    offset: float
+    boxes: tuple[tuple[float, float], ...]
+    variances: tuple[float, ...]
+    clip: bool
+
+    @property
+    def out_shape(self) -> Shape:
+        """(1, 2, numbers): four of each box, and its variances."""
+        return (1, 2, math.prod(self.map_size) * len(self.boxes) * 4)

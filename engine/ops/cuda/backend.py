@@ -47,6 +47,7 @@ from caffepy.engine.ops.cuda.plan_choice import PlanChoice
 from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.prior_boxes import CudaPriorBoxes
 from caffepy.engine.ops.cuda.products import Products, Reliance
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
@@ -184,6 +185,7 @@ class CudaOps(Ops):
     scale = op(CudaScale)
     sum = op(CudaSum)
     fill = op(CudaFill)
+    prior_boxes = op(CudaPriorBoxes)
     weighted_sum = op(CudaWeightedSum)
     absolute = op(CudaAbsolute)
     bias = op(CudaBias)

@@ -37,6 +37,7 @@ from caffepy.engine.ops.numpy.ordering import ArgMax
 from caffepy.engine.ops.numpy.pieces import Crop, Tile
 from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
 from caffepy.engine.ops.numpy.prelu import PRelu
+from caffepy.engine.ops.numpy.prior_boxes import PriorBoxes
 from caffepy.engine.ops.numpy.recurrent import Lstm, LstmUnit, Rnn
 from caffepy.engine.ops.numpy.reduction import Reduction
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
@@ -96,6 +97,7 @@ class NumpyOps(Ops):
     scale = op(Scale)
     sum = op(Sum)
     fill = op(Fill)
+    prior_boxes = op(PriorBoxes)
     weighted_sum = op(WeightedSum)
     concat = op(Concat)
     softmax = op(Softmax)

@@ -105,6 +105,10 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "RNN": (RECURRENT, SEQUENCES, (True, False)),
     "ReLU": ("relu_param { negative_slope: 0.1 }", [x()]),
     "Reduction": ("reduction_param { axis: 1 }", [x()]),
+    "PriorBox": (
+        "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 }",
+        [x(2, 5, 3, 4), x(2, 3, 9, 12)],
+    ),
     "Reorg": ("reorg_param { stride: 2 }", [x(3, 4, 6, 10)]),
     "Reshape": ("reshape_param { shape { dim: 0 dim: -1 } }", [x()]),
     "SPP": ("spp_param { pyramid_height: 2 }", [x()]),
