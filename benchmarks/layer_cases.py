@@ -246,6 +246,9 @@ def _shapes(batch: int) -> list[Case]:
             (normal(batch, 4096),),
             "CaffeNet",
         ),
+        Case(
+            "Interp", "interp_param { zoom_factor: 4 }", (normal(max(1, batch // 16), 32, 33, 33),)
+        ),
         Case("LSTM", recurrent, sequences),
         Case(
             "LSTMUnit",

@@ -205,6 +205,12 @@ def _infogain_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> R
     return -(matrix[_classes(label)] * functional.log_softmax(scores, 1)).sum() / len(scores)
 
 
+@equivalent("Interp")
+def _interp(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    size = [1 + (side - 1) * param.interp_param.zoom_factor for side in x[0].shape[2:]]
+    return functional.interpolate(x[0], size, mode="bilinear", align_corners=True)
+
+
 @equivalent("LRN")
 def _lrn(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     fields, size = param.lrn_param, param.lrn_param.local_size

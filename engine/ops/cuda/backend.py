@@ -35,6 +35,7 @@ from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
+from caffepy.engine.ops.cuda.interp import CudaInterp
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
@@ -175,6 +176,7 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    interp = op(CudaInterp)
     transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)

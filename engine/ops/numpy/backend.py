@@ -30,6 +30,7 @@ from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
+from caffepy.engine.ops.numpy.interp import Interp
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
@@ -135,6 +136,7 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    interp = op(Interp)
     transpose = op(Transpose)
     im2col = op(Im2col)
     hinge_loss = op(HingeLoss)

@@ -90,6 +90,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Im2col": ("convolution_param { kernel_size: 3 pad: 1 }", [x()]),
     "InfogainLoss": ("", [x(31, 5), labels(5, 31), positive(5, 5)], (True, False, False)),
     "InnerProduct": (f"inner_product_param {{ num_output: 6 {WEIGHTS} }}", [x()]),
+    "Interp": ("interp_param { height: 13 width: 5 }", [x()]),
     "LRN": ("", [x()]),
     "LSTM": (RECURRENT, SEQUENCES, (True, False)),
     "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
