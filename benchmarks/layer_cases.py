@@ -80,6 +80,17 @@ def labels(classes: int, *shape: int) -> Bottom:
     return Bottom(lambda random: random.integers(classes, size=shape).astype(np.float32), False)
 
 
+def regions(images: int, count: int) -> Bottom:
+    """Boxes on images of 600 x 1000 pixels, without a gradient."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
+        numbers = random.integers(images, size=count)
+        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
+
+    return Bottom(draw, learns=False)
+
+
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -183,6 +194,16 @@ def _windows(batch: int, few: int) -> list[Case]:
             (between(0.1, 1, *(batch, 32, 32, 32)),),
             "STOCHASTIC",
             drawn=True,
+        ),
+        Case(
+            "PSROIPooling",
+            "psroi_pooling_param { spatial_scale: 0.0625 output_dim: 21 group_size: 7 }",
+            (normal(1, 1029, 38, 63), regions(1, 2 * batch)),
+        ),
+        Case(
+            "ROIPooling",
+            "roi_pooling_param { spatial_scale: 0.0625 pooled_h: 7 pooled_w: 7 }",
+            (normal(1, 512, 38, 63), regions(1, 2 * batch)),
         ),
         Case("SPP", "spp_param { pyramid_height: 3 }", cifar),
     ]

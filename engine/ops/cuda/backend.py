@@ -54,6 +54,7 @@ from caffepy.engine.ops.cuda.prior_boxes import CudaPriorBoxes
 from caffepy.engine.ops.cuda.products import Products, Reliance
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
+from caffepy.engine.ops.cuda.regions import CudaPsRoiPooling, CudaRoiPooling
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
@@ -234,6 +235,8 @@ class CudaOps(Ops):
     im2col = op(CudaIm2col)
     pooling = op(CudaPooling)
     stochastic_pooling = op(CudaStochasticPooling)
+    roi_pooling = op(CudaRoiPooling)
+    psroi_pooling = op(CudaPsRoiPooling)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)

@@ -43,6 +43,7 @@ from caffepy.engine.ops.numpy.prelu import PRelu
 from caffepy.engine.ops.numpy.prior_boxes import PriorBoxes
 from caffepy.engine.ops.numpy.recurrent import Lstm, LstmUnit, Rnn
 from caffepy.engine.ops.numpy.reduction import Reduction
+from caffepy.engine.ops.numpy.regions import PsRoiPooling, RoiPooling
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
@@ -89,6 +90,8 @@ class NumpyOps(Ops):
     convolution = op(Convolution)
     pooling = op(Pooling)
     stochastic_pooling = op(StochasticPooling)
+    roi_pooling = op(RoiPooling)
+    psroi_pooling = op(PsRoiPooling)
     inner_product = op(InnerProduct)
     relu = op(Relu)
     prelu = op(PRelu)

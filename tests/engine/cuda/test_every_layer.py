@@ -36,6 +36,10 @@ def shares(*shape: int) -> np.ndarray:
     return found / found.sum(1, keepdims=True)
 
 
+def regions(images: int, count: int) -> np.ndarray:
+    return np.column_stack([labels(images, count), RANDOM.uniform(-9, 50, (count, 4))])
+
+
 # The fields of each type, its bottoms, and which of these get a gradient: all by default, () where
 # the layer has none.
 TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]] = {
@@ -109,11 +113,21 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
     "Normalize": ("norm_param { across_spatial: false channel_shared: false }", [x()]),
     "PReLU": ("", [x()]),
+    "PSROIPooling": (
+        "psroi_pooling_param { spatial_scale: 0.25 output_dim: 3 group_size: 2 }",
+        [x(2, 12, 7, 11), regions(2, 13)],
+        (True, False),
+    ),
     "Parameter": ("parameter_param { shape { dim: 3 dim: 17 } }", []),
     "Permute": ("permute_param { order: 0 order: 2 order: 3 order: 1 }", [x()]),
     "Pooling": ("pooling_param { kernel_size: 3 stride: 2 }", [x()]),
     "Power": ("power_param { power: 2 scale: 0.5 shift: 1 }", [x()]),
     "RNN": (RECURRENT, SEQUENCES, (True, False)),
+    "ROIPooling": (
+        "roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }",
+        [x(), regions(3, 13)],
+        (True, False),
+    ),
     "ReLU": ("relu_param { negative_slope: 0.1 }", [x()]),
     "Reduction": ("reduction_param { axis: 1 }", [x()]),
     "PriorBox": (
