@@ -16,8 +16,8 @@ from caffepy.engine.core.random import Stream
 from caffepy.engine.data import augmentation
 from caffepy.engine.data import images as imaging
 from caffepy.engine.data.augmentation import Augmentation
+from caffepy.engine.data.mean_file import load_mean
 from caffepy.proto.caffe_pb2 import TransformationParameter
-from caffepy.proto.weights import decode_blob
 
 CHUNK = 1 << 16  # elements that are worked on at a time, so that they stay in the cache
 _KNOWN = {
@@ -38,6 +38,17 @@ class Cut(NamedTuple):
     image: np.ndarray
     top: int
     left: int
+    mirrored: bool
+
+
+class View(NamedTuple):
+    """What is taken of an image after it is scaled. scaled: its height and width then.  size: the
+    height and width of what is taken; the others: see Choice."""
+
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
     mirrored: bool
 
 
@@ -200,6 +211,15 @@ class Transformer:
             return self._choice(None, image, shape)
         return np.array([self._choice(draw, image, shape) for draw in self._draws(first, count)])
 
+    def view(self, image: Shape, number: int, what: str) -> View:
+        """What `cuts` takes of image (C, H, W), sample `number`. what: it, in errors."""
+        scaled = image
+        if self.augmentation is not None:
+            scaled = self.augmentation.shape(image, number)
+        shape = self._cropped(scaled, what)
+        top, left, mirrored = self._choice(self._draws(number, 1)[0], scaled, shape)
+        return View((scaled[1], scaled[2]), top, left, (shape[1], shape[2]), mirrored)
+
     def floats(self, cuts: Iterable[Cut], count: int) -> np.ndarray:
         """(count, C, H, W): what was taken of images, transformed."""
         made = [np.empty(0)]
@@ -355,31 +375,3 @@ class Transformer:
                 f"crop_size {param.crop_size}, crop_h {param.crop_h}, crop_w {param.crop_w}. Give "
                 "one or the other."
             )
-
-
-def load_mean(path: Path) -> np.ndarray:
-    """(C, H, W) float: the mean image in a binaryproto, or in a .npy file.
-
-    Raises: WeightsError for a binaryproto that cannot be read, DataError otherwise.
-    """
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                mean: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        else:
-            mean = decode_blob(path.read_bytes(), str(path)).data
-    except WeightsError:
-        raise
-    except Exception as error:  # of a damaged file numpy raises nearly anything
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(
-            f"{path}: the mean cannot be read: {reason}. Make it with compute_image_mean."
-        ) from None
-    if mean.ndim == 4 and len(mean) == 1:
-        mean = mean[0]
-    if mean.ndim != 3 or mean.dtype.kind not in "fiu":
-        raise DataError(
-            f"{path}: expected a mean image of shape (channels, height, width), got {mean.dtype} "
-            f"of shape {mean.shape}. Make it with compute_image_mean."
-        )
-    return mean
