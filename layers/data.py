@@ -9,7 +9,7 @@ from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.data.db import open_db
-from caffepy.engine.data.feed import DeviceFeed
+from caffepy.engine.data.device_feed import DeviceFeed
 from caffepy.engine.data.kept_records import KeptRecords
 from caffepy.engine.data.prefetching_layer import PrefetchingDataLayer
 from caffepy.engine.data.records import RecordBatch, RecordSource

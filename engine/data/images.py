@@ -170,28 +170,20 @@ def is_interleaved(image: np.ndarray) -> bool:
 
 
 class Planes:
-    """Takes interleaved images apart, in memory that it keeps for the next one."""
+    """Copies images of bytes plane by plane, by way of memory that it keeps for the next one."""
 
     def __init__(self) -> None:
         self._pixels = np.empty((0, 0, 0), np.uint8)
-        self._planes = np.empty((0, 0, 0), np.uint8)
 
-    def of(self, image: np.ndarray, mirrored: bool) -> np.ndarray:
-        """(C, H, W), until the next call: an interleaved image (C, H, W) in C order."""
-        if self._planes.shape != image.shape:
-            self._planes = np.empty(image.shape, np.uint8)
-        self.write(image, mirrored, self._planes)
-        return self._planes
-
-    def copy(self, image: np.ndarray, out: np.ndarray) -> None:
-        """Writes an image of bytes to out (C, H, W), in C order."""
-        if is_interleaved(image):
-            self.write(image, False, out)
-        else:
-            out[...] = image
-
-    def write(self, image: np.ndarray, mirrored: bool, out: np.ndarray) -> None:
-        """Writes an interleaved image (C, H, W) to out, of that shape and in C order."""
+    def copy(self, image: np.ndarray, out: np.ndarray, mirrored: bool) -> None:
+        """Writes an image (C, H, W) to out, of that shape and in C order."""
+        if not is_interleaved(image):
+            if mirrored:
+                for plane, target in zip(image, out, strict=True):
+                    opencv().flip(plane, 1, target)
+            else:
+                out[...] = image
+            return
         cv2, pixels = opencv(), image.transpose(1, 2, 0)
         if self._pixels.shape != pixels.shape:
             self._pixels = np.empty(pixels.shape, np.uint8)
