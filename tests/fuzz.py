@@ -66,12 +66,11 @@ def records(backend: str) -> Read:
 
 def database(backend: str, folder: Path) -> Files:
     """A database of many small records, so that most of its bytes are not pixels, and one big."""
-    pixels = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     with create_db(folder, backend) as writer:
         for number in range(120):
-            value = datum.serialized(pixels.tobytes(), number, pixels.shape)
-            writer.put(b"%08d_a name" % number, value)
-        writer.put(b"big", datum.serialized(bytes(5000), 1, (1, 50, 100)))
+            writer.put(b"%08d_a name" % number, datum.serialized_pixels(pixels, number))
+        writer.put(b"big", datum.serialized_pixels(np.zeros((50, 100), np.uint8), 1))
     return contents(folder)
 
 

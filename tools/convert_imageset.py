@@ -192,7 +192,7 @@ class _Images:
         name = self.listed.name(self.order[number])
         return f"{number:08d}_{name}".encode("utf-8", "surrogateescape")
 
-    def read(self, number: int) -> tuple[int, bytes | DataError, tuple[int, ...]]:
+    def read(self, number: int) -> tuple[int, bytes | bytearray | DataError, tuple[int, ...]]:
         """The number, the record or why there is none, and the image's size."""
         from caffepy.engine.core.errors import DataError
 
@@ -236,7 +236,9 @@ def _how_to_go_on(writer: Writer) -> Iterator[None]:
         raise
 
 
-def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, tuple[int, ...]]:
+def read_image(
+    path: Path, label: int, options: ImageOptions
+) -> tuple[bytes | bytearray, tuple[int, ...]]:
     """The record of an image file, a serialized Datum, and the image's size (height, width,
     channels).
 
@@ -255,17 +257,16 @@ def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, tu
         stored = images.decode(data, str(path))
         size = (*stored.shape[:2], *(stored.shape[2:] or (1,)))
         if size[2] == (1 if options.gray else 3):
-            return datum.serialized(data, label), size
+            return datum.serialized_file(data, label), size
     image = images.decode(data, str(path), color=not options.gray)
     if options.width:
         image = images.resize(image, options.height, options.width)
     size = (*image.shape[:2], 1 if options.gray else 3)
     if not encoding:
-        pixels = images.split(image)
-        return datum.serialized(pixels.tobytes(), label, pixels.shape), size
+        return datum.serialized_pixels(image, label), size
     if not wanted_type:
         raise DataError(f"{path}: its name does not tell its type: give --encode_type.")
-    return datum.serialized(images.encode(image, wanted_type), label), size
+    return datum.serialized_file(images.encode(image, wanted_type), label), size
 
 
 def _type(extension: str) -> str:

@@ -37,8 +37,9 @@ def read(path: Path, where: str) -> bytes:
     """The bytes of an image file. Raises: DataError, beginning with `where`, where it is empty or
     cannot be read."""
     try:
-        check_size(path.stat().st_size, where)
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            check_size(os.fstat(file.fileno()).st_size, where)
+            data = file.read()
     except OSError as error:
         hint = ": file names take / and not \\ here" if "\\" in str(path) else ""
         raise DataError(
@@ -155,13 +156,12 @@ def planes(image: np.ndarray) -> np.ndarray:
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
-def split(image: np.ndarray) -> np.ndarray:
-    """(H, W, C) or (H, W) as (C, H, W), a copy, one plane behind the other in memory."""
+def split(image: np.ndarray, out: np.ndarray) -> None:
+    """Writes an image, (H, W, C) or (H, W), to out (C, H, W), in C order."""
     if image.ndim == 2:
-        return np.ascontiguousarray(image)[None]
-    separate = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
-    opencv().split(image, list(separate))
-    return separate
+        out[0] = image
+    else:
+        opencv().split(image, list(out))
 
 
 def is_interleaved(image: np.ndarray) -> bool:
@@ -192,7 +192,7 @@ class Planes:
             cv2.flip(pixels, 1, self._pixels)
         else:
             self._pixels[...] = pixels
-        cv2.split(self._pixels, list(out))
+        split(self._pixels, out)
 
 
 def subtract(target: np.ndarray, mean: np.ndarray) -> None:
