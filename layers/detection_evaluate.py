@@ -38,7 +38,7 @@ class DetectionEvaluateLayer(Layer):
     detection of a higher score has hit; evaluate_difficult_gt (true): with false, difficult objects
     do not count, and a detection of one is neither hit nor miss; name_size_file: a text file with
     name, height and width of each image on a line, in their order: then overlaps are those of boxes
-    in pixels, both ends included; the list is gone through once for each image that has rows in
+    in pixels, both ends included, and the list goes on by one for each image that has rows in
     bottom[0], and starts again at its end; resize_param: how the images were made to fit into the
     net, with name_size_file: resize_mode (WARP), height, width, height_scale, width_scale
 
