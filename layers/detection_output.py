@@ -33,23 +33,25 @@ class DetectionOutputLayer(Layer):
     top[0]: (1, 1, D, 7) what was found: (image, label, score, xmin, ymin, xmax, ymax), by image,
     label and falling score; boxes are fractions of the image and may leave it. An image without
     detections has no rows; where none has any: (image, -1, ..., -1) for each
-    detection_output_param: num_classes; share_location (true): one location for all classes;
-    background_label_id (0; -1: none): the class that gives no boxes; code_type (CORNER):
-    with a prior's size s and variances v, a location t says CORNER: prior + v t, CORNER_SIZE:
-    prior + v t s, CENTER_SIZE: centre + v t s and s exp(v t); variance_encoded_in_target (false):
-    v is 1; confidence_threshold (none): scores must be above it; nms_param: top_k (-1: all): the
-    best scores of a class that are looked at; nms_threshold (0.3): boxes that overlap a better one
-    more than that are dropped; eta (1): what it is multiplied by after each box that stays, while
-    it is above 0.5; keep_top_k (-1: all): the best of an image, over all classes
-    save_output_param: output_directory, with which detections are written to files, and to files
-    only where label_map_file and name_size_file are given too; output_name_prefix; output_format:
-    VOC, ILSVRC or COCO; label_map_file: a prototxt with the classes' names; name_size_file: name,
-    height and width of each image on a line, in the order in which the net gets them;
-    num_test_image (all of them): how many make up the files; resize_param: how images were made
-    to fit into the net
+    detection_output_param: num_classes: with the background; share_location (true): one location
+    for all classes of a prior; background_label_id (0): the class that gives no boxes, none for
+    -1; code_type (CORNER): how locations t are written, with a prior's size s and variances v,
+    CORNER as prior + v t, CORNER_SIZE as prior + v t s, CENTER_SIZE as centre + v t s and
+    s exp(v t); variance_encoded_in_target (false): v is 1; confidence_threshold (none): scores must
+    be above it; nms_param (none): top_k, of the best scores of a class that are looked at, all by
+    default, nms_threshold (0.3), as boxes that overlap a better one more are dropped, and eta (1),
+    what it is multiplied by after each box that stays while it is above 0.5; keep_top_k (-1): how
+    many stay in an image, the best of all classes, -1 for all; save_output_param (none): files to
+    write, see below; visualize (false): true is refused; visualize_threshold (none), save_file
+    (none): of use with visualize only; objectness_score (0.01), output_logits (false): another
+    fork's, refused
 
-    Files have whole contents: they are written when the detections of num_test_image images are
-    there. The layer is for phase TEST.
+    With save_output_param, detections are written to output_directory when those of num_test_image
+    images are there, all that name_size_file lists by default: it has name, height and width of
+    each image on a line, in the order in which the net gets them, and resize_param says how they
+    were made to fit into the net. output_format is VOC, ILSVRC or COCO, output_name_prefix begins
+    the files' names, and label_map_file is a prototxt with the names of the classes. Without it or
+    name_size_file nothing is written, as a warning says. The layer is for phase TEST.
 
     Raises: NetError for missing or other fields, and where a gradient is asked for; ShapeError for
     bottoms that do not fit; DataError for what is wrong with the files that it reads or writes.
@@ -59,10 +61,10 @@ class DetectionOutputLayer(Layer):
     share_location.
     Source: W. Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, and the fork to it.
 
-    Example: loc (8, 34928), conf (8, 183372), priors (1, 2, 34928) -> found (1, 1, D, 7)
+    Example: loc (2, 16), conf (2, 12), priors (1, 2, 16) -> found (1, 1, 10, 7)
         layer { name: "found" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom: "priors"
-          top: "found" include { phase: TEST } detection_output_param {
-            num_classes: 21 code_type: CENTER_SIZE confidence_threshold: 0.01 keep_top_k: 200
+          top: "found" detection_output_param {
+            num_classes: 3 code_type: CENTER_SIZE confidence_threshold: 0.01 keep_top_k: 5
             nms_param { nms_threshold: 0.45 top_k: 400 } } }
     """
 
@@ -72,32 +74,32 @@ class DetectionOutputLayer(Layer):
     _files: DetectionFiles | None = None
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        param = self.param.detection_output_param
-        self.refuse_fork_fields(param, others=("objectness_score", "output_logits"))
-        self.refuse_fork_fields(param.nms_param, others=("soft_nms", "theta"))
-        self.refuse_fork_fields(param.save_output_param.resize_param)
-        if param.visualize:
+        asked = self.param.detection_output_param
+        self.refuse_fork_fields(asked, others=("objectness_score", "output_logits"))
+        self.refuse_fork_fields(asked.nms_param, others=("soft_nms", "theta"))
+        self.refuse_fork_fields(asked.save_output_param.resize_param)
+        if asked.visualize:
             self.error(
                 "detection_output_param.visualize: expected false, since no windows are shown "
                 "here, got true. Remove it, and draw the rows of the top in Python."
             )
-        self._check_range("num_classes", param.num_classes, param.num_classes > 0, "at least 1")
+        self._check_range("num_classes", asked.num_classes, asked.num_classes > 0, "at least 1")
         self._check_range(
             "background_label_id",
-            param.background_label_id,
-            -1 <= param.background_label_id < param.num_classes,
-            f"-1 to {param.num_classes - 1}",
+            asked.background_label_id,
+            -1 <= asked.background_label_id < asked.num_classes,
+            f"-1 to {asked.num_classes - 1}",
         )
-        threshold, eta = param.nms_param.nms_threshold, param.nms_param.eta
+        threshold, eta = asked.nms_param.nms_threshold, asked.nms_param.eta
         self._check_range("nms_param.nms_threshold", threshold, threshold >= 0, "0 or more")
         self._check_range("nms_param.eta", eta, 0 < eta <= 1, "above 0 and up to 1")
-        if param.save_output_param.output_directory:
-            self._files = self._open_files(param.save_output_param)
+        if asked.save_output_param.output_directory:
+            self._files = self._open_files(asked.save_output_param)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        param = self.param.detection_output_param
+        asked = self.param.detection_output_param
         loc, conf, priors = bottom[:3]
         if priors.num_axes < 3 or priors.shape[:2] != (1, 2) or priors.count % 8:
             self.shape_error(
@@ -108,10 +110,10 @@ class DetectionOutputLayer(Layer):
             )
         count = priors.count // 8
         images = loc.shape[0] if loc.num_axes else 0
-        places = 1 if param.share_location else param.num_classes
+        places = 1 if asked.share_location else asked.num_classes
         for blob, size, what in (
             (loc, count * places * 4, "locations"),
-            (conf, count * param.num_classes, "scores"),
+            (conf, count * asked.num_classes, "scores"),
         ):
             if blob.num_axes < 2 or blob.shape[0] != images or blob.count != images * size:
                 self.shape_error(
@@ -120,25 +122,25 @@ class DetectionOutputLayer(Layer):
                     f"shape {blob.shape}",
                     "Correct num_output of the layers below it, or num_classes.",
                 )
-        nms = param.nms_param
+        nms = asked.nms_param
         self.op = self.ops.detection_output(
             DetectionGeometry(
                 images=images,
                 priors=count,
-                classes=param.num_classes,
-                background=param.background_label_id,
-                shared=param.share_location,
-                code_type=PriorBoxParameter.CodeType.Name(param.code_type),
-                variance_encoded_in_target=param.variance_encoded_in_target,
+                classes=asked.num_classes,
+                background=asked.background_label_id,
+                shared=asked.share_location,
+                code_type=PriorBoxParameter.CodeType.Name(asked.code_type),
+                variance_encoded_in_target=asked.variance_encoded_in_target,
                 threshold=(
-                    param.confidence_threshold
-                    if param.HasField("confidence_threshold")
+                    asked.confidence_threshold
+                    if asked.HasField("confidence_threshold")
                     else float(-np.finfo(np.float32).max)
                 ),
                 top_k=nms.top_k if nms.HasField("top_k") else -1,
                 nms_threshold=nms.nms_threshold,
                 eta=nms.eta,
-                keep_top_k=param.keep_top_k,
+                keep_top_k=asked.keep_top_k,
             )
         )
         top[0].reshape((1, 1, 1, _ROW))

@@ -118,6 +118,10 @@ def test_rows_may_change_from_pass_to_pass() -> None:
     np.testing.assert_allclose(top[0, 0, 3:, 2], [0.95, 0.9])
 
 
+def test_images_and_labels_are_cut_to_whole_numbers() -> None:
+    assert rows([[0.7, 1.9, *HIT[2:]]], [OBJECT])[0] == [0, 1, pytest.approx(0.9), 1, 0]
+
+
 def test_boxes_that_are_no_boxes_hit_nothing() -> None:
     for box in ([np.nan] * 4, [0.75, 0.75, 0.25, 0.25], [-np.inf, 0, np.inf, 1]):
         assert rows([[0, 1, 0.9, *box]], [OBJECT])[0][3:] == [0, 1]
