@@ -86,7 +86,7 @@ class MultiBoxLayer(LossLayer):
         normalization = self.normalization(geometry.images, geometry.priors)
         self.locate = self.ops.box_location_loss(geometry, location_loss, normalization)
         self.classify = self.ops.box_class_loss(geometry, class_loss, normalization)
-        self.sum = self.ops.sum()
+        self.sum, self.nothing = self.ops.sum(), self.ops.fill(0.0)
         rows = geometry.images * geometry.priors
         self.softmax = self.ops.softmax(AxisGeometry(rows, geometry.classes, 1))
         self.probabilities = Value(bottom[1].shape, self.ops.dtype)
@@ -111,7 +111,7 @@ class MultiBoxLayer(LossLayer):
         if parts:
             self.sum.forward(parts, out=top[0].data)
         else:
-            self.ops.fill(0.0).forward(out=top[0].data)
+            self.nothing.forward(out=top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         self.refuse_backward(
