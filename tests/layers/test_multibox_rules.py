@@ -110,6 +110,7 @@ def test_old_form_of_mining_and_normalization_is_read() -> None:
 
 def test_a_net_trains_on_batches_of_any_number_of_boxes(ops: Ops) -> None:
     net = _net("code_type: CENTER_SIZE", ops)
+    made = vars(net.layers[-1])["match"]
     for seed, rows in enumerate((7, 7, 2, 11, 7)):
         given = batch(seed, rows=rows)
         _give(net, given)
@@ -118,6 +119,7 @@ def test_a_net_trains_on_batches_of_any_number_of_boxes(ops: Ops) -> None:
         np.testing.assert_allclose(net.loss.read(), expected.loss, rtol=2e-4)
         found = net.blobs["b"].diff.read()
         np.testing.assert_allclose(found, expected.scores, rtol=2e-4, atol=2e-5)
+    assert vars(net.layers[-1])["match"] is made
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -71,7 +71,7 @@ class TruthReader:
     def refuse(self, truth: Value, place: int, number: float) -> NoReturn:
         """Raises: LabelError about the element `number` at a place in C order."""
         row, column = divmod(place, ROW)
-        image, most = truth.read().reshape(-1, ROW)[row, 0], self.geometry.images - 1
+        image, most = truth.read().reshape(-1, ROW)[row:, 0], self.geometry.images - 1
         if column == 0:
             expected = f"the image's number from 0 to {most}, or -1 for an empty row"
         elif column == 1:
@@ -80,7 +80,7 @@ class TruthReader:
         else:
             expected = "a finite coordinate"
         # The sample that an index begins with is the image, by which the data layer knows its file.
-        sample = int(image) if 0 <= image <= most else 0
+        sample = int(image[0]) if image.size and 0 <= image[0] <= most else 0
         raise LabelError(
             self.where,
             truth,
