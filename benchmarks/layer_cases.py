@@ -91,6 +91,33 @@ def regions(images: int, count: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
+def ssd_priors(count: int) -> Bottom:
+    """Boxes of many sizes all over the image, with SSD's variances."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        centres, sizes = random.random((count, 2)), random.uniform(0.05, 0.6, (count, 2))
+        boxes = np.concatenate((centres - sizes / 2, centres + sizes / 2), axis=1)
+        variances = np.tile([0.1, 0.1, 0.2, 0.2], (count, 1))
+        priors: np.ndarray = np.stack((boxes, variances)).reshape(1, 2, -1).astype(np.float32)
+        return priors
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
+    """Boxes of objects, as AnnotatedData gives them."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        rows = np.zeros((1, 1, images * each, 8), np.float32)
+        rows[..., 0] = np.repeat(np.arange(images), each)
+        rows[..., 1] = random.integers(1, classes, images * each)
+        rows[..., 3:5] = random.uniform(0, 0.5, (images * each, 2))
+        rows[..., 5:7] = rows[..., 3:5] + random.uniform(0.1, 0.5, (images * each, 2))
+        return rows
+
+    return Bottom(draw, learns=False)
+
+
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -304,6 +331,8 @@ def _losses(batch: int, few: int) -> list[Case]:
     scores, classes = normal(batch, 1000), labels(1000, batch)
     pixels, of_pixels = normal(few, 21, 64, 64), labels(21, few, 1, 64, 64)
     pair = normal(batch, 256), normal(batch, 256)
+    ssd = normal(few, 8732 * 4), normal(few, 8732 * 21), ssd_priors(8732), ssd_boxes(few, 5, 21)
+    multibox = "multibox_loss_param { num_classes: 21 code_type: CENTER_SIZE"
     infogain = normal(batch, 100), labels(100, batch), Bottom(between(0, 1, 100, 100).draw, False)
     return [
         Case("Accuracy", "", (scores, classes), learns=False),
@@ -330,6 +359,8 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
+        Case("MultiBoxFocalLoss", f"{multibox} mining_type: NONE }}", ssd),
+        Case("MultiBoxLoss", f"{multibox} }}", ssd, "SSD300"),
         Case("MultinomialLogisticLoss", "", (Bottom(shares(batch, 1000).draw), classes)),
         Case(
             "SigmoidCrossEntropyLoss",

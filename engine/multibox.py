@@ -36,6 +36,7 @@ class MultiBoxLayer(LossLayer):
         self.refuse_fork_fields(param)
         self._check_classes(param)
         self._check_mining(param)
+        self._built: MultiBox | None = None  # what the ops are made for
 
     @property
     def fields(self) -> MultiBoxLossParameter:
@@ -57,6 +58,12 @@ class MultiBoxLayer(LossLayer):
         if not super().reshape(bottom, top):
             return False
         geometry = self._geometry(bottom)
+        if geometry != self._built:
+            self._build(geometry)
+        return True
+
+    def _build(self, geometry: MultiBox) -> None:
+        """Makes the ops, which are good for any number of boxes."""
         param = self.fields
         mines = self.mining_type != "NONE"
         self.match = self.ops.match_boxes(
@@ -86,14 +93,14 @@ class MultiBoxLayer(LossLayer):
         normalization = self.normalization(geometry.images, geometry.priors)
         self.locate = self.ops.box_location_loss(geometry, location_loss, normalization)
         self.classify = self.ops.box_class_loss(geometry, class_loss, normalization)
-        self.sum = self.ops.sum()
+        self.sum, self.nothing = self.ops.sum(), self.ops.fill(0.0)
         rows = geometry.images * geometry.priors
         self.softmax = self.ops.softmax(AxisGeometry(rows, geometry.classes, 1))
-        self.probabilities = Value(bottom[1].shape, self.ops.dtype)
+        self.probabilities = Value((rows, geometry.classes), self.ops.dtype)
         self.matches = Value((geometry.images, geometry.groups, geometry.priors), "int32")
         self.targets = Value((geometry.images, geometry.priors), "int32")
         self.losses = Value((), self.ops.dtype), Value((), self.ops.dtype)
-        return True
+        self._built = geometry
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         locations, scores, priors, truth = (blob.data for blob in bottom)
@@ -111,7 +118,7 @@ class MultiBoxLayer(LossLayer):
         if parts:
             self.sum.forward(parts, out=top[0].data)
         else:
-            self.ops.fill(0.0).forward(out=top[0].data)
+            self.nothing.forward(out=top[0].data)
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         self.refuse_backward(
@@ -202,7 +209,6 @@ class MultiBoxLayer(LossLayer):
             images=locations.shape[0],
             priors=priors.shape[2] // 4,
             classes=param.num_classes,
-            rows=truth.shape[2],
             shared=param.share_location,
             by_prior=param.use_prior_for_matching,
             background=param.background_label_id,

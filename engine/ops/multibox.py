@@ -1,7 +1,8 @@
 """Geometries of MultiBoxLoss: which boxes there are, how they are matched, and what is mined.
 
 N images with P priors each; a prior has L locations, one or one per class, and C class scores. The
-truth is R rows of 8 numbers: image, class, instance, xmin, ymin, xmax, ymax, difficult.
+truth is R rows of 8 numbers: image, class, instance, xmin, ymin, xmax, ymax, difficult. R differs
+from batch to batch, so no op is made for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ ROW = 8  # numbers in a row of the truth
 class MultiBox:
     """The boxes of a batch.
 
-    images, priors, classes, rows: N, P, C, R.  shared: one location per prior, for all classes.
+    images, priors, classes: N, P, C.  shared: one location per prior, for all classes.
     by_prior: the priors are matched, not the predicted boxes.  background: its class; it may be no
     class at all.  agnostic: all objects are of the class after the background.  code_type,
     variance_in_target: see numpy/boxes.py.
@@ -29,7 +30,6 @@ class MultiBox:
     images: int
     priors: int
     classes: int
-    rows: int
     shared: bool
     by_prior: bool
     background: int

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from caffepy.engine.core.errors import LabelError, NetError, ShapeError
+from caffepy.engine.multibox import MultiBoxLayer
+from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
-from caffepy.engine.ops.cuda.port import CudaRuntime
+from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
+from caffepy.engine.passes.capture import WARM_UP
 from tests.harness import LayerRun, make_layer
-from tests.multibox import Plain, batch, check_multibox, loss_layer
+from tests.multibox import Batch, Plain, batch, check_multibox, loss_layer
 from tests.nets import make_net
 
 GIVEN = batch(5)
@@ -42,7 +47,7 @@ def test_of_equal_losses_the_lower_priors_are_mined(ops: Ops) -> None:
     run.forward()
     run.backward([True, True, False, False])
     matches, targets = (
-        value.read().reshape(3, -1) for value in (run.layer.matches, run.layer.targets)
+        value.read().reshape(3, -1) for value in (_loss(run).matches, _loss(run).targets)
     )
     for image in range(2):
         free = np.flatnonzero(matches[image] < 0)
@@ -62,7 +67,7 @@ def test_predicted_boxes_that_are_nan_match_nothing(ops: Ops) -> None:
     located = np.full_like(GIVEN.locations, np.nan)
     run = _run("use_prior_for_matching: false mining_type: NONE", ops=ops, locations=located)
     run.forward()
-    assert (run.layer.matches.read() < 0).all()
+    assert (_loss(run).matches.read() < 0).all()
 
 
 @pytest.mark.parametrize("falses", [0, 1, 2])
@@ -104,27 +109,35 @@ def test_old_form_of_mining_and_normalization_is_read() -> None:
 
 
 def test_a_net_trains_on_batches_of_any_number_of_boxes(ops: Ops) -> None:
-    shapes = [array.shape for array in GIVEN.bottoms]
-    inputs = " ".join(
-        f"""layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{
-        {" ".join(f"dim: {size}" for size in shape)} }} }} }}"""
-        for name, shape in zip("abcd", shapes, strict=True)
-    )
-    net = make_net(
-        f"""{inputs} layer {{ name: "loss" {loss_layer("code_type: CENTER_SIZE")} top: "loss"
-        bottom: "a" bottom: "b" bottom: "c" bottom: "d" }} force_backward: true""",
-        ops,
-    )
+    net = _net("code_type: CENTER_SIZE", ops)
+    made = vars(net.layers[-1])["match"]
     for seed, rows in enumerate((7, 7, 2, 11, 7)):
         given = batch(seed, rows=rows)
-        for name, array in zip("abcd", given.bottoms, strict=True):
-            net.blobs[name].reshape(array.shape)
-            net.blobs[name].data.write()[...] = array
+        _give(net, given)
         net.forward_backward()
         expected = Plain(loss_layer("code_type: CENTER_SIZE"), given).compute()
         np.testing.assert_allclose(net.loss.read(), expected.loss, rtol=2e-4)
         found = net.blobs["b"].diff.read()
         np.testing.assert_allclose(found, expected.scores, rtol=2e-4, atol=2e-5)
+    assert vars(net.layers[-1])["match"] is made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_passes_are_graphs(kind: str, cuda_runtime: CudaRuntime, launches: list[Graph]) -> None:
+    fields = f"code_type: CENTER_SIZE {kind}"
+    net = _net(fields, CudaOps(cuda_runtime, np.float32, precision="fp32"))
+    for seed in range(WARM_UP + 3):
+        _give(net, batch(seed))
+        net.forward_backward()
+        expected = Plain(loss_layer(fields), batch(seed)).compute()
+        np.testing.assert_allclose(net.loss.read(), expected.loss, rtol=2e-4)
+        for name, gradient in (("a", expected.locations), ("b", expected.scores)):
+            found = net.blobs[name].diff.read()
+            np.testing.assert_allclose(found, gradient, rtol=2e-4, atol=2e-5)
+    assert launches
+    net.blobs["d"].data.modify()[0, 0, 2] = (0, 9, 0, 0, 0, 1, 1, 0)
+    with pytest.raises(LabelError, match=r"label blob 'd', sample 0 .* row 2 of the boxes"):
+        net.forward()
 
 
 # ---- refusals
@@ -215,7 +228,7 @@ def test_number_of_classes_is_needed() -> None:
         ({"truth": np.ones((3, 1, 1, 1))}, r"'bottom_3': expected shape \(1, 1, boxes, 8\)"),
     ],
 )
-def test_shapes_must_fit(changed: dict[str, np.ndarray], message: str) -> None:
+def test_shapes_must_fit(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         _run("", **changed)
 
@@ -241,3 +254,28 @@ def _run(
         for own, array in zip(GIVEN.bottoms, (locations, scores, priors, truth), strict=True)
     ]
     return make_layer(loss_layer(fields), given, ops=ops)
+
+
+def _loss(run: LayerRun) -> MultiBoxLayer:
+    assert isinstance(run.layer, MultiBoxLayer)
+    return run.layer
+
+
+def _net(fields: str, ops: Ops) -> Net:
+    """Inputs a to d of the shapes of GIVEN, and the loss of them."""
+    inputs = " ".join(
+        f"""layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{
+        {" ".join(f"dim: {size}" for size in array.shape)} }} }} }}"""
+        for name, array in zip("abcd", GIVEN.bottoms, strict=True)
+    )
+    return make_net(
+        f"""{inputs} layer {{ name: "loss" {loss_layer(fields)} top: "loss"
+        bottom: "a" bottom: "b" bottom: "c" bottom: "d" }} force_backward: true""",
+        ops,
+    )
+
+
+def _give(net: Net, given: Batch) -> None:
+    for name, array in zip("abcd", given.bottoms, strict=True):
+        net.blobs[name].reshape(array.shape)
+        net.blobs[name].data.write()[...] = array

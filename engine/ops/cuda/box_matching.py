@@ -38,13 +38,9 @@ class CudaMatchBoxes(CudaOp):
         super().__init__(ops)
         self.geometry = geometry
         self.matching = matching
-        self._rows = max(1, geometry.rows)  # memory is never empty
         make = functools.partial(TruthReader, geometry, matching, where)
-        self._truth = CheckedOnDevice(ops, make, (1, 1, self._rows, ROW))
-        self._owner, self._best = (self.scratch(self._rows, np.int32) for _ in range(2))
-        self._most = self.scratch(self._rows)
+        self._truth = CheckedOnDevice(ops, make, (1, 1, 1, ROW))
         self._spans = self.scratch(2 * geometry.images, np.int32)
-        ops.workspace.reserve("box_overlaps", self._rows * geometry.priors)
 
     @step(reads="locations priors truth", writes="out")
     def forward(self, locations: Value, priors: Value, truth: Value, *, out: Value) -> None:
@@ -55,13 +51,15 @@ class CudaMatchBoxes(CudaOp):
         Raises: LabelError where a row of the truth is of no image or class, or has nan.
         """
         geometry, matching = self.geometry, self.matching
-        images, rows, priors_count = geometry.images, geometry.rows, geometry.priors
+        images, rows, priors_count = geometry.images, truth.count // ROW, geometry.priors
         truth, *told = self._truth.check(truth)
-        overlaps = self.ops.workspace.take("box_overlaps")
+        overlaps = self._take("box_overlaps", rows * priors_count)
+        owner, best = (self._take(name, rows, np.int32) for name in ("box_owner", "box_best"))
+        most = self._take("box_most", rows)
         limit = geometry.classes if matching.limits_classes else math.inf
         row_classes = limit, geometry.background, matching.skips_difficult
-        self.launch("row_images", rows, images, *row_classes, truth, *told, self._owner)
-        self.launch("image_spans", images, rows, self._owner, self._spans)
+        self.launch("row_images", rows, images, *row_classes, truth, *told, owner)
+        self.launch("image_spans", images, rows, owner, self._spans)
         boxes = (
             geometry.location_classes,
             geometry.by_prior,
@@ -71,13 +69,18 @@ class CudaMatchBoxes(CudaOp):
             priors,
         )
         self.launch(
-            "box_overlaps", rows * priors_count, priors_count, *boxes, truth, self._owner, overlaps
+            "box_overlaps", rows * priors_count, priors_count, *boxes, truth, owner, overlaps
         )
-        self.launch_rows("best_priors", rows, priors_count, overlaps, self._best, self._most)
+        self.launch_rows("best_priors", rows, priors_count, overlaps, best, most)
         groups = geometry.groups
         self.launch("begin_matches", out.count, priors_count, groups, *boxes, self._spans, out)
-        found = truth, self._owner, self._spans, overlaps
-        pairs = *found, self._best, self._most, out
+        found = truth, owner, self._spans, overlaps
+        pairs = *found, best, most, out
         self.launch_rows("match_best", images, rows, priors_count, groups, *pairs)
         limits = matching.per_prediction, matching.threshold, matching.most
         self.launch("match_rest", out.count, priors_count, groups, *limits, *found, out)
+
+    def _take(self, name: str, count: int, dtype: Any = None) -> Value:
+        """Workspace for the rows of this batch: of other batches it may be too small."""
+        self.ops.workspace.reserve(name, max(1, count), dtype)
+        return self.ops.workspace.take(name)

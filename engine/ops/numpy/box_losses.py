@@ -210,10 +210,10 @@ class BoxClassLoss(Op):
         geometry = self.geometry
         if geometry.groups > 1 and not geometry.agnostic:
             found = matches.read().reshape(geometry.images, geometry.groups, geometry.priors) >= 0
-            return (
-                found.swapaxes(1, 2).reshape(-1, geometry.classes)[counted].astype(self.ops.dtype)
-            )
-        wanted: np.ndarray = np.zeros((counted.size, geometry.classes), self.ops.dtype)
+            several = found.swapaxes(1, 2).reshape(-1, geometry.classes)[counted]
+            wanted: np.ndarray = several.astype(self.ops.dtype)
+            return wanted
+        wanted = np.zeros((counted.size, geometry.classes), self.ops.dtype)
         some = np.flatnonzero(classes < geometry.classes)
         wanted[some, classes[some]] = 1
         return wanted

@@ -65,12 +65,13 @@ class TruthReader:
         if bad.any():
             place = int(bad.argmax())
             self.refuse(truth, place, rows.reshape(-1)[place])
-        return images.astype(np.int64)
+        whole: np.ndarray = images.astype(np.int64)
+        return whole
 
     def refuse(self, truth: Value, place: int, number: float) -> NoReturn:
         """Raises: LabelError about the element `number` at a place in C order."""
         row, column = divmod(place, ROW)
-        image, most = truth.read().reshape(-1, ROW)[row, 0], self.geometry.images - 1
+        image, most = truth.read().reshape(-1, ROW)[row:, 0], self.geometry.images - 1
         if column == 0:
             expected = f"the image's number from 0 to {most}, or -1 for an empty row"
         elif column == 1:
@@ -79,7 +80,7 @@ class TruthReader:
         else:
             expected = "a finite coordinate"
         # The sample that an index begins with is the image, by which the data layer knows its file.
-        sample = int(image) if 0 <= image <= most else 0
+        sample = int(image[0]) if image.size and 0 <= image[0] <= most else 0
         raise LabelError(
             self.where,
             truth,
@@ -91,8 +92,9 @@ class TruthReader:
 
 def classes_of(truth: Value) -> np.ndarray:
     """(R,) the class of each row; 0 where that is no number, in rows that do not count."""
-    classes: np.ndarray = np.trunc(np.nan_to_num(truth.read().reshape(-1, ROW)[:, 1]))
-    return np.clip(classes, 0, np.iinfo(np.int32).max).astype(np.int64)
+    numbers = np.nan_to_num(truth.read().reshape(-1, ROW)[:, 1])
+    classes: np.ndarray = np.clip(numbers, 0, np.iinfo(np.int32).max).astype(np.int64)
+    return classes
 
 
 def predicted_boxes(geometry: MultiBox, image: int, locations: Value, priors: Value) -> np.ndarray:
@@ -102,7 +104,8 @@ def predicted_boxes(geometry: MultiBox, image: int, locations: Value, priors: Va
     decoded = boxes.decode(
         prior, variance, found.swapaxes(0, 1), geometry.code_type, geometry.variance_in_target
     )
-    return decoded.swapaxes(0, 1)
+    predicted: np.ndarray = decoded.swapaxes(0, 1)
+    return predicted
 
 
 class MatchBoxes(Op):

@@ -78,7 +78,7 @@ def decode(
 ) -> np.ndarray:
     """priors, variances: (P, 4).  locations: (..., P, 4).  Returns (..., P, 4): the boxes, which
     may leave the image, and with CORNER and CORNER_SIZE have negative sizes."""
-    moves = locations.copy() if variance_encoded_in_target else locations * variances
+    moves: np.ndarray = locations.copy() if variance_encoded_in_target else locations * variances
     if code_type == "CENTER_SIZE":
         centres, sizes = _centres(priors)
         moves[..., :2] *= sizes
