@@ -5,6 +5,7 @@ The SSD family's databases hold AnnotatedDatums: a Datum with boxes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,11 +13,12 @@ from google.protobuf.message import DecodeError
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import images
-from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, AnnotationGroup, Datum
 from caffepy.proto.wire import header
 
 M = TypeVar("M", Datum, AnnotatedDatum)
 
+_DATUM = AnnotatedDatum.DESCRIPTOR.fields_by_name["datum"].number
 _DATA = Datum.DESCRIPTOR.fields_by_name["data"].number
 _MESSAGE_FIRST = b"\x0a"  # field 1, of a known number of bytes
 
@@ -96,14 +98,29 @@ def encoded(file: bytes, label: int) -> Datum:
     return Datum(data=file, label=label, encoded=True)
 
 
-def serialized(data: bytes, label: int, shape: tuple[int, ...] | None = None) -> bytes:
-    """The bytes of a Datum of raw pixels of `shape` (channels, height, width); without a shape of
-    the bytes of an image file.
+def serialized(
+    data: bytes,
+    label: int,
+    shape: tuple[int, ...] | None = None,
+    *,
+    encoded: bool | None = None,
+) -> bytes:
+    """The bytes of a Datum of raw pixels of `shape` (channels, height, width), or of an image file,
+    which needs no shape. encoded: whether it is a file; None: where there is no shape.
 
     They are protobuf's, which takes fifty times as long for a big image.
     """
-    before, after = Datum(), Datum(label=label, encoded=shape is None)
+    before = Datum()
+    after = Datum(label=label, encoded=shape is None if encoded is None else encoded)
     if shape is not None:
         before.channels, before.height, before.width = shape
     parts = before.SerializeToString(), header(_DATA, len(data)), data, after.SerializeToString()
     return b"".join(parts)
+
+
+def annotated(datum: bytes, groups: Sequence[AnnotationGroup] | None) -> bytes:
+    """The bytes of an AnnotatedDatum of those of a Datum and its boxes; None: of no type."""
+    rest = AnnotatedDatum(annotation_group=groups)
+    if groups is not None:
+        rest.type = AnnotatedDatum.BBOX
+    return b"".join([header(_DATUM, len(datum)), datum, rest.SerializeToString()])
