@@ -36,9 +36,13 @@ BLOCKS = [
     if not block.reference
 ]
 # Where a layer takes another default than the one that the schema states.
-OWN_DEFAULTS = {("SigmoidCrossEntropyLoss", "normalization"): "BATCH_SIZE"}
+OWN_DEFAULTS = {
+    ("SigmoidCrossEntropyLoss", "normalization"): "BATCH_SIZE",
+    ("ROIPooling", "spatial_scale"): "1",
+}
 # Types that no case was recorded of; their tests compare them with plain loops.
 NOT_RECORDED = {
+    "BN",
     "Python",
     "Reorg",
 }

@@ -25,7 +25,7 @@ Size = tuple[int, ...]  # height, width, channels
 class Read(NamedTuple):
     """record: of an image.  size: of that.  warnings: what is odd about it."""
 
-    record: bytes | DataError
+    record: bytes | bytearray | DataError
     size: Size = ()
     warnings: Sequence[str] = ()
 

@@ -234,5 +234,6 @@ def _record(stored: StoredImage, label: int, groups: list[AnnotationGroup] | Non
     """The bytes of an AnnotatedDatum, of whose image the size is told in any case."""
     from caffepy.engine.data import datum
 
-    image = datum.serialized(stored.data, label, stored.shape, encoded=stored.encoded)
-    return datum.annotated(image, groups)
+    if isinstance(stored.image, bytes):
+        return datum.annotated(datum.serialized_file(stored.image, label, stored.size), groups)
+    return datum.annotated(datum.serialized_pixels(stored.image, label), groups)

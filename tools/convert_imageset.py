@@ -101,10 +101,12 @@ def run(
     )
 
 
-def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, Size]:
+def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes | bytearray, Size]:
     """The record of an image file, a serialized Datum, and the image's size (height, width,
     channels). Raises: DataError where it cannot be read or encoded."""
     from caffepy.engine.data import datum
 
-    image = stored_image(path, options)
-    return datum.serialized(image.data, label, None if image.encoded else image.shape), image.size
+    stored = stored_image(path, options)
+    if isinstance(stored.image, bytes):
+        return datum.serialized_file(stored.image, label), stored.size
+    return datum.serialized_pixels(stored.image, label), stored.size

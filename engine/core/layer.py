@@ -39,7 +39,8 @@ class LayerContext:
     fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
     machine's memory; None where blobs are filled at once.  keys: of the layers made so far.
     shelf: where layers put the ops of earlier shapes.  data_threads: how many threads make the
-    batches of a data layer; None: what suits the backend.
+    batches of a data layer; None: what suits the backend.  dialect: the fork whose meaning a type
+    has, where it has several and the layer does not show which (engine/core/dialect.py).
     """
 
     phase: int
@@ -54,6 +55,7 @@ class LayerContext:
     keys: Keys = field(default_factory=Keys)
     shelf: Shelf = field(default_factory=Shelf)
     data_threads: int | None = None
+    dialect: str = ""
 
 
 class Layer:
@@ -67,6 +69,7 @@ class Layer:
     missing tops are made up, whether its first top is a loss, and whether it consists of op calls
     only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
     run. `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
+    `loose_blobs`: whether the shapes of its blobs in files may have more or fewer axes of size 1.
     """
 
     type: ClassVar[str]
@@ -78,6 +81,7 @@ class Layer:
     in_place_allowed: ClassVar[bool] = False
     records: ClassVar[bool] = True
     not_finite_where: ClassVar[str] = ""
+    loose_blobs: ClassVar[bool] = False
 
     def __init__(self, param: LayerParameter, context: LayerContext) -> None:
         self.param = param

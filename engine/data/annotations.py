@@ -200,12 +200,13 @@ class _Reader:
 
     def _number(self, what: str, value: Any) -> np.float32:
         try:
-            number = float(value)
+            number: float = float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) <= np.finfo(np.float32).max:
             self._refuse(f"a number as {what}", "none" if value is None else f"'{value}'")
-        return np.float32(number)
+        single: np.float32 = np.float32(number)
+        return single
 
     def _refuse(self, expected: str, got: str) -> NoReturn:
         raise DataError(
