@@ -34,6 +34,7 @@ from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.hard_regions import CudaHardRegions
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
@@ -224,6 +225,7 @@ class CudaOps(Ops):
     stochastic_pooling = op(CudaStochasticPooling)
     roi_pooling = op(CudaRoiPooling)
     psroi_pooling = op(CudaPsRoiPooling)
+    hard_regions = op(CudaHardRegions)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)
