@@ -115,6 +115,7 @@ def _elementwise(batch: int) -> list[Case]:
     return [
         Case("AbsVal", "", x),
         Case("BNLL", "", x),
+        Case("BN", "bn_param { slope_filler { value: 2 } bias_filler { value: 1 } }", x),
         Case("BatchNorm", "", x),
         Case("Bias", "", x),
         Case("Clip", "clip_param { min: -1 max: 1 }", x),
@@ -126,6 +127,7 @@ def _elementwise(batch: int) -> list[Case]:
         Case("Exp", "", x),
         Case("Log", "", (between(0.1, 2, *shape),)),
         Case("MVN", "", x),
+        Case("Normalize", "norm_param { across_spatial: false channel_shared: false }", x),
         Case("PReLU", "", x),
         Case("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", x, "2"),
         Case("Power", "power_param { power: 0.75 }", (between(0.1, 2, *shape),), "0.75"),
@@ -266,6 +268,9 @@ def _shapes(batch: int) -> list[Case]:
             (normal(batch, 4096),),
             "CaffeNet",
         ),
+        Case(
+            "Interp", "interp_param { zoom_factor: 4 }", (normal(max(1, batch // 16), 32, 33, 33),)
+        ),
         Case("LSTM", recurrent, sequences),
         Case(
             "LSTMUnit",
@@ -273,12 +278,21 @@ def _shapes(batch: int) -> list[Case]:
             (normal(1, batch, 256), normal(1, batch, 1024), Bottom(_ones(1, batch), False)),
             tops=2,
         ),
+        Case("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", x),
+        Case(
+            "PriorBox",
+            "prior_box_param { min_size: 30 max_size: 60 aspect_ratio: 2 }",
+            (Bottom(normal(1, 1, 38, 38).draw, False), Bottom(normal(1, 3, 300, 300).draw, False)),
+            learns=False,
+        ),
         Case("RNN", recurrent, sequences),
         Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: SUMSQ }", x, "SUMSQ"),
         Case("Reduction", "reduction_param { axis: 1 operation: MEAN }", x, "MEAN"),
+        Case("Reorg", "reorg_param { stride: 2 }", x),
         Case("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", x),
+        Case("ShuffleChannel", "shuffle_channel_param { group: 4 }", x),
         Case("Silence", "", x, tops=0),
         Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
         Case("Split", "", x, tops=2),
@@ -295,6 +309,12 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("Accuracy", "", (scores, classes), learns=False),
         Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
         Case(
+            "CenterLoss",
+            'center_loss_param { num_output: 1000 center_filler { type: "xavier" } } '
+            "loss_weight: 1",
+            (normal(batch, 256), classes),
+        ),
+        Case(
             "ContrastiveAccuracy",
             "contrastive_accuracy_param { margin: 22 }",
             (*pair, labels(2, batch)),
@@ -306,6 +326,7 @@ def _losses(batch: int, few: int) -> list[Case]:
             (*pair, labels(2, batch)),
         ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
@@ -343,6 +364,7 @@ def _losses(batch: int, few: int) -> list[Case]:
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+        Case("TripletLoss", "", (*pair, normal(batch, 256))),
     ]
 
 

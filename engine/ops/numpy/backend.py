@@ -22,6 +22,7 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
@@ -29,15 +30,18 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.hard_regions import HardRegions
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
-from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
+from caffepy.engine.ops.numpy.interp import Interp
+from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
 from caffepy.engine.ops.numpy.ordering import ArgMax
 from caffepy.engine.ops.numpy.pieces import Crop, Tile
 from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
 from caffepy.engine.ops.numpy.prelu import PRelu
+from caffepy.engine.ops.numpy.prior_boxes import PriorBoxes
 from caffepy.engine.ops.numpy.recurrent import Lstm, LstmUnit, Rnn
 from caffepy.engine.ops.numpy.reduction import Reduction
 from caffepy.engine.ops.numpy.regions import PsRoiPooling, RoiPooling
@@ -50,6 +54,8 @@ from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, Sof
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
+from caffepy.engine.ops.numpy.transpose import Transpose
+from caffepy.engine.ops.numpy.unit_length import UnitLength
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -100,6 +106,7 @@ class NumpyOps(Ops):
     scale = op(Scale)
     sum = op(Sum)
     fill = op(Fill)
+    prior_boxes = op(PriorBoxes)
     weighted_sum = op(WeightedSum)
     concat = op(Concat)
     softmax = op(Softmax)
@@ -107,6 +114,8 @@ class NumpyOps(Ops):
     sigmoid_loss = op(SigmoidLoss)
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
+    triplet_loss = op(TripletLoss)
+    center_loss = op(CenterLoss)
     smooth_l1_loss = op(SmoothL1Loss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
@@ -134,13 +143,17 @@ class NumpyOps(Ops):
     clip = op(Clip)
     threshold = op(Threshold)
     mvn = op(Mvn)
+    unit_length = op(UnitLength)
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    interp = op(Interp)
+    transpose = op(Transpose)
     im2col = op(Im2col)
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
     infogain_loss = op(InfogainLoss)
+    focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
