@@ -40,6 +40,7 @@ from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
+from caffepy.engine.ops.cuda.hard_regions import CudaHardRegions
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.interp import CudaInterp
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
@@ -246,6 +247,7 @@ class CudaOps(Ops):
     stochastic_pooling = op(CudaStochasticPooling)
     roi_pooling = op(CudaRoiPooling)
     psroi_pooling = op(CudaPsRoiPooling)
+    hard_regions = op(CudaHardRegions)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)

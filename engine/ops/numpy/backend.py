@@ -35,6 +35,7 @@ from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.focal_loss import FocalLoss
+from caffepy.engine.ops.numpy.hard_regions import HardRegions
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.interp import Interp
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
@@ -96,6 +97,7 @@ class NumpyOps(Ops):
     stochastic_pooling = op(StochasticPooling)
     roi_pooling = op(RoiPooling)
     psroi_pooling = op(PsRoiPooling)
+    hard_regions = op(HardRegions)
     inner_product = op(InnerProduct)
     relu = op(Relu)
     prelu = op(PRelu)

@@ -74,6 +74,11 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, True, False),
     ),
     "Convolution": (f"convolution_param {{ num_output: 4 kernel_size: 3 {WEIGHTS} }}", [x()]),
+    "BoxAnnotatorOHEM": (
+        'top: "a" top: "b" box_annotator_ohem_param { roi_per_img: 4 }',
+        [regions(3, 31), x(31), labels(5, 31), x(31, 8)],
+        (),
+    ),
     "CropCenter": (
         "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 3 }",
         [x()],
@@ -161,6 +166,12 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Slice": (f"{TWO_TOPS} slice_param {{ slice_point: 2 }}", [x()]),
     "Softmax": ("", [x()]),
     "SmoothL1Loss": ("", [x(31, 5)] * 4),
+    "SmoothL1LossOHEM": (TWO_TOPS, [x(31, 5)] * 3),
+    "SoftmaxWithLossOHEM": (
+        'top: "a" top: "b" top: "c"',
+        [x(31, 5), labels(5, 31)],
+        (True, False),
+    ),
     "SoftmaxCrossEntropyLoss": ("", [x(31, 5), shares(31, 5)], (True, False)),
     "SoftmaxWithLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Split": (TWO_TOPS, [x()]),
