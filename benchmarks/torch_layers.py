@@ -318,6 +318,14 @@ def _scale(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return torch.addcmul(_per_channel(w[1]), x[0], _per_channel(w[0]))
 
 
+@equivalent("Upsample")
+def _upsample(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    scale = int(param.upsample_param.scale)
+    if len(x) == 1:
+        return functional.interpolate(x[0], scale_factor=scale)
+    return functional.max_unpool2d(x[0], x[1].long(), scale)
+
+
 @equivalent("SigmoidCrossEntropyLoss")
 def _sigmoid_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     loss = functional.binary_cross_entropy_with_logits(*x, reduction="sum")

@@ -127,6 +127,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "TanH": ("", [x()]),
     "Threshold": ("", [x()], ()),
     "Tile": ("tile_param { tiles: 3 }", [x()]),
+    "Upsample": ("", [x(), labels(14 * 22, 3, 5, 7, 11)], (True, False)),
 }
 
 NOT_HERE = {
