@@ -152,6 +152,8 @@ def _windows(batch: int, few: int) -> list[Case]:
             "5x5 group 2",
         ),
         Case("Convolution", convolution(depthwise), caffenet, "3x3 depthwise"),
+        Case("ConvolutionDepthwise", convolution(depthwise), caffenet),
+        Case("DepthwiseConvolution", convolution(depthwise), caffenet),
         Case(
             "Convolution",
             convolution("num_output: 64 kernel_size: 3 pad: 2 dilation: 2"),

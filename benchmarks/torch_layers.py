@@ -157,6 +157,13 @@ def _convolution(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Res
     return functional.conv2d(x[0], *w, stride, pad, dilation, fields.group)
 
 
+@equivalent("ConvolutionDepthwise")
+@equivalent("DepthwiseConvolution")
+def _depthwise(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    fields = param.convolution_param
+    return functional.conv2d(x[0], *w, 1, fields.pad[0], groups=len(w[0]))
+
+
 @equivalent("Crop")
 def _crop(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     start = param.crop_param.offset[0]

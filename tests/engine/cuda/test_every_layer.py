@@ -60,6 +60,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, True, False),
     ),
     "Convolution": (f"convolution_param {{ num_output: 4 kernel_size: 3 {WEIGHTS} }}", [x()]),
+    "ConvolutionDepthwise": (f"convolution_param {{ kernel_size: 3 {WEIGHTS} }}", [x()]),
     "CropCenter": (
         "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 3 }",
         [x()],
@@ -67,6 +68,10 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Crop": ("crop_param { offset: 1 }", [x(), x(3, 5, 4, 3)], (True, False)),
     "Deconvolution": (
         f"convolution_param {{ num_output: 4 kernel_size: 3 stride: 2 {WEIGHTS} }}",
+        [x()],
+    ),
+    "DepthwiseConvolution": (
+        f"convolution_param {{ num_output: 5 group: 5 kernel_size: 3 {WEIGHTS} }}",
         [x()],
     ),
     "Dropout": ("", [x()]),
