@@ -77,6 +77,7 @@ from caffepy.engine.ops.cuda.transform import CudaTransform
 from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.unit_length import CudaUnitLength
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
+from caffepy.engine.ops.cuda.upsample import CudaUnpool, CudaUpsample
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
@@ -186,6 +187,8 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    upsample = op(CudaUpsample)
+    unpool = op(CudaUnpool)
     interp = op(CudaInterp)
     transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)

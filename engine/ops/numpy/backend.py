@@ -61,6 +61,7 @@ from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.unit_length import UnitLength
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
+from caffepy.engine.ops.numpy.upsample import Unpool, Upsample
 from caffepy.engine.ops.numpy.workers import Workers
 
 
@@ -152,6 +153,8 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    upsample = op(Upsample)
+    unpool = op(Unpool)
     interp = op(Interp)
     transpose = op(Transpose)
     im2col = op(Im2col)

@@ -79,6 +79,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         [regions(3, 31), x(31), labels(5, 31), x(31, 8)],
         (),
     ),
+    "ConvolutionDepthwise": (f"convolution_param {{ kernel_size: 3 {WEIGHTS} }}", [x()]),
     "CropCenter": (
         "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 3 }",
         [x()],
@@ -92,6 +93,9 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         "detection_output_param { num_classes: 4 nms_param { top_k: 30 } }",
         [x(3, 7 * 11 * 4), positive(3, 7 * 11 * 4), positive(1, 2, 7 * 11 * 4)],
         (),
+    "DepthwiseConvolution": (
+        f"convolution_param {{ num_output: 5 group: 5 kernel_size: 3 {WEIGHTS} }}",
+        [x()],
     ),
     "Dropout": ("", [x()]),
     "DummyData": (
@@ -180,6 +184,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Threshold": ("", [x()], ()),
     "Tile": ("tile_param { tiles: 3 }", [x()]),
     "TripletLoss": ("", [x(31, 5), x(31, 5), x(31, 5)]),
+    "Upsample": ("", [x(), labels(14 * 22, 3, 5, 7, 11)], (True, False)),
 }
 
 NOT_HERE = {
