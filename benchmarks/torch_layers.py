@@ -96,6 +96,7 @@ EQUIVALENTS |= {
     "InnerProduct": lambda param, x, w: functional.linear(x[0], *w),
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
+    "Normalize": lambda param, x, w: functional.normalize(x[0]) * _per_channel(w[0]),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
     "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),
@@ -128,6 +129,13 @@ def _accuracy(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result
 @equivalent("ArgMax")
 def _argmax(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return x[0].flatten(1).argmax(1).float()
+
+
+@equivalent("BN")
+def _bn(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    statistics = (statistic.detach().flatten() for statistic in w[2:])
+    factor, bias = (parameter.flatten() for parameter in w[:2])
+    return functional.batch_norm(x[0], *statistics, factor, bias, training=True, momentum=0.1)
 
 
 @equivalent("BatchNorm")
@@ -213,6 +221,12 @@ def _im2col(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
 def _infogain_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     scores, label, matrix = x
     return -(matrix[_classes(label)] * functional.log_softmax(scores, 1)).sum() / len(scores)
+
+
+@equivalent("Interp")
+def _interp(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    size = [1 + (side - 1) * param.interp_param.zoom_factor for side in x[0].shape[2:]]
+    return functional.interpolate(x[0], size, mode="bilinear", align_corners=True)
 
 
 @equivalent("LRN")

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from caffepy.tools.common import reader_threads_option
-
-if TYPE_CHECKING:
-    from caffepy.engine.core.errors import DataError
-    from caffepy.engine.data.db import Writer
-    from caffepy.engine.data.image_list import ImageList
-
-LOG_EVERY = 1000  # images
-TOGETHER = 8  # images that a thread reads at a time
-LISTED = 20  # unreadable images that are listed again at the end
-_SAME_TYPE = {"jpeg": "jpg", "jpe": "jpg", "tiff": "tif"}
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """How images become records.
-
-    gray: one channel instead of three.  width, height: the size to resize to, 0 to leave them.
-    encoded: store image files instead of pixels.  encode_type: of these files (png, jpg, ...);
-    empty: what the image's own name ends in.
-    """
-
-    gray: bool = False
-    width: int = 0
-    height: int = 0
-    encoded: bool = False
-    encode_type: str = ""
+from caffepy.tools.conversion import Images, Size, in_order_of, rooted, stamp, write
+from caffepy.tools.stored_image import ImageOptions, stored_image
 
 
 @click.command()
@@ -108,6 +79,8 @@ def run(
 
     Raises: DataError where the list or the database is unfit, or no image at all can be read.
     """
+<<<<<<< HEAD
+=======
     from caffepy.engine.core import log
     from caffepy.engine.core.errors import DataError
     from caffepy.engine.data.db import create_db
@@ -192,7 +165,7 @@ class _Images:
         name = self.listed.name(self.order[number])
         return f"{number:08d}_{name}".encode("utf-8", "surrogateescape")
 
-    def read(self, number: int) -> tuple[int, bytes | DataError, tuple[int, ...]]:
+    def read(self, number: int) -> tuple[int, bytes | bytearray | DataError, tuple[int, ...]]:
         """The number, the record or why there is none, and the image's size."""
         from caffepy.engine.core.errors import DataError
 
@@ -206,16 +179,32 @@ class _Images:
 def _images(root_folder: str, list_file: str, options: ImageOptions, shuffle: bool) -> _Images:
     from caffepy.engine.core import log
     from caffepy.engine.core.random import Stream
+>>>>>>> 2c52188f9fcddcbfb8e31754a18734d1ec7e49a8
     from caffepy.engine.data.image_list import ImageList
 
+    options = options or ImageOptions()
+    options.check()
     listed = ImageList(Path(list_file))
-    order: Sequence[int] = range(len(listed))
-    if shuffle:
-        log.info("Shuffling data")
-        order = Stream(0, "convert_imageset", "shuffle").permutation(0, len(listed)).tolist()
-    return _Images(root_folder, listed, order, options)
+
+    def read(index: int) -> tuple[bytes, Size]:
+        path = rooted(root_folder, listed.name(index))
+        return read_image(path, int(listed.labels[index]), options)
+
+    order = in_order_of(listed, "convert_imageset" if shuffle else "")
+    return write(
+        Images(root_folder, list_file, listed, order, read),
+        db_name,
+        options,
+        backend=backend,
+        stamp=stamp(list_file, root_folder, options, shuffle) if resume else "",
+        check_size=check_size,
+        threads=threads,
+    )
 
 
+<<<<<<< HEAD
+def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, Size]:
+=======
 def _stamp(list_file: str, root_folder: str, options: ImageOptions, shuffle: bool) -> str:
     """A word for a conversion: equal for equal lists and options."""
     told = f"{Path(list_file).resolve()}\0{root_folder}\0{options}\0{shuffle}\0"
@@ -236,10 +225,18 @@ def _how_to_go_on(writer: Writer) -> Iterator[None]:
         raise
 
 
-def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, tuple[int, ...]]:
+def read_image(
+    path: Path, label: int, options: ImageOptions
+) -> tuple[bytes | bytearray, tuple[int, ...]]:
+>>>>>>> 2c52188f9fcddcbfb8e31754a18734d1ec7e49a8
     """The record of an image file, a serialized Datum, and the image's size (height, width,
-    channels).
+    channels). Raises: DataError where it cannot be read or encoded."""
+    from caffepy.engine.data import datum
 
+<<<<<<< HEAD
+    image = stored_image(path, options)
+    return datum.serialized(image.data, label, None if image.encoded else image.shape), image.size
+=======
     A file that is to be stored compressed is stored as it is where it has the wanted type, size and
     number of channels already.
     Raises: DataError where it cannot be read or encoded.
@@ -255,17 +252,16 @@ def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, tu
         stored = images.decode(data, str(path))
         size = (*stored.shape[:2], *(stored.shape[2:] or (1,)))
         if size[2] == (1 if options.gray else 3):
-            return datum.serialized(data, label), size
+            return datum.serialized_file(data, label), size
     image = images.decode(data, str(path), color=not options.gray)
     if options.width:
         image = images.resize(image, options.height, options.width)
     size = (*image.shape[:2], 1 if options.gray else 3)
     if not encoding:
-        pixels = images.split(image)
-        return datum.serialized(pixels.tobytes(), label, pixels.shape), size
+        return datum.serialized_pixels(image, label), size
     if not wanted_type:
         raise DataError(f"{path}: its name does not tell its type: give --encode_type.")
-    return datum.serialized(images.encode(image, wanted_type), label), size
+    return datum.serialized_file(images.encode(image, wanted_type), label), size
 
 
 def _type(extension: str) -> str:
@@ -287,3 +283,4 @@ def _check(options: ImageOptions) -> None:
             f"--resize_width {options.width}, --resize_height {options.height}: expected two sizes "
             "or neither. Give both."
         )
+>>>>>>> 2c52188f9fcddcbfb8e31754a18734d1ec7e49a8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Layer:
     missing tops are made up, whether its first top is a loss, and whether it consists of op calls
     only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
     run. `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
+    `loose_blobs`: whether the shapes of its blobs in files may have more or fewer axes of size 1.
     """
 
     type: ClassVar[str]
@@ -79,6 +81,7 @@ class Layer:
     in_place_allowed: ClassVar[bool] = False
     records: ClassVar[bool] = True
     not_finite_where: ClassVar[str] = ""
+    loose_blobs: ClassVar[bool] = False
 
     def __init__(self, param: LayerParameter, context: LayerContext) -> None:
         self.param = param
@@ -149,6 +152,11 @@ class Layer:
     def describe_sample(self, top_index: int, index: int) -> str:
         """For a reader of files: where sample `index` of a top is from (`row 7 of 'train.h5'`)."""
         return ""
+
+    def sample_at(self, top_index: int, place: int, shape: Shape) -> int:
+        """For a reader of files: which sample element `place` of a top of this shape is from."""
+        elements: int = math.prod(shape[1:])
+        return place // elements
 
     def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
         """The index of the bottom, and the place there, of the one element that element `place` of

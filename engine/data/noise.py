@@ -73,7 +73,7 @@ class Noise:
         param = self.param.saltpepper_param
         count = math.floor(np.float32(param.fraction) * np.float32(width) * np.float32(height))
         draws = self.stream.uniform(number + 1, 2 * count, _WORDS).reshape(2, count)
-        peppered = pixels.copy()
+        peppered: np.ndarray = pixels.copy()
         rows, columns = (draws * [[height], [width]]).astype(np.intp)
         peppered[rows, columns] = [int(value) for value in param.value]
         return peppered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import DeviceOps
@@ -22,6 +22,8 @@ class DeviceLabels:
     arguments: for kernels, behind the label: ignores, ignore, number, add_watch.
     """
 
+    reader: ClassVar[type[LabelReader]] = LabelReader
+
     def __init__(
         self,
         ops: DeviceOps,
@@ -33,7 +35,7 @@ class DeviceLabels:
         """As LabelReader. wording: its noun and remedy."""
         self._ops = ops
         self._reader, refusing = (
-            LabelReader(scores, ignore_label, where, *wording) for _ in range(2)
+            self.reader(scores, ignore_label, where, *wording) for _ in range(2)
         )
         self._label: Value | None = None
         number = ops.watch.add(functools.partial(_refuse, weakref.ref(self), refusing))

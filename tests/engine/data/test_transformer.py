@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from caffepy.engine.core.errors import CaffepyError, DataError, NetError
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import transformer as module
-from caffepy.engine.data.transformer import Transformer, load_mean
+from caffepy.engine.data.mean_file import load_mean
+from caffepy.engine.data.transformer import Transformer
 from caffepy.proto.caffe_pb2 import BlobProto, TransformationParameter
 from caffepy.proto.weights import encode_blob
 from tests.allocations import large_allocations
