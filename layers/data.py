@@ -5,13 +5,8 @@ from __future__ import annotations
 from caffepy.engine.core import log
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
-<<<<<<< HEAD
 from caffepy.engine.data.database_layer import DatabaseLayer
-from caffepy.engine.data.feed import DeviceFeed
-=======
-from caffepy.engine.data.db import open_db
 from caffepy.engine.data.device_feed import DeviceFeed
->>>>>>> 2c52188f9fcddcbfb8e31754a18734d1ec7e49a8
 from caffepy.engine.data.kept_records import KeptRecords
 from caffepy.engine.data.records import RecordSource
 

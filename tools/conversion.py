@@ -22,7 +22,7 @@ LISTED = 20  # unreadable images that are listed again at the end
 Size = tuple[int, ...]  # height, width, channels
 # Gives the record of an image of the list, by its place there, and the image's size; raises
 # DataError where it cannot be read.
-Reader = Callable[[int], tuple[bytes, Size]]
+Reader = Callable[[int], tuple[bytes | bytearray, Size]]
 
 
 class Listed(Protocol):
@@ -61,7 +61,7 @@ class Images:
         name = self.listed.name(self.order[number])
         return f"{number:08d}_{name}".encode("utf-8", "surrogateescape")
 
-    def read(self, number: int) -> tuple[int, bytes | DataError, Size]:
+    def read(self, number: int) -> tuple[int, bytes | bytearray | DataError, Size]:
         """The number, the record or why there is none, and the image's size."""
         from caffepy.engine.core.errors import DataError
 

@@ -95,5 +95,5 @@ def test_labels_without_detections_count_as_0() -> None:
 
 
 def test_more_hits_than_objects_are_refused() -> None:
-    with pytest.raises(DataError, match="label 1: expected at most .* objects, 1, got"):
+    with pytest.raises(DataError, match=r"label 1: expected at most .* objects, 1, got"):
         pool(judged(1, "++")).average_precisions("11point")
