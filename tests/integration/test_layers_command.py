@@ -57,7 +57,7 @@ def test_tells_of_types_of_ones_own(run: Run, tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("relu", "caffepy: type 'relu' does not exist. Did you mean 'ReLU'?"),
-        ("PriorBox", "caffepy: type 'PriorBox' is known from the SSD fork, not implemented."),
+        ("Proposal", "caffepy: type 'Proposal' is known from the R-FCN fork, not implemented."),
     ],
 )
 def test_another_name_is_refused(name: str, message: str, run: Run) -> None:
