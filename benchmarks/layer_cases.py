@@ -80,6 +80,44 @@ def labels(classes: int, *shape: int) -> Bottom:
     return Bottom(lambda random: random.integers(classes, size=shape).astype(np.float32), False)
 
 
+def regions(images: int, count: int) -> Bottom:
+    """Boxes on images of 600 x 1000 pixels, without a gradient."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
+        numbers = random.integers(images, size=count)
+        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_priors(count: int) -> Bottom:
+    """Boxes of many sizes all over the image, with SSD's variances."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        centres, sizes = random.random((count, 2)), random.uniform(0.05, 0.6, (count, 2))
+        boxes = np.concatenate((centres - sizes / 2, centres + sizes / 2), axis=1)
+        variances = np.tile([0.1, 0.1, 0.2, 0.2], (count, 1))
+        priors: np.ndarray = np.stack((boxes, variances)).reshape(1, 2, -1).astype(np.float32)
+        return priors
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
+    """Boxes of objects, as AnnotatedData gives them."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        rows = np.zeros((1, 1, images * each, 8), np.float32)
+        rows[..., 0] = np.repeat(np.arange(images), each)
+        rows[..., 1] = random.integers(1, classes, images * each)
+        rows[..., 3:5] = random.uniform(0, 0.5, (images * each, 2))
+        rows[..., 5:7] = rows[..., 3:5] + random.uniform(0.1, 0.5, (images * each, 2))
+        return rows
+
+    return Bottom(draw, learns=False)
+
+
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -104,6 +142,7 @@ def _elementwise(batch: int) -> list[Case]:
     return [
         Case("AbsVal", "", x),
         Case("BNLL", "", x),
+        Case("BN", "bn_param { slope_filler { value: 2 } bias_filler { value: 1 } }", x),
         Case("BatchNorm", "", x),
         Case("Bias", "", x),
         Case("Clip", "clip_param { min: -1 max: 1 }", x),
@@ -115,6 +154,7 @@ def _elementwise(batch: int) -> list[Case]:
         Case("Exp", "", x),
         Case("Log", "", (between(0.1, 2, *shape),)),
         Case("MVN", "", x),
+        Case("Normalize", "norm_param { across_spatial: false channel_shared: false }", x),
         Case("PReLU", "", x),
         Case("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", x, "2"),
         Case("Power", "power_param { power: 0.75 }", (between(0.1, 2, *shape),), "0.75"),
@@ -182,6 +222,16 @@ def _windows(batch: int, few: int) -> list[Case]:
             "STOCHASTIC",
             drawn=True,
         ),
+        Case(
+            "PSROIPooling",
+            "psroi_pooling_param { spatial_scale: 0.0625 output_dim: 21 group_size: 7 }",
+            (normal(1, 1029, 38, 63), regions(1, 2 * batch)),
+        ),
+        Case(
+            "ROIPooling",
+            "roi_pooling_param { spatial_scale: 0.0625 pooled_h: 7 pooled_w: 7 }",
+            (normal(1, 512, 38, 63), regions(1, 2 * batch)),
+        ),
         Case("SPP", "spp_param { pyramid_height: 3 }", cifar),
     ]
 
@@ -245,6 +295,9 @@ def _shapes(batch: int) -> list[Case]:
             (normal(batch, 4096),),
             "CaffeNet",
         ),
+        Case(
+            "Interp", "interp_param { zoom_factor: 4 }", (normal(max(1, batch // 16), 32, 33, 33),)
+        ),
         Case("LSTM", recurrent, sequences),
         Case(
             "LSTMUnit",
@@ -252,12 +305,21 @@ def _shapes(batch: int) -> list[Case]:
             (normal(1, batch, 256), normal(1, batch, 1024), Bottom(_ones(1, batch), False)),
             tops=2,
         ),
+        Case("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", x),
+        Case(
+            "PriorBox",
+            "prior_box_param { min_size: 30 max_size: 60 aspect_ratio: 2 }",
+            (Bottom(normal(1, 1, 38, 38).draw, False), Bottom(normal(1, 3, 300, 300).draw, False)),
+            learns=False,
+        ),
         Case("RNN", recurrent, sequences),
         Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: SUMSQ }", x, "SUMSQ"),
         Case("Reduction", "reduction_param { axis: 1 operation: MEAN }", x, "MEAN"),
+        Case("Reorg", "reorg_param { stride: 2 }", x),
         Case("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", x),
+        Case("ShuffleChannel", "shuffle_channel_param { group: 4 }", x),
         Case("Silence", "", x, tops=0),
         Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
         Case("Split", "", x, tops=2),
@@ -269,10 +331,18 @@ def _losses(batch: int, few: int) -> list[Case]:
     scores, classes = normal(batch, 1000), labels(1000, batch)
     pixels, of_pixels = normal(few, 21, 64, 64), labels(21, few, 1, 64, 64)
     pair = normal(batch, 256), normal(batch, 256)
+    ssd = normal(few, 8732 * 4), normal(few, 8732 * 21), ssd_priors(8732), ssd_boxes(few, 5, 21)
+    multibox = "multibox_loss_param { num_classes: 21 code_type: CENTER_SIZE"
     infogain = normal(batch, 100), labels(100, batch), Bottom(between(0, 1, 100, 100).draw, False)
     return [
         Case("Accuracy", "", (scores, classes), learns=False),
         Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
+        Case(
+            "CenterLoss",
+            'center_loss_param { num_output: 1000 center_filler { type: "xavier" } } '
+            "loss_weight: 1",
+            (normal(batch, 256), classes),
+        ),
         Case(
             "ContrastiveAccuracy",
             "contrastive_accuracy_param { margin: 22 }",
@@ -285,18 +355,23 @@ def _losses(batch: int, few: int) -> list[Case]:
             (*pair, labels(2, batch)),
         ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
+        Case("MultiBoxFocalLoss", f"{multibox} mining_type: NONE }}", ssd),
+        Case("MultiBoxLoss", f"{multibox} }}", ssd, "SSD300"),
         Case("MultinomialLogisticLoss", "", (Bottom(shares(batch, 1000).draw), classes)),
         Case(
             "SigmoidCrossEntropyLoss",
             "",
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
+        Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+        Case("TripletLoss", "", (*pair, normal(batch, 256))),
     ]
 
 

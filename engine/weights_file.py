@@ -109,8 +109,8 @@ def _described(layer: Layer, phase: Phase) -> LayerParameter:
     param.CopyFrom(layer.param)
     if not param.HasField("phase"):
         param.phase = phase
-    if layer.is_loss and not param.loss_weight:
-        param.loss_weight.append(1.0)
+    if layer.default_loss_weight and not param.loss_weight:
+        param.loss_weight.append(layer.default_loss_weight)
     return param
 
 

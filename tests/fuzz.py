@@ -22,7 +22,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
-import lmdb
 import numpy as np
 
 from caffepy.engine import weights_file

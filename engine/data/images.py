@@ -151,6 +151,21 @@ def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.nd
         ) from None
 
 
+def rescale(image: np.ndarray, factor: float, where: str) -> np.ndarray:
+    """The image in another size, both sides times `factor`, bilinear.
+
+    Raises: DataError, beginning with `where`, where nothing is left or memory does not suffice.
+    """
+    cv2 = opencv()
+    try:
+        return np.asarray(cv2.resize(image, None, fx=factor, fy=factor))
+    except cv2.error as error:
+        raise DataError(
+            f"{where}: resizing by {factor:g}: OpenCV cannot ({' '.join(str(error).split())}). "
+            "Choose another size."
+        ) from None
+
+
 def planes(image: np.ndarray) -> np.ndarray:
     """(H, W, C) or (H, W) as (C, H, W), a view."""
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)

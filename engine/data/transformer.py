@@ -16,8 +16,8 @@ from caffepy.engine.core.random import Stream
 from caffepy.engine.data import augmentation
 from caffepy.engine.data import images as imaging
 from caffepy.engine.data.augmentation import Augmentation
+from caffepy.engine.data.mean_file import load_mean
 from caffepy.proto.caffe_pb2 import TransformationParameter
-from caffepy.proto.weights import decode_blob
 
 CHUNK = 1 << 16  # elements that are worked on at a time, so that they stay in the cache
 _KNOWN = {
@@ -41,6 +41,17 @@ class Cut(NamedTuple):
     mirrored: bool
 
 
+class View(NamedTuple):
+    """What is taken of an image after it is scaled. scaled: its height and width then.  size: the
+    height and width of what is taken; the others: see Choice."""
+
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+    mirrored: bool
+
+
 class Transformer:
     """(image - mean) * scale, cropped and mirrored, for batches of images (C, H, W).
 
@@ -55,8 +66,8 @@ class Transformer:
     degrees at most, at random, about the middle, in the same size; distort_param (none): other
     colours, see below; erase_ratio (0): probability that a part of the cropped image is replaced by
     random bytes; scale_min (0.02), scale_max (0.4): width of that part, as a share of the image's;
-    aspect_min (0.33), aspect_max (3): its height as a share of its width; the others: of forks,
-    refused
+    aspect_min (0.33), aspect_max (3): its height as a share of its width; noise_param (none): see
+    below; the others: of forks, refused
 
     Random choices are a function of the sample's number, whatever batch it comes in. The mean
     belongs to the image before it is cropped and mirrored.
@@ -72,9 +83,15 @@ class Transformer:
     saturation_lower, saturation_upper (factors), hue_prob, hue_delta (summand at most, in units of
     two degrees), random_order_prob (of the channels).
 
-    What Caffe does not have comes in this order: colours, rotation, size, then Caffe's crop, erased
-    part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST, but for
-    sizes.
+    noise_param, in both phases, in this order: decolorize: gray, in 3 channels; gauss_blur; hist_eq
+    and clahe: contrast spread, of the image and of its parts; jpeg: packed and unpacked with this
+    quality, 1 to 100; erode; posterize: 4 levels; inverse; saltpepper: with saltpepper_param a
+    `fraction` of the pixels, at random, gets the `value`, one or one per channel; convert_to_hsv.
+    prob does nothing, as in the SSD fork, nor does that of resize_param: a warning says so.
+
+    What Caffe does not have comes in this order: colours, rotation, size, noise, then Caffe's crop,
+    erased part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST,
+    but for size and noise.
 
     find_file: from (name, where it is named) to a path.  where: the beginning of errors.
     mean: what is subtracted, of the images' shape, or (C, 1, 1), or (1, 1, 1); None: nothing.
@@ -193,6 +210,15 @@ class Transformer:
         if not self._is_random:
             return self._choice(None, image, shape)
         return np.array([self._choice(draw, image, shape) for draw in self._draws(first, count)])
+
+    def view(self, image: Shape, number: int, what: str) -> View:
+        """What `cuts` takes of image (C, H, W), sample `number`. what: it, in errors."""
+        scaled = image
+        if self.augmentation is not None:
+            scaled = self.augmentation.shape(image, number)
+        shape = self._cropped(scaled, what)
+        top, left, mirrored = self._choice(self._draws(number, 1)[0], scaled, shape)
+        return View((scaled[1], scaled[2]), top, left, (shape[1], shape[2]), mirrored)
 
     def floats(self, cuts: Iterable[Cut], count: int) -> np.ndarray:
         """(count, C, H, W): what was taken of images, transformed."""
@@ -322,31 +348,3 @@ class Transformer:
                 f"crop_size {param.crop_size}, crop_h {param.crop_h}, crop_w {param.crop_w}. Give "
                 "one or the other."
             )
-
-
-def load_mean(path: Path) -> np.ndarray:
-    """(C, H, W) float: the mean image in a binaryproto, or in a .npy file.
-
-    Raises: WeightsError for a binaryproto that cannot be read, DataError otherwise.
-    """
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                mean: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        else:
-            mean = decode_blob(path.read_bytes(), str(path)).data
-    except WeightsError:
-        raise
-    except Exception as error:  # of a damaged file numpy raises nearly anything
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(
-            f"{path}: the mean cannot be read: {reason}. Make it with compute_image_mean."
-        ) from None
-    if mean.ndim == 4 and len(mean) == 1:
-        mean = mean[0]
-    if mean.ndim != 3 or mean.dtype.kind not in "fiu":
-        raise DataError(
-            f"{path}: expected a mean image of shape (channels, height, width), got {mean.dtype} "
-            f"of shape {mean.shape}. Make it with compute_image_mean."
-        )
-    return mean

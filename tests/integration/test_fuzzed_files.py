@@ -18,7 +18,7 @@ from caffepy.engine.data import datum, idx, images, raw_records
 from caffepy.engine.data.db import open_db
 from caffepy.engine.data.hdf5 import read_rows
 from caffepy.engine.data.image_list import ImageList
-from caffepy.engine.data.transformer import load_mean
+from caffepy.engine.data.mean_file import load_mean
 from caffepy.engine.data.window_list import WindowList
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.tools import convert_cifar

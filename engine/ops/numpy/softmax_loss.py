@@ -61,7 +61,7 @@ class SoftmaxLoss(LabelledSoftmax):
         Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
-        p = _probabilities(x, prob, self.geometry, self)
+        p = probabilities(x, prob, self.geometry, self)
         chosen = p.reshape(-1)[self.labels.places(classes)]
         out.write()[...] = self._loss(-np.log(np.maximum(chosen, SMALLEST)), counted)
 
@@ -88,7 +88,7 @@ class InfogainLoss(LabelledSoftmax):
         Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
-        p = _probabilities(x, prob, self.geometry, self)
+        p = probabilities(x, prob, self.geometry, self)
         logs = np.log(np.maximum(p, self.ops.dtype.type(LEAST_PROBABILITY)))
         losses = -np.einsum("ojl,olj->oj", self._rows(h, classes), logs)
         out.write()[...] = self._loss(losses, counted)
@@ -126,7 +126,7 @@ class SoftTargetLoss(ScratchOp):
     @step(reads="x target", writes="out prob")
     def forward(self, x: Value, target: Value, *, out: Value, prob: Value) -> None:
         """x, target: geometry.shape elements.  out: the loss, a scalar.  prob: like x, p."""
-        p = _probabilities(x, prob, self.geometry, self)
+        p = probabilities(x, prob, self.geometry, self)
         targets = np.maximum(target.read().reshape(self.geometry.shape), 0)
         surprise = np.log(np.maximum(targets, SMALLEST)) - np.log(np.maximum(p, SMALLEST))
         out.write()[...] = (targets * surprise).sum() / self.samples
@@ -141,7 +141,7 @@ class SoftTargetLoss(ScratchOp):
         gradient *= dloss.read() / self.samples
 
 
-def _probabilities(x: Value, prob: Value, geometry: AxisGeometry, op: ScratchOp) -> np.ndarray:
+def probabilities(x: Value, prob: Value, geometry: AxisGeometry, op: ScratchOp) -> np.ndarray:
     """The softmax of x, written to prob and seen in geometry.shape."""
     p: np.ndarray = prob.write().reshape(geometry.shape)
     softmax(x.read().reshape(geometry.shape), p, op)
