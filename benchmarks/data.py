@@ -6,7 +6,7 @@ raw     batches of raw images of 28 x 28, scaled, against a bare loop over the d
 memory  one pass over a database of raw images (2 GB by default), and the memory that it takes
 
 Both sides run in turns, in one process, from the system's file cache; rounds that other programs
-disturb are taken again. Batches are counted as they leave the ring, ready for the net.
+disturb are taken again. Batches are counted when their floats are in the net's memory.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ import numpy as np
 
 from benchmarks.rounds import Rounds
 from caffepy.engine.core.random import Stream
+from caffepy.engine.core.value import Value
 from caffepy.engine.data import datum, images
 from caffepy.engine.data.db import create_db, open_db
-from caffepy.engine.data.feed import Feed
+from caffepy.engine.data.device_feed import make_feed
 from caffepy.engine.data.pipeline import Prefetcher
 from caffepy.engine.data.records import RecordSource
 from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.machine import allowed_cpus
+from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import Datum, TransformationParameter
 
@@ -89,10 +91,10 @@ def run(
         folder, "big", "crop_size: 227 mirror: true", threads, batch, count // batch,
         look=lambda: seen.append(_memory()),
     )  # fmt: skip
-    ring = (DEPTH + 1) * batch * 3 * 227 * 227 * 4
+    ring = (DEPTH + 1 + 4) * batch * 3 * 227 * 227  # of bytes; the net's are floats
     yield (
         f"memory  {count * big.nbytes / 1e9:.2f} GB of records in {seconds:.1f} s: "
-        f"{(max(seen) - seen[0]) / 1e6:.0f} MB more at most, the ring and the batch in use are "
+        f"{(max(seen) - seen[0]) / 1e6:.0f} MB more at most, the ring and the net's batch are "
         f"{ring / 1e6:.0f} MB"
     )
 
@@ -183,21 +185,21 @@ def _pass(
     look: Callable[[], None] = lambda: None,
 ) -> float:
     """Seconds from asking for the first batch to having the last. look: called after each."""
+    ops = NumpyOps()
     transformer = Transformer(
         text.parse(transform, TransformationParameter),
         testing=False,
         stream=Stream(1, "data", "transform"),
-        dtype=np.dtype(np.float32),
+        dtype=ops.dtype,
         where="benchmark",
         find_file=lambda mean, where: folder / mean,
     )
-    feed = Feed(transformer)
-    prefetcher = Prefetcher(
-        RecordSource(open_db(folder / name, "lmdb"), feed), batch, DEPTH, threads
-    )
+    source = RecordSource(open_db(folder / name, "lmdb"), make_feed(transformer, ops))
+    top = Value((batch, *source.first_record()[1]), ops.dtype)
+    prefetcher = Prefetcher(source, batch, DEPTH, threads)
     started = time.perf_counter()
     for _ in range(batches):
-        feed.reuse(prefetcher.next().images)
+        source.feed.deliver(prefetcher.next().images, top)
         look()
     elapsed = time.perf_counter() - started
     prefetcher.close()

@@ -107,6 +107,17 @@ def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
+def regions(images: int, count: int) -> Bottom:
+    """Boxes on images of 600 x 1000 pixels, without a gradient."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
+        numbers = random.integers(images, size=count)
+        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
+
+    return Bottom(draw, learns=False)
+
+
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -131,6 +142,7 @@ def _elementwise(batch: int) -> list[Case]:
     return [
         Case("AbsVal", "", x),
         Case("BNLL", "", x),
+        Case("BN", "bn_param { slope_filler { value: 2 } bias_filler { value: 1 } }", x),
         Case("BatchNorm", "", x),
         Case("Bias", "", x),
         Case("Clip", "clip_param { min: -1 max: 1 }", x),
@@ -142,6 +154,7 @@ def _elementwise(batch: int) -> list[Case]:
         Case("Exp", "", x),
         Case("Log", "", (between(0.1, 2, *shape),)),
         Case("MVN", "", x),
+        Case("Normalize", "norm_param { across_spatial: false channel_shared: false }", x),
         Case("PReLU", "", x),
         Case("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", x, "2"),
         Case("Power", "power_param { power: 0.75 }", (between(0.1, 2, *shape),), "0.75"),
@@ -209,6 +222,16 @@ def _windows(batch: int, few: int) -> list[Case]:
             "STOCHASTIC",
             drawn=True,
         ),
+        Case(
+            "PSROIPooling",
+            "psroi_pooling_param { spatial_scale: 0.0625 output_dim: 21 group_size: 7 }",
+            (normal(1, 1029, 38, 63), regions(1, 2 * batch)),
+        ),
+        Case(
+            "ROIPooling",
+            "roi_pooling_param { spatial_scale: 0.0625 pooled_h: 7 pooled_w: 7 }",
+            (normal(1, 512, 38, 63), regions(1, 2 * batch)),
+        ),
         Case("SPP", "spp_param { pyramid_height: 3 }", cifar),
     ]
 
@@ -272,6 +295,9 @@ def _shapes(batch: int) -> list[Case]:
             (normal(batch, 4096),),
             "CaffeNet",
         ),
+        Case(
+            "Interp", "interp_param { zoom_factor: 4 }", (normal(max(1, batch // 16), 32, 33, 33),)
+        ),
         Case("LSTM", recurrent, sequences),
         Case(
             "LSTMUnit",
@@ -279,12 +305,21 @@ def _shapes(batch: int) -> list[Case]:
             (normal(1, batch, 256), normal(1, batch, 1024), Bottom(_ones(1, batch), False)),
             tops=2,
         ),
+        Case("Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }", x),
+        Case(
+            "PriorBox",
+            "prior_box_param { min_size: 30 max_size: 60 aspect_ratio: 2 }",
+            (Bottom(normal(1, 1, 38, 38).draw, False), Bottom(normal(1, 3, 300, 300).draw, False)),
+            learns=False,
+        ),
         Case("RNN", recurrent, sequences),
         Case("Reduction", "reduction_param { axis: 1 operation: SUM }", x, "SUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: ASUM }", x, "ASUM"),
         Case("Reduction", "reduction_param { axis: 1 operation: SUMSQ }", x, "SUMSQ"),
         Case("Reduction", "reduction_param { axis: 1 operation: MEAN }", x, "MEAN"),
+        Case("Reorg", "reorg_param { stride: 2 }", x),
         Case("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", x),
+        Case("ShuffleChannel", "shuffle_channel_param { group: 4 }", x),
         Case("Silence", "", x, tops=0),
         Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
         Case("Split", "", x, tops=2),
@@ -332,6 +367,7 @@ def _losses(batch: int, few: int) -> list[Case]:
             "",
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
+        Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),

@@ -96,11 +96,19 @@ EQUIVALENTS |= {
     "InnerProduct": lambda param, x, w: functional.linear(x[0], *w),
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
+    "Normalize": lambda param, x, w: functional.normalize(x[0]) * _per_channel(w[0]),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
+    "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),
+    "ShuffleChannel": lambda param, x, w: functional.channel_shuffle(
+        x[0], param.shuffle_channel_param.group
+    ),
     "Sigmoid": lambda param, x, w: x[0].sigmoid(),
     "Slice": lambda param, x, w: tuple(
         part.contiguous() for part in x[0].tensor_split([param.slice_param.slice_point[0]], 1)
+    ),
+    "SmoothL1Loss": lambda param, x, w: (
+        functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
     ),
     "Softmax": lambda param, x, w: functional.softmax(x[0], 1),
     "Split": lambda param, x, w: (x[0].view_as(x[0]), x[0].view_as(x[0])),
@@ -121,6 +129,13 @@ def _accuracy(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result
 @equivalent("ArgMax")
 def _argmax(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return x[0].flatten(1).argmax(1).float()
+
+
+@equivalent("BN")
+def _bn(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    statistics = (statistic.detach().flatten() for statistic in w[2:])
+    factor, bias = (parameter.flatten() for parameter in w[:2])
+    return functional.batch_norm(x[0], *statistics, factor, bias, training=True, momentum=0.1)
 
 
 @equivalent("BatchNorm")
@@ -208,6 +223,12 @@ def _infogain_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> R
     return -(matrix[_classes(label)] * functional.log_softmax(scores, 1)).sum() / len(scores)
 
 
+@equivalent("Interp")
+def _interp(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    size = [1 + (side - 1) * param.interp_param.zoom_factor for side in x[0].shape[2:]]
+    return functional.interpolate(x[0], size, mode="bilinear", align_corners=True)
+
+
 @equivalent("LRN")
 def _lrn(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     fields, size = param.lrn_param, param.lrn_param.local_size
@@ -291,6 +312,14 @@ def _reduction(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Resul
     elif fields.operation == fields.SUMSQ:
         flat = flat.square()
     return flat.sum(-1)
+
+
+@equivalent("Reorg")
+def _reorg(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    (samples, channels, height, width), side = x[0].shape, param.reorg_param.stride
+    parts = x[0].view(samples, channels // side**2, height, side, width, side)
+    shape = samples, channels * side**2, height // side, width // side
+    return parts.permute(0, 3, 5, 1, 2, 4).reshape(shape)
 
 
 @equivalent("SPP")

@@ -24,7 +24,7 @@ _COLUMNS = {
     "layers": "*layers/*/net.prototxt",
     "netfb": "netfb/*/net.prototxt",
     "nets": "nets/*/shapes.json",
-    "batches": "formats/transforms/*/net.prototxt formats/memory_data/net.prototxt "
+    "batches": "*formats/transforms/*/net.prototxt formats/memory_data/net.prototxt "
     "formats/hdf5_output/net.prototxt",
 }
 

@@ -43,14 +43,9 @@ class CenterLossLayer(LossLayer):
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         super().setup(bottom, top)
         param = self.param.center_loss_param
-        self.refuse_fork_fields(param)
+        self.refuse_fork_fields(param, others=("distance_type",))
         if param.num_output == 0:
             self.error("center_loss_param.num_output: expected at least 1, got 0. Set it.")
-        if param.distance_type != "L2":
-            self.error(
-                f"center_loss_param.distance_type: expected L2, got {param.distance_type}: other "
-                "distances are not implemented here. Remove it."
-            )
         self.size = self._features(bottom)
         self.add_parameter((param.num_output, self.size), param.center_filler)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from caffepy.engine.core.layer import Blobs, Layer
+from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.registry import register_layer
+from caffepy.engine.core.storage import Shape
+from caffepy.engine.ops.geometry import TransposeGeometry
+from caffepy.engine.transposing import TransposingLayer
 
 
 @register_layer("Permute")
-class PermuteLayer(Layer):
+class PermuteLayer(TransposingLayer):
     """Axis i of the top is axis order[i] of the bottom.
 
     bottom[0]: x, any shape   top[0]: its axes in another order
@@ -23,38 +24,16 @@ class PermuteLayer(Layer):
           permute_param { order: 0 order: 2 order: 3 order: 1 } }
     """
 
-    records = False  # on the host: there is no op for it
-
-    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
-        if not super().reshape(bottom, top):
-            return False
-        axes = range(bottom[0].num_axes)
+    def arrangement(self, bottom: Blob) -> tuple[TransposeGeometry, Shape]:
+        axes = range(bottom.num_axes)
         first = tuple(self.param.permute_param.order)
         if len(set(first)) < len(first) or not set(first) <= set(axes):
             self.shape_error(
                 "permute_param.order",
-                f"axes of '{bottom[0].name}', 0 to {len(axes) - 1}, each once",
+                f"axes of '{bottom.name}', 0 to {len(axes) - 1}, each once",
                 ", ".join(map(str, first)),
                 "Correct it.",
             )
-        self.order = first + tuple(axis for axis in axes if axis not in first)
-        self.back = tuple(self.order.index(axis) for axis in axes)
-        top[0].reshape(tuple(bottom[0].shape[axis] for axis in self.order))
-        return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        top[0].data.write()[...] = bottom[0].data.read().transpose(self.order)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        if propagate_down[0]:
-            bottom[0].diff.write()[...] = top[0].diff.read().transpose(self.back)
-
-    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
-        sizes = bottom[0].shape
-        index = [0] * len(sizes)
-        for axis in reversed(self.order):
-            place, index[axis] = divmod(place, sizes[axis])
-        found = 0
-        for size, along in zip(sizes, index, strict=True):
-            found = found * size + along
-        return 0, found
+        order = first + tuple(axis for axis in axes if axis not in first)
+        geometry = TransposeGeometry(bottom.shape, order)
+        return geometry, geometry.out_shape

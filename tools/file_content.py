@@ -15,7 +15,7 @@ from caffepy.engine.core.errors import DataError
 from caffepy.engine.files import read_hdf5
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.engine.weights_file import HDF5_SIGNATURE, read_layers
-from caffepy.proto import weights
+from caffepy.proto import renumber, text, weights
 from caffepy.proto.errors import WeightsError
 from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Wire
 from caffepy.tools.array_statistics import Statistics, measure
@@ -49,11 +49,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Content:
-    """What a file is, facts about it by name, and its arrays."""
+    """What a file is, facts about it by name, its arrays; of weights the net, as a prototxt."""
 
     kind: str
     facts: dict[str, Any]
     entries: list[Entry] = field(default_factory=list)
+    net: str = ""
 
 
 Tell = Callable[[], None]
@@ -107,7 +108,21 @@ def _weights(path: Path, tell: Tell) -> Content:
         for layer in layers
         for index, blob in enumerate(layer.blobs)
     ]
-    return Content("weights (.caffemodel)", _counts(len(layers), entries), entries)
+    facts = _counts(len(layers), entries)
+    try:
+        found = renumber.decode(path.read_bytes(), str(path), blobs=False)
+    except WeightsError as error:  # the weights themselves are read without what it is about
+        return Content("weights (.caffemodel)", {**facts, "settings": str(error)}, entries)
+    own = [(name, number) for name, number in found.numbers.items() if "." not in name[1]]
+    for what, told in (
+        ("fork's blocks", {f"{block} in {kind}": number for (kind, block), number in own}),
+        (
+            "unknown",
+            {f"number {number} in {kind}": n for (kind, number), n in found.unknown.items()},
+        ),
+    ):
+        facts.update({what: told} if told else {})
+    return Content("weights (.caffemodel)", facts, entries, text.write(found.net))
 
 
 def _state(path: Path, tell: Tell) -> Content:

@@ -207,3 +207,92 @@ class ConcatGeometry:
         outer, along = divmod(place // inner, self.shapes[part][self.axis])
         along += sum(shape[self.axis] for shape in self.shapes[:part])
         return (outer * self.out_shape[self.axis] + along) * inner + place % inner
+
+
+@dataclass(frozen=True)
+class TransposeGeometry:
+    """The axes of `shape` in another order: axis i of the result is axis order[i]."""
+
+    shape: Shape
+    order: Shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return tuple(self.shape[axis] for axis in self.order)
+
+    @property
+    def inverse(self) -> TransposeGeometry:
+        """The way back."""
+        return TransposeGeometry(
+            self.out_shape, tuple(map(self.order.index, range(len(self.order))))
+        )
+
+    @property
+    def joined(self) -> TransposeGeometry:
+        """The same with as few axes as possible: those that stay together are one, and there are
+        none of size 1."""
+        longer = [axis for axis, size in enumerate(self.shape) if size != 1]
+        runs: list[list[int]] = []
+        for axis in filter(longer.__contains__, self.order):
+            if runs and longer.index(axis) == longer.index(runs[-1][-1]) + 1:
+                runs[-1].append(axis)
+            else:
+                runs.append([axis])
+        places = sorted(runs)
+        shape = tuple(math.prod(self.shape[axis] for axis in run) for run in places)
+        return TransposeGeometry(shape, tuple(map(places.index, runs)))
+
+    def source_of(self, place: int) -> int:
+        """The place in x of an element of the result. Places count in C order."""
+        index = [0] * len(self.shape)
+        for axis in reversed(self.order):
+            place, index[axis] = divmod(place, self.shape[axis])
+        found = 0
+        for size, along in zip(self.shape, index, strict=True):
+            found = found * size + along
+        return found
+
+
+@dataclass(frozen=True)
+class PriorBoxGeometry:
+    """Boxes of the same sizes around the cells of a feature map.
+
+    map_size: (h, w), in cells.  image_size: (h, w), in pixels.  step: (h, w), pixels from a cell to
+    the next.  offset: of the middle of the first one, in cells.  boxes: (h, w) of each in pixels.
+    variances: 4 numbers, given with each box.  clip: whether boxes are cut at the image's edges.
+    """
+
+    map_size: tuple[int, int]
+    image_size: tuple[int, int]
+    step: tuple[float, float]
+    offset: float
+    boxes: tuple[tuple[float, float], ...]
+    variances: tuple[float, ...]
+    clip: bool
+
+    @property
+    def out_shape(self) -> Shape:
+        """(1, 2, numbers): four of each box, and its variances."""
+        return (1, 2, math.prod(self.map_size) * len(self.boxes) * 4)
+
+
+@dataclass(frozen=True)
+class InterpGeometry:
+    """Planes in another size, with their corners where they were.
+
+    planes: how many.  size: (h, w) of each.  start: (h, w) of the first pixel that counts.  read:
+    (h, w) how many do.  out: (h, w) of the result.
+    """
+
+    planes: int
+    size: tuple[int, int]
+    start: tuple[int, int]
+    read: tuple[int, int]
+    out: tuple[int, int]
+
+    def position(self, axis: int, place: int) -> tuple[int, int, int]:
+        """Between which pixels, from `start`, row (axis 0) or column (1) `place` of the result
+        lies: the first, the second, and how far from it to that in parts of out - 1."""
+        last = self.read[axis] - 1
+        before, rest = divmod(place * last, max(1, self.out[axis] - 1))
+        return before, min(before + 1, last), rest

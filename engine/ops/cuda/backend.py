@@ -40,6 +40,7 @@ from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, 
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
+from caffepy.engine.ops.cuda.interp import CudaInterp
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
@@ -52,12 +53,15 @@ from caffepy.engine.ops.cuda.plan_choice import PlanChoice
 from caffepy.engine.ops.cuda.pooling import CudaPooling, CudaStochasticPooling
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph, Product
 from caffepy.engine.ops.cuda.prelu import CudaPRelu
+from caffepy.engine.ops.cuda.prior_boxes import CudaPriorBoxes
 from caffepy.engine.ops.cuda.products import Products, Reliance
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
+from caffepy.engine.ops.cuda.regions import CudaPsRoiPooling, CudaRoiPooling
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
+from caffepy.engine.ops.cuda.smooth_l1 import CudaSmoothL1Loss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.softmax_loss import (
     CudaInfogainLoss,
@@ -68,6 +72,8 @@ from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
 from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
 from caffepy.engine.ops.cuda.transform import CudaTransform
+from caffepy.engine.ops.cuda.transpose import CudaTranspose
+from caffepy.engine.ops.cuda.unit_length import CudaUnitLength
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
@@ -169,6 +175,7 @@ class CudaOps(Ops):
     relu = op(CudaRelu)
     batch_norm = op(CudaBatchNorm)
     mvn = op(CudaMvn)
+    unit_length = op(CudaUnitLength)
     reduction = op(CudaReduction)
     argmax = op(CudaArgMax)
     concat = op(CudaConcat)
@@ -176,6 +183,8 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    interp = op(CudaInterp)
+    transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
     tanh = op(CudaTanH)
     power = op(CudaPower)
@@ -185,6 +194,7 @@ class CudaOps(Ops):
     scale = op(CudaScale)
     sum = op(CudaSum)
     fill = op(CudaFill)
+    prior_boxes = op(CudaPriorBoxes)
     weighted_sum = op(CudaWeightedSum)
     absolute = op(CudaAbsolute)
     bias = op(CudaBias)
@@ -216,6 +226,7 @@ class CudaOps(Ops):
     contrastive_loss = op(CudaContrastiveLoss)
     triplet_loss = op(CudaTripletLoss)
     center_loss = op(CudaCenterLoss)
+    smooth_l1_loss = op(CudaSmoothL1Loss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)
@@ -231,6 +242,8 @@ class CudaOps(Ops):
     im2col = op(CudaIm2col)
     pooling = op(CudaPooling)
     stochastic_pooling = op(CudaStochasticPooling)
+    roi_pooling = op(CudaRoiPooling)
+    psroi_pooling = op(CudaPsRoiPooling)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)

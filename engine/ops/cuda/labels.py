@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.op import DeviceOps
@@ -66,6 +66,8 @@ class DeviceLabels(CheckedOnDevice):
     arguments: for kernels, behind the label: ignores, ignore, number, add_watch.
     """
 
+    reader: ClassVar[type[LabelReader]] = LabelReader
+
     def __init__(
         self,
         ops: DeviceOps,
@@ -75,7 +77,7 @@ class DeviceLabels(CheckedOnDevice):
         *wording: str,
     ) -> None:
         """As LabelReader. wording: its noun and remedy."""
-        make = functools.partial(LabelReader, scores, ignore_label, where, *wording)
+        make = functools.partial(self.reader, scores, ignore_label, where, *wording)
         super().__init__(ops, make, (scores.outer, scores.inner))
         self.arguments = ignore_label is not None, ignore_label or 0, *self.arguments
 

@@ -35,6 +35,7 @@ from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, Eltwise
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
+from caffepy.engine.ops.numpy.interp import Interp
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
@@ -42,16 +43,21 @@ from caffepy.engine.ops.numpy.ordering import ArgMax
 from caffepy.engine.ops.numpy.pieces import Crop, Tile
 from caffepy.engine.ops.numpy.pooling import Pooling, StochasticPooling
 from caffepy.engine.ops.numpy.prelu import PRelu
+from caffepy.engine.ops.numpy.prior_boxes import PriorBoxes
 from caffepy.engine.ops.numpy.recurrent import Lstm, LstmUnit, Rnn
 from caffepy.engine.ops.numpy.reduction import Reduction
+from caffepy.engine.ops.numpy.regions import PsRoiPooling, RoiPooling
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
+from caffepy.engine.ops.numpy.smooth_l1 import SmoothL1Loss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
 from caffepy.engine.ops.numpy.threshold import Clip, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
+from caffepy.engine.ops.numpy.transpose import Transpose
+from caffepy.engine.ops.numpy.unit_length import UnitLength
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
 from caffepy.engine.ops.numpy.workers import Workers
 
@@ -87,6 +93,8 @@ class NumpyOps(Ops):
     convolution = op(Convolution)
     pooling = op(Pooling)
     stochastic_pooling = op(StochasticPooling)
+    roi_pooling = op(RoiPooling)
+    psroi_pooling = op(PsRoiPooling)
     inner_product = op(InnerProduct)
     relu = op(Relu)
     prelu = op(PRelu)
@@ -99,6 +107,7 @@ class NumpyOps(Ops):
     scale = op(Scale)
     sum = op(Sum)
     fill = op(Fill)
+    prior_boxes = op(PriorBoxes)
     weighted_sum = op(WeightedSum)
     concat = op(Concat)
     softmax = op(Softmax)
@@ -108,6 +117,7 @@ class NumpyOps(Ops):
     contrastive_loss = op(ContrastiveLoss)
     triplet_loss = op(TripletLoss)
     center_loss = op(CenterLoss)
+    smooth_l1_loss = op(SmoothL1Loss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
@@ -134,9 +144,12 @@ class NumpyOps(Ops):
     clip = op(Clip)
     threshold = op(Threshold)
     mvn = op(Mvn)
+    unit_length = op(UnitLength)
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    interp = op(Interp)
+    transpose = op(Transpose)
     im2col = op(Im2col)
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)

@@ -33,6 +33,7 @@ from caffepy.engine.ops.numpy.prelu import PRelu
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sums import Sum
 from caffepy.engine.ops.numpy.threshold import Clip
+from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
 from caffepy.engine.ops.onednn.adaptive_update import (
@@ -73,6 +74,7 @@ from caffepy.engine.ops.onednn.prelu import OneDnnPRelu
 from caffepy.engine.ops.onednn.scale import OneDnnScale
 from caffepy.engine.ops.onednn.self_test import usable
 from caffepy.engine.ops.onednn.sums import OneDnnSum
+from caffepy.engine.ops.onednn.transpose import OneDnnTranspose
 from caffepy.engine.ops.onednn.update import OneDnnLars, OneDnnNesterov, OneDnnSgd
 
 
@@ -135,6 +137,7 @@ class OneDnnOps(NumpyOps):
     batch_norm = op(OneDnnBatchNorm, BatchNorm)  # type: ignore[assignment]
     scale = op(OneDnnScale, Scale)  # type: ignore[assignment]
     bias = op(OneDnnBias, Bias)  # type: ignore[assignment]
+    transpose = op(OneDnnTranspose, Transpose)  # type: ignore[assignment]
     sgd_update = op(OneDnnSgd, SgdUpdate)
     nesterov_update = op(OneDnnNesterov, NesterovUpdate)
     adagrad_update = op(OneDnnAdaGrad, AdaGradUpdate)

@@ -37,6 +37,10 @@ def shares(*shape: int) -> np.ndarray:
     return found / found.sum(1, keepdims=True)
 
 
+def regions(images: int, count: int) -> np.ndarray:
+    return np.column_stack([labels(images, count), RANDOM.uniform(-9, 50, (count, 4))])
+
+
 # The fields of each type, its bottoms, and which of these get a gradient: all by default, () where
 # the layer has none.
 TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]] = {
@@ -44,6 +48,10 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Accuracy": ("", [x(31, 5), labels(5, 31)], ()),
     "ArgMax": ("argmax_param { top_k: 2 }", [x(13, 17)], ()),
     "Axpy": ("", [x(3, 5), x(), x()]),
+    "BN": (
+        "bn_param { momentum: 0.9 slope_filler { value: 2 } bias_filler { value: -1 } }",
+        [x()],
+    ),
     "BNLL": ("", [x()]),
     "BatchNorm": ("", [x()]),
     "BatchReindex": ("", [x(), labels(3, 7)], (True, False)),
@@ -97,6 +105,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Im2col": ("convolution_param { kernel_size: 3 pad: 1 }", [x()]),
     "InfogainLoss": ("", [x(31, 5), labels(5, 31), positive(5, 5)], (True, False, False)),
     "InnerProduct": (f"inner_product_param {{ num_output: 6 {WEIGHTS} }}", [x()]),
+    "Interp": ("interp_param { height: 13 width: 5 }", [x()]),
     "LRN": ("", [x()]),
     "LSTM": (RECURRENT, SEQUENCES, (True, False)),
     "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
@@ -113,21 +122,40 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, True, False, False),
     ),
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
+    "Normalize": ("norm_param { across_spatial: false channel_shared: false }", [x()]),
     "PReLU": ("", [x()]),
+    "PSROIPooling": (
+        "psroi_pooling_param { spatial_scale: 0.25 output_dim: 3 group_size: 2 }",
+        [x(2, 12, 7, 11), regions(2, 13)],
+        (True, False),
+    ),
     "Parameter": ("parameter_param { shape { dim: 3 dim: 17 } }", []),
+    "Permute": ("permute_param { order: 0 order: 2 order: 3 order: 1 }", [x()]),
     "Pooling": ("pooling_param { kernel_size: 3 stride: 2 }", [x()]),
     "Power": ("power_param { power: 2 scale: 0.5 shift: 1 }", [x()]),
     "RNN": (RECURRENT, SEQUENCES, (True, False)),
+    "ROIPooling": (
+        "roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.25 }",
+        [x(), regions(3, 13)],
+        (True, False),
+    ),
     "ReLU": ("relu_param { negative_slope: 0.1 }", [x()]),
     "Reduction": ("reduction_param { axis: 1 }", [x()]),
+    "PriorBox": (
+        "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 }",
+        [x(2, 5, 3, 4), x(2, 3, 9, 12)],
+    ),
+    "Reorg": ("reorg_param { stride: 2 }", [x(3, 4, 6, 10)]),
     "Reshape": ("reshape_param { shape { dim: 0 dim: -1 } }", [x()]),
     "SPP": ("spp_param { pyramid_height: 2 }", [x()]),
     "Scale": ('scale_param { bias_term: true filler { type: "uniform" } }', [x()]),
+    "ShuffleChannel": ("shuffle_channel_param { group: 5 }", [x(3, 20, 7, 11)]),
     "Sigmoid": ("", [x()]),
     "SigmoidCrossEntropyLoss": ("", [x(31, 5), labels(2, 31, 5)], (True, False)),
     "Silence": ("", [x()]),
     "Slice": (f"{TWO_TOPS} slice_param {{ slice_point: 2 }}", [x()]),
     "Softmax": ("", [x()]),
+    "SmoothL1Loss": ("", [x(31, 5)] * 4),
     "SoftmaxCrossEntropyLoss": ("", [x(31, 5), shares(31, 5)], (True, False)),
     "SoftmaxWithLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Split": (TWO_TOPS, [x()]),
@@ -139,13 +167,14 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
 }
 
 NOT_HERE = {
+    "AnnotatedData": "reads a database; test_annotated_data.py runs it on the GPU engine",
     "Data": "reads a database; its batches on the GPU engine are those of test_batches.py",
+    "DetectionEvaluate": "compares a few rows on the host, as its fork does",
     "HDF5Data": "reads files on the host, whose rows are copied to the device as they are",
     "HDF5Output": "writes what it gets to a file, on the host",
     "ImageData": "reads files; its batches on the GPU engine are those of test_batches.py",
     "Input": "its numbers are given by whoever runs the net",
     "MemoryData": "its numbers are given by Python code, on the host",
-    "Permute": "moves elements on the host",
     "Python": "its numbers are made by Python code, on the host",
     "WindowData": "cuts its windows out of images on the host",
 }
