@@ -28,7 +28,7 @@ class BNLayer(ChannelNormLayer):
 
     bottom[0]: (N, C, ...), or (N) as one channel   top[0]: the same shape, may be the bottom
     top[1], top[2]: (1, C, 1, 1) mean and variance of the batch, if wanted; SegNet's only; 0 with
-    INFERENCE
+    INFERENCE; their gradients are not passed on
     blobs[0]: (1, C, 1, 1) s   blobs[1]: (1, C, 1, 1) b
     blobs[2], blobs[3]: (1, C, 1, 1) running mean and variance, that of all m elements divided by m;
     PSPNet's only. Their lr_mult is 0, whatever is given
@@ -48,7 +48,7 @@ class BNLayer(ChannelNormLayer):
     nothing to take statistics of.
     Differs: in phase TEST the gradient of PSPNet's is that of the running statistics; the fork's is
     that of a batch. The variance is the mean of squared distances; SegNet takes the difference of
-    two large numbers. The gradient of top[1] and top[2] is not passed on, as in the fork.
+    two large numbers.
     Source: the forks alexgkendall/caffe-segnet, and hszhao/PSPNet and yjxiong/caffe; S. Ioffe and
     C. Szegedy, 2015; stock Caffe does not have it.
 
