@@ -174,6 +174,21 @@ def test_center_loss(shape: Shape, classes: int, cuda_runtime: CudaRuntime) -> N
     check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
 
 
+@pytest.mark.parametrize("weight", [0.5, 0])
+def test_a_loss_scale_is_that_of_the_centers_too(weight: float, cuda_runtime: CudaRuntime) -> None:
+    """Which the loss weight is not; updates divide by the scale."""
+    text = f'type: "CenterLoss" loss_weight: {weight} center_loss_param {{ num_output: 3 }}'
+    pulls = []
+    for scale, precision in ((1, "fp32"), (1024, "fp16")):
+        ops = CudaOps(cuda_runtime, precision=precision)
+        run = make_layer(text, [scores(5, 4), labels((5,), 3)], ops=ops)
+        run.top[0].diff.write()[...] = weight * scale
+        run.forward()
+        run.backward([False, False])
+        pulls.append(run.layer.blobs[0].diff.read() / (scale if weight else 1))
+    np.testing.assert_array_equal(*pulls)
+
+
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize("legacy", ["false", "true"])
 @pytest.mark.parametrize("shape", [(1, 1), (11, 131), (MANY, 2)])
