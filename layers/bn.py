@@ -74,13 +74,12 @@ class BNLayer(ChannelNormLayer):
         if not self.running:
             self.add_parameter(shape, param.scale_filler)
             self.add_parameter(shape, param.shift_filler)
-            self.statistics = [Value(shape, self.ops.dtype) for _ in range(2)]
+            self.of_last = [Value(shape, self.ops.dtype) for _ in range(2)]  # mean, variance
         else:
             self.add_parameter(shape, param.slope_filler)
             self.add_parameter(shape, param.bias_filler)
             self.add_parameter(shape)
             self.add_parameter(shape, FillerParameter(type="constant", value=float(self.frozen)))
-            self.statistics = [blob.data for blob in self.blobs[2:]]
             self._fix_learning_rates()
         self.weight = Value((1,), self.ops.dtype)  # of the statistics
         self.weight.write()[...] = 1
@@ -104,13 +103,14 @@ class BNLayer(ChannelNormLayer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         y, x = top[0].data, bottom[0].data
+        statistics = [blob.data for blob in self.blobs[2:]] if self.running else self.of_last
         if self.of_batch:
-            self.op.forward_train(x, *self.statistics, self.weight, out=y)
+            self.op.forward_train(x, *statistics, self.weight, out=y)
             x = y
         elif self.running:
-            self.op.forward_test(x, *self.statistics, self.weight, out=y)
+            self.op.forward_test(x, *statistics, self.weight, out=y)
             x = y
-        for blob, statistic in zip(top[1:], self.statistics, strict=False):
+        for blob, statistic in zip(top[1:], statistics, strict=False):
             if self.of_batch:
                 self.copy.forward([statistic], out=blob.data)
             else:
