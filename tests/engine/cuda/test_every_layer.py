@@ -93,6 +93,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         "detection_output_param { num_classes: 4 nms_param { top_k: 30 } }",
         [x(3, 7 * 11 * 4), positive(3, 7 * 11 * 4), positive(1, 2, 7 * 11 * 4)],
         (),
+    ),
     "DepthwiseConvolution": (
         f"convolution_param {{ num_output: 5 group: 5 kernel_size: 3 {WEIGHTS} }}",
         [x()],
