@@ -104,6 +104,17 @@ def ssd_priors(count: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
+def ssd_scores(images: int, priors: int, classes: int) -> Bottom:
+    """Scores of which one in a hundred is above a quarter, as those of a trained net."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        scores: np.ndarray = 0.25 * random.random((images, priors * classes), np.float32)
+        scores[random.random(scores.shape, np.float32) < 0.01] *= 4
+        return scores
+
+    return Bottom(draw, learns=False)
+
+
 def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
     """Boxes of objects, as AnnotatedData gives them."""
 
@@ -361,6 +372,8 @@ def _losses(batch: int, few: int) -> list[Case]:
     pixels, of_pixels = normal(few, 21, 64, 64), labels(21, few, 1, 64, 64)
     pair = normal(batch, 256), normal(batch, 256)
     ssd = normal(few, 8732 * 4), normal(few, 8732 * 21), ssd_priors(8732), ssd_boxes(few, 5, 21)
+    detections = "detection_output_param { num_classes: 21 code_type: CENTER_SIZE keep_top_k: 200 "
+    detections += "confidence_threshold: 0.25 nms_param { nms_threshold: 0.45 top_k: 400 } }"
     multibox = "multibox_loss_param { num_classes: 21 code_type: CENTER_SIZE"
     infogain = normal(batch, 100), labels(100, batch), Bottom(between(0, 1, 100, 100).draw, False)
     return [
@@ -382,6 +395,9 @@ def _losses(batch: int, few: int) -> list[Case]:
             "ContrastiveLoss",
             "contrastive_loss_param { margin: 24 }",
             (*pair, labels(2, batch)),
+        ),
+        Case(
+            "DetectionOutput", detections, (ssd[0], ssd_scores(few, 8732, 21), ssd[2]), learns=False
         ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
         Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
