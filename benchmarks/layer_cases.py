@@ -129,17 +129,6 @@ def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
-def regions(images: int, count: int) -> Bottom:
-    """Boxes on images of 600 x 1000 pixels, without a gradient."""
-
-    def draw(random: np.random.Generator) -> np.ndarray:
-        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
-        numbers = random.integers(images, size=count)
-        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
-
-    return Bottom(draw, learns=False)
-
-
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
