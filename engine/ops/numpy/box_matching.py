@@ -49,7 +49,7 @@ class TruthReader:
         images = self._images(truth)
         rows = truth.read().reshape(-1, ROW)
         if self.matching.skips_difficult:
-            images[np.trunc(rows[:, 7]) != 0] = -1
+            images[rows[:, 7] != 0] = -1
         return Rows(images, classes_of(truth), rows[:, COORDINATES])
 
     def _images(self, truth: Value) -> np.ndarray:
