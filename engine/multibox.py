@@ -9,7 +9,7 @@ from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.multibox import (
+from caffepy.engine.ops.multibox_geometry import (
     ROW,
     ClassLoss,
     LocationLoss,
