@@ -10,7 +10,7 @@ from caffepy.engine.core.loss import LossNormalization
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
-from caffepy.engine.ops.multibox import ROW, ClassLoss, LocationLoss, MultiBox
+from caffepy.engine.ops.multibox_geometry import ROW, ClassLoss, LocationLoss, MultiBox
 from caffepy.engine.ops.numpy import boxes
 from caffepy.engine.ops.numpy.box_matching import COORDINATES, classes_of, predicted_boxes
 from caffepy.engine.ops.numpy.focal_loss import focal_losses, focal_slopes
