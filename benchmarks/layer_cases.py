@@ -202,6 +202,8 @@ def _windows(batch: int, few: int) -> list[Case]:
             "5x5 group 2",
         ),
         Case("Convolution", convolution(depthwise), caffenet, "3x3 depthwise"),
+        Case("ConvolutionDepthwise", convolution(depthwise), caffenet),
+        Case("DepthwiseConvolution", convolution(depthwise), caffenet),
         Case(
             "Convolution",
             convolution("num_output: 64 kernel_size: 3 pad: 2 dilation: 2"),
@@ -334,7 +336,23 @@ def _shapes(batch: int) -> list[Case]:
         Case("Silence", "", x, tops=0),
         Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
         Case("Split", "", x, tops=2),
+        *_larger(batch),
         Case("Tile", "tile_param { tiles: 4 }", (normal(batch, 8, 32, 32),)),
+    ]
+
+
+def _larger(batch: int) -> list[Case]:
+    """Upsample, by copies and by the mask of windows of 2 x 2."""
+    shape = batch, 32, 16, 16
+
+    def mask(random: np.random.Generator) -> np.ndarray:
+        rows, columns = (2 * np.arange(16) + random.integers(0, 2, shape) for _ in range(2))
+        return (rows.swapaxes(2, 3) * 32 + columns).astype(np.float32)
+
+    x = normal(*shape)
+    return [
+        Case("Upsample", "upsample_param { scale: 2 }", (x,), "nearest"),
+        Case("Upsample", "upsample_param { scale: 2 }", (x, Bottom(mask, False)), "by mask"),
     ]
 
 
@@ -384,6 +402,30 @@ def _losses(batch: int, few: int) -> list[Case]:
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
         Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
+        Case(
+            "SmoothL1LossOHEM",
+            "loss_weight: 1 loss_weight: 0",
+            (normal(8 * batch, 8), normal(8 * batch, 8)),
+            tops=2,
+        ),
+        Case(
+            "SoftmaxWithLossOHEM",
+            "",
+            (normal(8 * batch, 21), labels(21, 8 * batch)),
+            tops=3,
+        ),
+        Case(
+            "BoxAnnotatorOHEM",
+            "box_annotator_ohem_param { roi_per_img: 128 }",
+            (
+                regions(2, 8 * batch),
+                between(0, 1, 8 * batch),
+                labels(21, 8 * batch),
+                between(0, 1, 8 * batch, 8),
+            ),
+            tops=2,
+            learns=False,
+        ),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),

@@ -40,6 +40,7 @@ from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
+from caffepy.engine.ops.cuda.hard_regions import CudaHardRegions
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.interp import CudaInterp
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
@@ -76,6 +77,7 @@ from caffepy.engine.ops.cuda.transform import CudaTransform
 from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.unit_length import CudaUnitLength
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
+from caffepy.engine.ops.cuda.upsample import CudaUnpool, CudaUpsample
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
@@ -185,6 +187,8 @@ class CudaOps(Ops):
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    upsample = op(CudaUpsample)
+    unpool = op(CudaUnpool)
     interp = op(CudaInterp)
     transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
@@ -246,6 +250,7 @@ class CudaOps(Ops):
     stochastic_pooling = op(CudaStochasticPooling)
     roi_pooling = op(CudaRoiPooling)
     psroi_pooling = op(CudaPsRoiPooling)
+    hard_regions = op(CudaHardRegions)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)

@@ -35,6 +35,7 @@ from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.focal_loss import FocalLoss
+from caffepy.engine.ops.numpy.hard_regions import HardRegions
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.interp import Interp
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
@@ -60,6 +61,7 @@ from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.unit_length import UnitLength
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
+from caffepy.engine.ops.numpy.upsample import Unpool, Upsample
 from caffepy.engine.ops.numpy.workers import Workers
 
 
@@ -96,6 +98,7 @@ class NumpyOps(Ops):
     stochastic_pooling = op(StochasticPooling)
     roi_pooling = op(RoiPooling)
     psroi_pooling = op(PsRoiPooling)
+    hard_regions = op(HardRegions)
     inner_product = op(InnerProduct)
     relu = op(Relu)
     prelu = op(PRelu)
@@ -150,6 +153,8 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    upsample = op(Upsample)
+    unpool = op(Unpool)
     interp = op(Interp)
     transpose = op(Transpose)
     im2col = op(Im2col)

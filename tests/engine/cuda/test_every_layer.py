@@ -74,6 +74,12 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, True, False),
     ),
     "Convolution": (f"convolution_param {{ num_output: 4 kernel_size: 3 {WEIGHTS} }}", [x()]),
+    "BoxAnnotatorOHEM": (
+        'top: "a" top: "b" box_annotator_ohem_param { roi_per_img: 4 }',
+        [regions(3, 31), x(31), labels(5, 31), x(31, 8)],
+        (),
+    ),
+    "ConvolutionDepthwise": (f"convolution_param {{ kernel_size: 3 {WEIGHTS} }}", [x()]),
     "CropCenter": (
         "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 3 }",
         [x()],
@@ -87,6 +93,10 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         "detection_output_param { num_classes: 4 nms_param { top_k: 30 } }",
         [x(3, 7 * 11 * 4), positive(3, 7 * 11 * 4), positive(1, 2, 7 * 11 * 4)],
         (),
+    ),
+    "DepthwiseConvolution": (
+        f"convolution_param {{ num_output: 5 group: 5 kernel_size: 3 {WEIGHTS} }}",
+        [x()],
     ),
     "Dropout": ("", [x()]),
     "DummyData": (
@@ -161,6 +171,12 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Slice": (f"{TWO_TOPS} slice_param {{ slice_point: 2 }}", [x()]),
     "Softmax": ("", [x()]),
     "SmoothL1Loss": ("", [x(31, 5)] * 4),
+    "SmoothL1LossOHEM": (TWO_TOPS, [x(31, 5)] * 3),
+    "SoftmaxWithLossOHEM": (
+        'top: "a" top: "b" top: "c"',
+        [x(31, 5), labels(5, 31)],
+        (True, False),
+    ),
     "SoftmaxCrossEntropyLoss": ("", [x(31, 5), shares(31, 5)], (True, False)),
     "SoftmaxWithLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Split": (TWO_TOPS, [x()]),
@@ -169,6 +185,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Threshold": ("", [x()], ()),
     "Tile": ("tile_param { tiles: 3 }", [x()]),
     "TripletLoss": ("", [x(31, 5), x(31, 5), x(31, 5)]),
+    "Upsample": ("", [x(), labels(14 * 22, 3, 5, 7, 11)], (True, False)),
 }
 
 NOT_HERE = {
