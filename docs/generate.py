@@ -1,7 +1,8 @@
-"""Writes docs/layers.md: a page for each layer type, out of its docstring, and what is tested.
+"""Writes docs/layers.md, a page for each layer type, out of its docstring, and what is tested; and
+the tables of docs/forks.md.
 
 python -m docs.generate            # in the root of a checkout
-python -m docs.generate --check    # fails where the file is not current, and writes nothing
+python -m docs.generate --check    # fails where a file is not current, and writes nothing
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.known_types import is_caffes
-from docs import coverage
+from docs import coverage, forks
 from docs.pages import markdown, read_page
 
 FILE = Path(__file__).resolve().parent / "layers.md"
@@ -59,14 +60,16 @@ def _links(names: Iterable[str]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 1 where --check finds the file to be another one, else 0."""
-    wanted = pages()
-    if "--check" in arguments:
-        if FILE.is_file() and FILE.read_text(encoding="utf-8") == wanted:
-            return 0
-        print(f"{FILE} is not current: run python -m docs.generate", file=sys.stderr)
-        return 1
-    FILE.write_text(wanted, encoding="utf-8")
-    return 0
+    status = 0
+    for file, wanted in ((FILE, pages()), (forks.FILE, forks.text())):
+        if file.is_file() and file.read_text(encoding="utf-8") == wanted:
+            continue
+        if "--check" in arguments:
+            print(f"{file} is not current: run python -m docs.generate", file=sys.stderr)
+            status = 1
+        else:
+            file.write_text(wanted, encoding="utf-8")
+    return status
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.data.database_layer import DatabaseLayer
-from caffepy.engine.data.feed import DeviceFeed
+from caffepy.engine.data.device_feed import DeviceFeed
 from caffepy.engine.data.kept_records import KeptRecords
 from caffepy.engine.data.records import RecordSource
 

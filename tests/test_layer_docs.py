@@ -44,8 +44,11 @@ OWN_DEFAULTS = {
 # Types that no case was recorded of; their tests compare them with plain loops.
 NOT_RECORDED = {
     "BN",
+    "BoxAnnotatorOHEM",
     "Python",
     "Reorg",
+    "SmoothL1LossOHEM",
+    "SoftmaxWithLossOHEM",
 }
 DOUBLE = """
 import caffe

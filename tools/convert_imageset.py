@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from caffepy.tools.common import reader_threads_option
-from caffepy.tools.conversion import Images, Size, in_order_of, rooted, stamp, write
+from caffepy.tools.conversion import Images, Read, Size, in_order_of, rooted, stamp, write
 from caffepy.tools.stored_image import ImageOptions, stored_image
 
 
@@ -85,9 +85,9 @@ def run(
     options.check()
     listed = ImageList(Path(list_file))
 
-    def read(index: int) -> tuple[bytes, Size]:
+    def read(index: int) -> Read:
         path = rooted(root_folder, listed.name(index))
-        return read_image(path, int(listed.labels[index]), options)
+        return Read(*read_image(path, int(listed.labels[index]), options))
 
     order = in_order_of(listed, "convert_imageset" if shuffle else "")
     return write(
@@ -101,10 +101,12 @@ def run(
     )
 
 
-def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes, Size]:
+def read_image(path: Path, label: int, options: ImageOptions) -> tuple[bytes | bytearray, Size]:
     """The record of an image file, a serialized Datum, and the image's size (height, width,
     channels). Raises: DataError where it cannot be read or encoded."""
     from caffepy.engine.data import datum
 
-    image = stored_image(path, options)
-    return datum.serialized(image.data, label, None if image.encoded else image.shape), image.size
+    stored = stored_image(path, options)
+    if isinstance(stored.image, bytes):
+        return datum.serialized_file(stored.image, label), stored.size
+    return datum.serialized_pixels(stored.image, label), stored.size

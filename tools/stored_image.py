@@ -53,19 +53,12 @@ class ImageOptions:
 
 
 class StoredImage(NamedTuple):
-    """data: pixels, (channels, height, width) in C order, or an image file.  size: height, width,
-    channels.  encoded: whether it is a file.  own_size: the height and width of the image before it
-    was resized."""
+    """image: pixels, (H, W, C) or (H, W), or the bytes of an image file.  size: height, width,
+    channels.  own_size: the height and width of the image before it was resized."""
 
-    data: bytes
+    image: np.ndarray | bytes
     size: tuple[int, int, int]
-    encoded: bool
     own_size: tuple[int, int]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        return self.size[2], *self.size[:2]
 
 
 def stored_image(path: Path, options: ImageOptions) -> StoredImage:
@@ -86,16 +79,16 @@ def stored_image(path: Path, options: ImageOptions) -> StoredImage:
     if encoding and not resizing and own_type == _type(wanted_type):
         size = _size(images.decode(data, str(path)))
         if size[2] == (1 if options.gray else 3):
-            return StoredImage(data, size, True, size[:2])
+            return StoredImage(data, size, size[:2])
     image = images.decode(data, str(path), color=not options.gray)
     own_size = _size(image)[:2]
     image = _resized(image, options, path)
     size = _size(image)
     if not encoding:
-        return StoredImage(images.split(image).tobytes(), size, False, own_size)
+        return StoredImage(image, size, own_size)
     if not wanted_type:
         raise DataError(f"{path}: its name does not tell its type: give --encode_type.")
-    return StoredImage(images.encode(image, wanted_type), size, True, own_size)
+    return StoredImage(images.encode(image, wanted_type), size, own_size)
 
 
 def _resized(image: np.ndarray, options: ImageOptions, path: Path) -> np.ndarray:

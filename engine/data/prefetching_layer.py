@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from caffepy.engine.core import log
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.random import Stream
-from caffepy.engine.data.feed import Feed, make_feed
+from caffepy.engine.data.device_feed import make_feed
+from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.pipeline import Batch, Prefetcher, Source
 from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.machine import allowed_cpus

@@ -233,40 +233,33 @@ class Transformer:
 
     def fill(self, cuts: Iterable[Cut], rows: Rows) -> None:
         """Writes what was taken of images, transformed, to `rows`."""
-        out, chunk, planes = np.empty(0), list[Cut](), imaging.Planes()
+        out = np.empty(0)
         for index, cut in enumerate(cuts):
             if not index:
                 out = rows(cut.image.shape)
-            if imaging.is_interleaved(cut.image):
-                self._place(cut, planes.of(cut.image, cut.mirrored), out[index])
-                continue
-            out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
-            chunk.append(cut)
-            if (len(chunk) + 1) * cut.image.size > CHUNK:
-                self._finish(out[index + 1 - len(chunk) : index + 1], chunk)
-                chunk.clear()
-        if chunk:
-            self._finish(out[len(out) - len(chunk) :], chunk)
+            image = cut.image[:, :, ::-1] if cut.mirrored else cut.image
+            self.finish(image[None], [cut[1:]], out[index : index + 1])
 
-    def fill_alike(
-        self, images: np.ndarray, names: Callable[[int], str], first: int, rows: Rows
-    ) -> None:
-        """Writes images (n, C, H, W) of number `first` and up, transformed, to `rows`. names: what
-        messages call them."""
-        if self._is_random or self.augmentation is not None:
-            named = ((names(index), image) for index, image in enumerate(images))
-            self.fill(self.cuts(named, first, len(images)), rows)
+    def finish(self, images: np.ndarray, choices: Sequence[Choice], out: np.ndarray) -> None:
+        """Writes (images - mean) * scale to out. Both (n, C, H, W), cropped and mirrored already.
+
+        Plane by plane, or small images together, while they are in the cache: in fewer steps
+        through memory than there are of computing.
+        """
+        if self.mean is not None and self.mean.shape[1:] != (1, 1):
+            for image, choice, target in zip(images, choices, out, strict=True):
+                mean = self._window(choice, image.shape)
+                for channel, plane in enumerate(image):
+                    target[channel] = plane
+                    imaging.subtract(target[channel], mean[channel])
+                    self._scale(target[channel])
             return
-        _, height, width = shape = self.shape(images.shape[1:], names(0))
-        top, left, _ = self._choice(None, images.shape[1:], shape)
-        taken = images[:, :, top : top + height, left : left + width]
-        out, step = rows(shape), max(1, CHUNK // taken[0].size)
-        mean = self._window(Cut(taken[0], top, left, False))
+        step = max(1, CHUNK // images[0].size)
         for start in range(0, len(images), step):
             part = out[start : start + step]
-            part[...] = taken[start : start + step]
-            if mean is not None:
-                part -= mean
+            part[...] = images[start : start + step]
+            if self.mean is not None:
+                part -= self.mean
             self._scale(part)
 
     def reuse(self, batch: np.ndarray) -> None:
@@ -283,38 +276,13 @@ class Transformer:
                     return batch
         return np.empty(shape, self.dtype)
 
-    def _finish(self, out: np.ndarray, cuts: Sequence[Cut]) -> None:
-        """Subtracts the mean and scales; out: (n, C, H, W), cropped and mirrored."""
-        if self.mean is not None and self.mean.shape[1:] == (1, 1):
-            out -= self.mean
-        elif self.mean is not None:
-            for cut, target in zip(cuts, out, strict=True):
-                window = self._window(cut)
-                assert window is not None, "there is a mean"
-                np.subtract(target, window, out=target)
-        self._scale(out)
-
-    def _place(self, cut: Cut, planes: np.ndarray, out: np.ndarray) -> None:
-        """Writes what was taken of an image, in mirrored planes, to out (C, H, W), transformed:
-        plane by plane, while they are in the cache."""
-        mean = self._window(cut)
-        for channel, plane in enumerate(planes):
-            target = out[channel]
-            target[...] = plane
-            if mean is not None:
-                imaging.subtract(target, mean[channel % len(mean)])
-            self._scale(target)
-
-    def _window(self, cut: Cut) -> np.ndarray | None:
-        """The mean of what was taken of an image, mirrored as that is."""
-        mean = self.mean
-        if mean is None or mean.shape[1:] == (1, 1):
-            return mean
-        _, height, width = cut.image.shape
-        left = cut.left
-        if cut.mirrored:
+    def _window(self, choice: Choice, image: Shape) -> np.ndarray:
+        """The part of the mean image that was taken of an image, mirrored as that is."""
+        mean, (top, left, mirrored), (_, height, width) = self.mean, choice, image
+        assert mean is not None, "asked for"
+        if mirrored:
             mean, left = self._mirrored_mean, mean.shape[2] - left - width
-        return mean[:, cut.top : cut.top + height, left : left + width]
+        return mean[:, top : top + height, left : left + width]
 
     @functools.cached_property
     def _mirrored_mean(self) -> np.ndarray:
@@ -326,6 +294,11 @@ class Transformer:
     def _scale(self, out: np.ndarray) -> None:
         if self.param.scale != 1:
             out *= self.dtype.type(self.param.scale)
+
+    @property
+    def changes_each(self) -> bool:
+        """Whether images are changed one by one: other ones in other ways."""
+        return self._is_random or self.augmentation is not None
 
     @property
     def _is_random(self) -> bool:
