@@ -129,17 +129,6 @@ def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
-def regions(images: int, count: int) -> Bottom:
-    """Boxes on images of 600 x 1000 pixels, without a gradient."""
-
-    def draw(random: np.random.Generator) -> np.ndarray:
-        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
-        numbers = random.integers(images, size=count)
-        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
-
-    return Bottom(draw, learns=False)
-
-
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -413,18 +402,8 @@ def _losses(batch: int, few: int) -> list[Case]:
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
         Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
-        Case(
-            "SmoothL1LossOHEM",
-            "loss_weight: 1 loss_weight: 0",
-            (normal(8 * batch, 8), normal(8 * batch, 8)),
-            tops=2,
-        ),
-        Case(
-            "SoftmaxWithLossOHEM",
-            "",
-            (normal(8 * batch, 21), labels(21, 8 * batch)),
-            tops=3,
-        ),
+        Case("SmoothL1LossOHEM", "loss_weight: 1", (normal(8 * batch, 84), normal(8 * batch, 84))),
+        Case("SoftmaxWithLossOHEM", "", (scores, classes)),
         Case(
             "BoxAnnotatorOHEM",
             "box_annotator_ohem_param { roi_per_img: 128 }",
