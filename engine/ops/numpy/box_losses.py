@@ -138,7 +138,7 @@ class BoxLocationLoss(Op):
     def _differences(self, *values: Value) -> Differences:
         return location_differences(self.geometry, self.loss.inside, *values)
 
-    def _divisor(self, matches: Value) -> int:
+    def _divisor(self, matches: Value) -> float:
         return self.normalization.divisor(count_matches(matches))
 
 
@@ -218,5 +218,5 @@ class BoxClassLoss(Op):
         wanted[some, classes[some]] = 1
         return wanted
 
-    def _divisor(self, matches: Value) -> int:
+    def _divisor(self, matches: Value) -> float:
         return self.normalization.divisor(count_matches(matches))
