@@ -39,6 +39,7 @@ BLOCKS = [
 OWN_DEFAULTS = {("SigmoidCrossEntropyLoss", "normalization"): "BATCH_SIZE"}
 # Types that no case was recorded of; their tests compare them with plain loops.
 NOT_RECORDED = {
+    "Mish",
     "Python",
     "Reorg",
 }

@@ -28,7 +28,7 @@ from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
-from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Mish, Swish
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.interp import Interp
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
@@ -47,7 +47,7 @@ from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
-from caffepy.engine.ops.numpy.threshold import Clip, Threshold
+from caffepy.engine.ops.numpy.threshold import Clip, Relu6, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.unit_length import UnitLength
@@ -128,6 +128,8 @@ class NumpyOps(Ops):
     bnll = op(Bnll)
     elu = op(Elu)
     swish = op(Swish)
+    mish = op(Mish)
+    relu6 = op(Relu6)
     exp = op(Exp)
     log = op(Log)
     clip = op(Clip)

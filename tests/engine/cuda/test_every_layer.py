@@ -101,6 +101,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
     "Log": ("", [positive()]),
     "MVN": ("", [x()]),
+    "Mish": ("", [x()]),
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
     "Normalize": ("norm_param { across_spatial: false channel_shared: false }", [x()]),
     "PReLU": ("", [x()]),
@@ -110,6 +111,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Power": ("power_param { power: 2 scale: 0.5 shift: 1 }", [x()]),
     "RNN": (RECURRENT, SEQUENCES, (True, False)),
     "ReLU": ("relu_param { negative_slope: 0.1 }", [x()]),
+    "ReLU6": ("relu6_param { negative_slope: 0.1 }", [4 * x()]),
     "Reduction": ("reduction_param { axis: 1 }", [x()]),
     "PriorBox": (
         "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 }",
