@@ -26,7 +26,8 @@ from caffepy.engine.core.layout import PLAIN, Buffer
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import create_db, open_db
-from caffepy.engine.data.feed import DeviceFeed, Feed
+from caffepy.engine.data.device_feed import DeviceFeed
+from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.kept_records import KeptRecords
 from caffepy.engine.data.records import RecordSource
 from caffepy.engine.data.transformer import Transformer

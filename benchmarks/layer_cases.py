@@ -80,6 +80,55 @@ def labels(classes: int, *shape: int) -> Bottom:
     return Bottom(lambda random: random.integers(classes, size=shape).astype(np.float32), False)
 
 
+def regions(images: int, count: int) -> Bottom:
+    """Boxes on images of 600 x 1000 pixels, without a gradient."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
+        numbers = random.integers(images, size=count)
+        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_priors(count: int) -> Bottom:
+    """Boxes of many sizes all over the image, with SSD's variances."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        centres, sizes = random.random((count, 2)), random.uniform(0.05, 0.6, (count, 2))
+        boxes = np.concatenate((centres - sizes / 2, centres + sizes / 2), axis=1)
+        variances = np.tile([0.1, 0.1, 0.2, 0.2], (count, 1))
+        priors: np.ndarray = np.stack((boxes, variances)).reshape(1, 2, -1).astype(np.float32)
+        return priors
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_scores(images: int, priors: int, classes: int) -> Bottom:
+    """Scores of which one in a hundred is above a quarter, as those of a trained net."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        scores: np.ndarray = 0.25 * random.random((images, priors * classes), np.float32)
+        scores[random.random(scores.shape, np.float32) < 0.01] *= 4
+        return scores
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
+    """Boxes of objects, as AnnotatedData gives them."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        rows = np.zeros((1, 1, images * each, 8), np.float32)
+        rows[..., 0] = np.repeat(np.arange(images), each)
+        rows[..., 1] = random.integers(1, classes, images * each)
+        rows[..., 3:5] = random.uniform(0, 0.5, (images * each, 2))
+        rows[..., 5:7] = rows[..., 3:5] + random.uniform(0.1, 0.5, (images * each, 2))
+        return rows
+
+    return Bottom(draw, learns=False)
+
+
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -104,6 +153,7 @@ def _elementwise(batch: int) -> list[Case]:
     return [
         Case("AbsVal", "", x),
         Case("BNLL", "", x),
+        Case("BN", "bn_param { slope_filler { value: 2 } bias_filler { value: 1 } }", x),
         Case("BatchNorm", "", x),
         Case("Bias", "", x),
         Case("Clip", "clip_param { min: -1 max: 1 }", x),
@@ -186,6 +236,16 @@ def _windows(batch: int, few: int) -> list[Case]:
             (between(0.1, 1, *(batch, 32, 32, 32)),),
             "STOCHASTIC",
             drawn=True,
+        ),
+        Case(
+            "PSROIPooling",
+            "psroi_pooling_param { spatial_scale: 0.0625 output_dim: 21 group_size: 7 }",
+            (normal(1, 1029, 38, 63), regions(1, 2 * batch)),
+        ),
+        Case(
+            "ROIPooling",
+            "roi_pooling_param { spatial_scale: 0.0625 pooled_h: 7 pooled_w: 7 }",
+            (normal(1, 512, 38, 63), regions(1, 2 * batch)),
         ),
         Case("SPP", "spp_param { pyramid_height: 3 }", cifar),
     ]
@@ -302,10 +362,20 @@ def _losses(batch: int, few: int) -> list[Case]:
     scores, classes = normal(batch, 1000), labels(1000, batch)
     pixels, of_pixels = normal(few, 21, 64, 64), labels(21, few, 1, 64, 64)
     pair = normal(batch, 256), normal(batch, 256)
+    ssd = normal(few, 8732 * 4), normal(few, 8732 * 21), ssd_priors(8732), ssd_boxes(few, 5, 21)
+    detections = "detection_output_param { num_classes: 21 code_type: CENTER_SIZE keep_top_k: 200 "
+    detections += "confidence_threshold: 0.25 nms_param { nms_threshold: 0.45 top_k: 400 } }"
+    multibox = "multibox_loss_param { num_classes: 21 code_type: CENTER_SIZE"
     infogain = normal(batch, 100), labels(100, batch), Bottom(between(0, 1, 100, 100).draw, False)
     return [
         Case("Accuracy", "", (scores, classes), learns=False),
         Case("Accuracy", "", (pixels, of_pixels), "of pixels", learns=False),
+        Case(
+            "CenterLoss",
+            'center_loss_param { num_output: 1000 center_filler { type: "xavier" } } '
+            "loss_weight: 1",
+            (normal(batch, 256), classes),
+        ),
         Case(
             "ContrastiveAccuracy",
             "contrastive_accuracy_param { margin: 22 }",
@@ -317,19 +387,51 @@ def _losses(batch: int, few: int) -> list[Case]:
             "contrastive_loss_param { margin: 24 }",
             (*pair, labels(2, batch)),
         ),
+        Case(
+            "DetectionOutput", detections, (ssd[0], ssd_scores(few, 8732, 21), ssd[2]), learns=False
+        ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
+        Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
+        Case("MultiBoxFocalLoss", f"{multibox} mining_type: NONE }}", ssd),
+        Case("MultiBoxLoss", f"{multibox} }}", ssd, "SSD300"),
         Case("MultinomialLogisticLoss", "", (Bottom(shares(batch, 1000).draw), classes)),
         Case(
             "SigmoidCrossEntropyLoss",
             "",
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
+        Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
+        Case(
+            "SmoothL1LossOHEM",
+            "loss_weight: 1 loss_weight: 0",
+            (normal(8 * batch, 8), normal(8 * batch, 8)),
+            tops=2,
+        ),
+        Case(
+            "SoftmaxWithLossOHEM",
+            "",
+            (normal(8 * batch, 21), labels(21, 8 * batch)),
+            tops=3,
+        ),
+        Case(
+            "BoxAnnotatorOHEM",
+            "box_annotator_ohem_param { roi_per_img: 128 }",
+            (
+                regions(2, 8 * batch),
+                between(0, 1, 8 * batch),
+                labels(21, 8 * batch),
+                between(0, 1, 8 * batch, 8),
+            ),
+            tops=2,
+            learns=False,
+        ),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),
+        Case("TripletLoss", "", (*pair, normal(batch, 256))),
     ]
 
 

@@ -109,6 +109,9 @@ EQUIVALENTS |= {
     "Slice": lambda param, x, w: tuple(
         part.contiguous() for part in x[0].tensor_split([param.slice_param.slice_point[0]], 1)
     ),
+    "SmoothL1Loss": lambda param, x, w: (
+        functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
+    ),
     "Softmax": lambda param, x, w: functional.softmax(x[0], 1),
     "Split": lambda param, x, w: (x[0].view_as(x[0]), x[0].view_as(x[0])),
     "Swish": lambda param, x, w: functional.silu(x[0]),
@@ -128,6 +131,13 @@ def _accuracy(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result
 @equivalent("ArgMax")
 def _argmax(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     return x[0].flatten(1).argmax(1).float()
+
+
+@equivalent("BN")
+def _bn(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    statistics = (statistic.detach().flatten() for statistic in w[2:])
+    factor, bias = (parameter.flatten() for parameter in w[:2])
+    return functional.batch_norm(x[0], *statistics, factor, bias, training=True, momentum=0.1)
 
 
 @equivalent("BatchNorm")
@@ -191,6 +201,14 @@ def _deconvolution(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> R
 def _eltwise(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     combine = torch.mul, torch.add, torch.maximum  # PROD 0, SUM 1, MAX 2
     return combine[param.eltwise_param.operation](*x)
+
+
+@equivalent("FocalLoss")
+def _focal_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    fields = param.focal_loss_param
+    logs = functional.log_softmax(x[0].flatten(2), 1)
+    chosen = logs.gather(1, _classes(x[1]).view(len(logs), 1, -1))
+    return -(fields.alpha * (1 - chosen.exp()) ** fields.gamma * chosen).mean()
 
 
 @equivalent("HingeLoss")
@@ -355,3 +373,10 @@ def _softmax_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Re
         if (scores.dim() > 2)
         else functional.cross_entropy(scores, _classes(label))
     )
+
+
+@equivalent("TripletLoss")
+def _triplet_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    near, far = ((x[0] - other).square().sum(1) for other in x[1:])
+    costs = functional.relu(param.triplet_loss_param.margin + near - far)
+    return costs.sum() / (2 * len(costs))

@@ -29,6 +29,7 @@ from caffepy.engine.passes.program import Observer
 from caffepy.engine.passes.whole import JointPass, WholePasses
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import NetParameter, NetState, Phase
+from caffepy.proto.dialects import check_dialect
 from caffepy.proto.filter import filter_net
 from caffepy.proto.splits import insert_splits
 from caffepy.proto.upgrade import upgrade_net
@@ -44,6 +45,8 @@ class Net:
     of all blobs can be read after a pass; else in phase TRAIN most gradients, in phase TEST most
     data take turns in the same memory, and read as zeros; then the latter has no backward pass.
     data_threads: that make the batches of a data layer; None: as many as suit the backend.
+    dialect: the fork that the prototxt is of, as "ssd": what types mean that have several meanings,
+    where the prototxt does not show which.
 
     Attributes: layers, blobs (by name, in order of appearance), bottoms and tops (per layer),
     layer_needs_backward, bottom_needs_backward, inputs and outputs (blob names, Caffe's order),
@@ -67,6 +70,7 @@ class Net:
         memory: Memory | None = None,
         keep: bool = True,
         data_threads: int | None = None,
+        dialect: str = "",
     ) -> None:
         upgraded = upgrade_net(param)
         filtered = filter_net(upgraded, state)
@@ -81,7 +85,7 @@ class Net:
         self.passes = Counter()
         self.context = LayerContext(
             self.phase, ops, filler.fill, seed, rank, folders, self.epoch, self.passes,
-            data_threads=data_threads,
+            data_threads=data_threads, dialect=check_dialect(dialect),
         )  # fmt: skip
         self.context.fills = []
         self.loss = Value((), ops.dtype)

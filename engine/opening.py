@@ -24,11 +24,12 @@ def open_net(
     change: Callable[[NetParameter], NetParameter] | None = None,
     keep: bool = True,
     data_threads: int | None = None,
+    dialect: str = "",
 ) -> Net:
     """Builds the net of a prototxt file, and logs how much memory it is predicted to take.
 
     state: phase, level and stages.  change: what is done to the file's message first.
-    keep: the content of all blobs, and data_threads, as in `Net`.
+    keep, data_threads, dialect: as in `Net`.
     Relative files are looked for in the working directory, then in the prototxt's folder.
 
     Raises: CaffepyError where it cannot be built, or has no layers.
@@ -45,6 +46,7 @@ def open_net(
         memory=memory,
         keep=keep,
         data_threads=data_threads,
+        dialect=dialect,
     )
     net.check_layers()
     memory.log()

@@ -21,7 +21,7 @@ from caffepy.proto.errors import did_you_mean
 FileName = str | os.PathLike[str]
 PHASES: dict[str, int] = dict(Phase.items())
 
-_ARGUMENTS = ("phase", "level", "stages", "weights", "ops", "on_mismatch")
+_ARGUMENTS = ("phase", "level", "stages", "weights", "ops", "on_mismatch", "dialect")
 
 
 def build_with_weights(
@@ -31,6 +31,7 @@ def build_with_weights(
     *,
     ops: Ops | None = None,
     on_mismatch: str = "error",
+    dialect: str = "",
     **unknown: object,
 ) -> Net:
     """The old order of arguments. Raises: TypeError where there is no phase."""
@@ -40,7 +41,9 @@ def build_with_weights(
             f"Net('{os.fspath(network_file)}', '{os.fspath(weights)}'): expected a phase, got "
             "none. Write Net(network_file, caffe.TEST, weights=...)."
         )
-    return build(network_file, phase, weights=weights, ops=ops, on_mismatch=on_mismatch)
+    return build(
+        network_file, phase, weights=weights, ops=ops, on_mismatch=on_mismatch, dialect=dialect
+    )
 
 
 def build(
@@ -52,6 +55,7 @@ def build(
     *,
     ops: Ops | None = None,
     on_mismatch: str = "error",
+    dialect: str = "",
     **unknown: object,
 ) -> Net:
     """Builds a net, its arguments as in pynet.Net.__init__. Raises: CaffepyError, TypeError."""
@@ -76,7 +80,7 @@ def build(
     state = NetState(phase=name, level=operator.index(level), stage=stages or ())
     seed = pymode.next_seed()
     net = raising_as_user(
-        lambda: open_net(network_file, state, ops=ops, registry=LAYERS, seed=seed)
+        lambda: open_net(network_file, state, ops=ops, registry=LAYERS, seed=seed, dialect=dialect)
     )
     if weights is not None:
         try:

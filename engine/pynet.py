@@ -55,6 +55,7 @@ class Net(NetViews):
         *,
         ops: Ops | None = None,
         on_mismatch: str = "error",
+        dialect: str = "",
     ) -> None: ...
 
     @overload
@@ -66,6 +67,7 @@ class Net(NetViews):
         *,
         ops: Ops | None = None,
         on_mismatch: str = "error",
+        dialect: str = "",
     ) -> None: ...
 
     def __init__(self, network_file: FileName, *args: Any, **named: Any) -> None:
@@ -76,7 +78,8 @@ class Net(NetViews):
         .caffemodel.h5.
         Also in the old order: Net(network_file, weights, phase).
         ops: the backend; oneDNN's where it is installed, by default.  on_mismatch: see copy_from;
-        with `skip` the log tells what was copied.
+        with `skip` the log tells what was copied.  dialect: the fork that the prototxt is of, as
+        "ssd"; for types that have several meanings, where the prototxt does not show which.
 
         Raises: CaffepyError where the net cannot be built; TypeError for wrong arguments.
         """

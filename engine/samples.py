@@ -47,8 +47,7 @@ def source(net: Wired, reader: int, blob: Blob, place: int) -> str:
         index, top_index = below
         layer, top = net.layers[index], net.tops[index][top_index]
         if not net.bottoms[index]:
-            samples = top.shape[0] if top.shape else 1
-            return layer.describe_sample(top_index, place // (top.count // samples))
+            return layer.describe_sample(top_index, layer.sample_at(top_index, place, top.shape))
         origin = layer.origin(top_index, place, net.bottoms[index])
         if origin is None:
             break

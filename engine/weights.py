@@ -90,9 +90,9 @@ def fit_weights(
         layer = layers.get(key) or layers.get(source.name)
         if layer is None:
             log.info(f"Ignoring source layer {source.name}")
-            surplus += [row for row, _ in _compared(source.name, source, (), owned)]
+            surplus += [row for row, _ in _compared(source.name, source, None, owned)]
             continue
-        compared = list(_compared(source.name, source, layer.blobs, owned))
+        compared = list(_compared(source.name, source, layer, owned))
         if on_mismatch == "error":
             remedy = "" if complete else _SKIP_REMEDY
             _refuse_mismatch(path, source, layer, [row for row, _ in compared], remedy)
@@ -114,7 +114,7 @@ def fit_weights(
     for layer in net.layers:
         if layer.key in found:
             continue
-        missing = [row for row, _ in _compared(layer.name, nothing, layer.blobs, owned)]
+        missing = [row for row, _ in _compared(layer.name, nothing, layer, owned)]
         if complete and missing:
             raise WeightsError(
                 f"{path}: expected the weights of every layer of net '{net.name}', got none "
@@ -157,12 +157,14 @@ def load_weights_list(
 
 
 def _compared(
-    name: str, source: LayerInFile, blobs: Sequence[Blob], owned: set[int]
+    name: str, source: LayerInFile, layer: Layer | None, owned: set[int]
 ) -> Iterator[tuple[BlobCopy, tuple[Blob, BlobArray] | None]]:
     """Each blob of a layer, in the file or in the net: its row, and the copy to make if it fits.
 
-    A blob that is shared with another layer may be missing in a partial source.
+    layer: the net's, None where it has none.  A blob that is shared with another one may be missing
+    in a partial source.
     """
+    blobs: Sequence[Blob] = () if layer is None else layer.blobs
     for index in range(max(len(blobs), *(at + 1 for at in source.blobs), 0)):
         blob = blobs[index] if index < len(blobs) else None
         array = source.blobs.get(index)
@@ -175,7 +177,7 @@ def _compared(
             if source.partial and id(blob) not in owned:
                 continue
             outcome = NOT_IN_FILE
-        elif _fits(blob.shape, array):
+        elif _fits(blob.shape, array, layer is not None and layer.loose_blobs):
             outcome, copy = COPIED, (blob, array)
         else:
             outcome = DIFFERS
@@ -203,7 +205,13 @@ def _refuse_mismatch(
             )
 
 
-def _fits(shape: tuple[int, ...], array: BlobArray) -> bool:
+def _fits(shape: tuple[int, ...], array: BlobArray, loose: bool) -> bool:
+    if loose:
+        return _without_ones(shape) == _without_ones(array.shape)
     if array.legacy_shape and len(shape) <= 4:
         shape = (1,) * (4 - len(shape)) + shape
     return shape == array.shape
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from caffepy.engine.channel_norm import ChannelNormLayer
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.neuron_layer import NeuronLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.proto.caffe_pb2 import FillerParameter
 
 
 @register_layer("BatchNorm")
-class BatchNormLayer(NeuronLayer):
+class BatchNormLayer(ChannelNormLayer):
     """y = (x - mean) / sqrt(variance + eps) for each channel (axis 1).
 
     The statistics are those of the batch, which are then added to the stored ones; or, in phase
@@ -42,35 +41,15 @@ class BatchNormLayer(NeuronLayer):
         self.global_stats = (
             param.use_global_stats if param.HasField("use_global_stats") else self.testing
         )
-        if bottom[0].num_axes == 0:
-            self.shape_error(
-                f"bottom '{bottom[0].name}'", "at least 1 axis", "a scalar", "Reshape the blob."
-            )
-        self.channels = self._geometry(bottom[0]).size
+        self.of_batch = not self.global_stats
+        super().setup(bottom, top)
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.add_parameter(shape, FillerParameter(type="constant", value=0))
         self._fix_learning_rates()
 
-    @property
-    def spoils_in_place(self) -> tuple[str, ...]:
-        return "values", "signs"
-
     def make_op(self, x: Blob) -> Any:
-        geometry, param = self._geometry(x), self.param.batch_norm_param
-        if geometry.size != self.channels:
-            self.shape_error(
-                f"bottom '{x.name}'",
-                f"{self.channels} channels, as when the statistics were made",
-                f"{geometry.size} in shape {x.shape}",
-                "Keep the number of channels fixed.",
-            )
-        if not x.count and not self.global_stats:
-            self.shape_error(
-                f"bottom '{x.name}'",
-                "at least 1 element per channel",
-                f"shape {x.shape}",
-                "Leave empty batches out.",
-            )
+        param = self.param.batch_norm_param
+        geometry = self.geometry(x)
         return self.ops.batch_norm(geometry, param.eps, param.moving_average_fraction)
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -84,10 +63,6 @@ class BatchNormLayer(NeuronLayer):
             self.op.backward_test(top[0].diff, out=bottom[0].diff)
         else:
             self.op.backward_train(top[0].diff, bottom[0].data, out=bottom[0].diff)
-
-    def _geometry(self, x: Blob) -> AxisGeometry:
-        shape = x.shape
-        return AxisGeometry.around(shape if len(shape) > 1 else (*shape, 1), 1)
 
     def _fix_learning_rates(self) -> None:
         """The statistics do not learn: lr_mult 0 for each, refusing any other."""

@@ -90,3 +90,8 @@ class Job:
 def mean_output(log: str, name: str) -> float:
     """A test output's mean over all batches, from what `caffepy test` printed."""
     return float(re.findall(rf"\] {name} = (\S+)", log)[-1])
+
+
+def mean_average_precision(log: str) -> float:
+    """The last mean average precision that `caffepy test_detection` printed."""
+    return float(re.findall(r"\bmAP\b.*?([0-9.]+)\s*$", log, re.MULTILINE)[-1])

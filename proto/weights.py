@@ -17,7 +17,8 @@ import numpy as np
 
 from caffepy.proto import caffe_pb2 as pb
 from caffepy.proto.errors import WeightsError
-from caffepy.proto.fields import strip_private
+from caffepy.proto.fields import copied
+from caffepy.proto.renumber import layer_bytes
 from caffepy.proto.typenames import V0_TO_V1, V1_TO_TYPE
 from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Field, Wire, header, varint
 
@@ -146,15 +147,15 @@ def encode_net(
 ) -> Iterator[bytes | memoryview]:
     """The bytes of a .caffemodel that Caffe reads, piece by piece.
 
-    Layers go out without their private fields and without blobs of their own.
+    Layers go out without blobs of their own, and numbered as `renumber.encode` says.
     Raises: WeightsError, before the first piece, where protobuf could not read the file back.
     """
     pieces = _nested(_NET_NAME, [name.encode()])
     total = sum(map(len, pieces))
     for layer, blobs in layers:
-        public = strip_private(layer)
-        public.ClearField("blobs")
-        before, after = _around_blobs(public.SerializeToString(deterministic=True))
+        described = copied(layer)
+        described.ClearField("blobs")
+        before, after = _around_blobs(layer_bytes(described))
         parts: list[bytes | memoryview] = [before]
         for blob in blobs:
             parts += _nested(_V2.blobs, _blob_pieces(blob.data, blob.diff))
@@ -172,6 +173,16 @@ def encode_net(
 def encode_blob(array: np.ndarray, diff: np.ndarray | None = None) -> bytes:
     """The bytes of a BlobProto: of a mean.binaryproto, or one entry of a solver's history."""
     return b"".join(_blob_pieces(array, diff))
+
+
+def fill_raw(layer: pb.LayerParameter, read: LayerWeights) -> None:
+    """Gives blobs whose numbers NVCaffe keeps as raw bytes the form that every Caffe reads.
+
+    read: the same layer, as `parse` has it.
+    """
+    for blob, array in zip(layer.blobs, read.blobs, strict=True):
+        if array.data.size and not (blob.data or blob.double_data):
+            blob.CopyFrom(pb.BlobProto.FromString(encode_blob(array.data, array.diff)))
 
 
 def _decoded(data: bytes, source: str, wanted: str, decode: Callable[[Wire], T]) -> T:
@@ -332,8 +343,8 @@ def _nested(number: int, pieces: list[bytes | memoryview]) -> list[bytes | memor
 
 
 def _around_blobs(layer: bytes) -> tuple[bytes, bytes]:
-    """The bytes of a layer without blobs, parted where those go: protobuf writes fields in the
-    order of their numbers."""
+    """The bytes of a layer without blobs, parted where those go: fields stand in the order of their
+    numbers."""
     fields = Wire(layer, "").fields(0, len(layer))
     place = next((part.at for part in fields if part.number > _V2.blobs), len(layer))
     return layer[:place], layer[place:]

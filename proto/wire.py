@@ -73,7 +73,7 @@ class Wire:
 
     def text(self, field: Field) -> str:
         self.want(field, BYTES)
-        return bytes(self.data[field.start : field.end]).decode("utf-8", "replace")
+        return decoded(bytes(self.data[field.start : field.end]))
 
     def varints(self, field: Field) -> list[int]:
         """The integers of a repeated field's entry, packed or not, as int64."""
@@ -146,6 +146,15 @@ class Wire:
 def _signed(value: int) -> int:
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def decoded(text: bytes) -> str:
+    """The characters of a string, which Caffe takes from a prototxt of any encoding: those that
+    reading such a prototxt gives."""
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def varint(value: int) -> bytes:

@@ -19,8 +19,9 @@ from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import create_db
 from caffepy.engine.data.transformer import Transformer
+from caffepy.engine.known_types import is_caffes
 from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import NetParameter
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, NetParameter
 from caffepy.proto.fields import is_repeated
 from docs import generate
 from docs.coverage import coverage
@@ -36,12 +37,19 @@ BLOCKS = [
     if not block.reference
 ]
 # Where a layer takes another default than the one that the schema states.
-OWN_DEFAULTS = {("SigmoidCrossEntropyLoss", "normalization"): "BATCH_SIZE"}
+OWN_DEFAULTS = {
+    ("SigmoidCrossEntropyLoss", "normalization"): "BATCH_SIZE",
+    ("ROIPooling", "spatial_scale"): "1",
+}
 # Types that no case was recorded of; their tests compare them with plain loops.
 NOT_RECORDED = {
+    "BN",
+    "BoxAnnotatorOHEM",
     "Mish",
     "Python",
     "Reorg",
+    "SmoothL1LossOHEM",
+    "SoftmaxWithLossOHEM",
 }
 DOUBLE = """
 import caffe
@@ -66,6 +74,11 @@ def example_files(tmp_path: Path, modules_as_before: None, monkeypatch: pytest.M
     with create_db(tmp_path / "train_lmdb", "lmdb") as writer:
         for index, image in enumerate(images):
             writer.put(b"%08d" % index, datum.raw(image, index).SerializeToString())
+    with create_db(tmp_path / "boxes_lmdb", "lmdb") as writer:
+        boxed = AnnotatedDatum(
+            type=AnnotatedDatum.BBOX, datum=datum.raw(np.tile(images[0], (3, 1, 1)), 0)
+        )
+        writer.put(b"0", boxed.SerializeToString())
     with h5py.File(tmp_path / "train.h5", "w") as file:
         file["data"], file["label"] = np.ones((6, 3)), np.zeros(6)
     (tmp_path / "train_h5.txt").write_text("train.h5\n")
@@ -127,7 +140,8 @@ def test_every_type_has_one_section_with_all_parts() -> None:
     assert list(by_name) == [*LAYERS, "Transformations", "What is tested"]
     for name in LAYERS:
         section = by_name[name]
-        for part in ("| blob |", "ields", "**Differs from Caffe:**", "**Source:**", "\nExample, "):
+        differs = f"**Differs from {'Caffe' if is_caffes(name) else 'the fork'}:**"
+        for part in ("| blob |", "ields", differs, "**Source:**", "\nExample, "):
             assert part in section, (name, part)
         assert re.search(r"^(Fields of|There are no fields\.$)", section, re.M), name
 

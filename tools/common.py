@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from caffepy.engine.ops.base import Ops
     from caffepy.proto.overrides import Override
 
+DIALECT = (
+    "The fork that the net was written for (ssd, happynear, ...): decides where a layer type means "
+    "several things and the prototxt does not say which."
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -86,8 +91,9 @@ def layers_option(command: F) -> F:
 
 
 def layer_options(command: F) -> F:
-    """--layers, --no-python-layers: which layers a net may have."""
+    """--layers, --no-python-layers, --dialect: which layers a net may have, and what they mean."""
     for option in (
+        dialect_option(),
         click.option(
             "--python-layers/--no-python-layers",
             default=True,
@@ -97,6 +103,22 @@ def layer_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def _known_dialect(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The value of `--dialect`. Raises: click.BadParameter."""
+    from caffepy.proto.dialects import check_dialect
+    from caffepy.proto.errors import PrototxtError
+
+    try:
+        return check_dialect(value)
+    except PrototxtError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def dialect_option(what: str = DIALECT) -> Callable[[F], F]:
+    """--dialect: the fork that a net is of."""
+    return click.option("--dialect", default="", metavar="NAME", callback=_known_dialect, help=what)
 
 
 def reader_threads_option(command: F) -> F:
@@ -146,11 +168,12 @@ def open_net(
     overrides: Sequence[Override] = (),
     keep: bool = True,
     data_threads: int | None = None,
+    dialect: str = "",
 ) -> Net:
     """The net of a prototxt file, with the weights of the files a,b,... . phase: TRAIN or TEST.
 
-    registry: the layer classes by type, all by default.  overrides: of the net's fields.  keep: the
-    content of all blobs, and data_threads, as in `Net`.
+    registry: the layer classes by type, all by default.  overrides: of the net's fields.  keep,
+    data_threads, dialect: as in `Net`.
     """
     from caffepy.engine import opening
     from caffepy.engine.weights import load_weights
@@ -171,7 +194,14 @@ def open_net(
 
     types = registry or layer_types()
     net = opening.open_net(
-        model, state, ops=ops, registry=types, change=change, keep=keep, data_threads=data_threads
+        model,
+        state,
+        ops=ops,
+        registry=types,
+        change=change,
+        keep=keep,
+        data_threads=data_threads,
+        dialect=dialect,
     )
     for path in split_list(weights):
         load_weights(net, path)

@@ -34,7 +34,7 @@ LOG_EVERY = 1000  # samples
 def command(
     weights: str, model: str, blobs: str, outputs: str, num_mini_batches: int, db_type: str,
     device: str, device_id: str, level: int, stage: str, chosen: EngineChoice,
-    layers: tuple[str, ...], python_layers: bool,
+    layers: tuple[str, ...], python_layers: bool, dialect: str,
 ) -> None:  # fmt: skip
     """Runs the net MODEL with WEIGHTS in phase TEST, and writes what BLOBS (a,b,...) hold to
     OUTPUTS (one for each blob), sample by sample.
@@ -53,7 +53,8 @@ def command(
         log.error("Using CPU")
     names, places = blobs.split(","), outputs.split(",")
     registry = layer_types(layers, python_layers)
-    net = open_net(model, "TEST", level, stage, weights, chosen.make_ops(), registry)
+    ops = chosen.make_ops()
+    net = open_net(model, "TEST", level, stage, weights, ops, registry, dialect=dialect)
     try:
         extract(net, names, places, num_mini_batches, db_type)
     finally:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
-from caffepy.engine.files import read_hdf5
+from caffepy.engine.hdf5_file import SIGNATURE, check_pieces, read_hdf5
 from caffepy.engine.snapshot import read_snapshot
-from caffepy.engine.weights_file import HDF5_SIGNATURE, read_layers
-from caffepy.proto import weights
+from caffepy.engine.weights_file import read_layers
+from caffepy.proto import renumber, text, weights
 from caffepy.proto.errors import WeightsError
 from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Wire
 from caffepy.tools.array_statistics import Statistics, measure
@@ -49,11 +49,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Content:
-    """What a file is, facts about it by name, and its arrays."""
+    """What a file is, facts about it by name, its arrays; of weights the net, as a prototxt."""
 
     kind: str
     facts: dict[str, Any]
     entries: list[Entry] = field(default_factory=list)
+    net: str = ""
 
 
 Tell = Callable[[], None]
@@ -69,7 +70,7 @@ def read_file(path: Path, tell: Tell) -> Content:
             start = file.read(64)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}. Fix the path.") from None
-    if start.startswith(HDF5_SIGNATURE):
+    if start.startswith(SIGNATURE):
         return _hdf5(path, tell)
     if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _numpy(path, tell)
@@ -107,7 +108,21 @@ def _weights(path: Path, tell: Tell) -> Content:
         for layer in layers
         for index, blob in enumerate(layer.blobs)
     ]
-    return Content("weights (.caffemodel)", _counts(len(layers), entries), entries)
+    facts = _counts(len(layers), entries)
+    try:
+        found = renumber.decode(path.read_bytes(), str(path), blobs=False)
+    except WeightsError as error:  # the weights themselves are read without what it is about
+        return Content("weights (.caffemodel)", {**facts, "settings": str(error)}, entries)
+    own = [(name, number) for name, number in found.numbers.items() if "." not in name[1]]
+    for what, told in (
+        ("fork's blocks", {f"{block} in {kind}": number for (kind, block), number in own}),
+        (
+            "unknown",
+            {f"number {number} in {kind}": n for (kind, number), n in found.unknown.items()},
+        ),
+    ):
+        facts.update({what: told} if told else {})
+    return Content("weights (.caffemodel)", facts, entries, text.write(found.net))
 
 
 def _state(path: Path, tell: Tell) -> Content:
@@ -149,18 +164,19 @@ def _hdf5(path: Path, tell: Tell) -> Content:
         found: dict[str, Any] = {}
         file.visititems(found.__setitem__)
         sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
-        entries = [_dataset(name, item, tell) for name, item in sets.items()]
+        entries = [_dataset(path, name, item, tell) for name, item in sets.items()]
         rows = {entry.shape[0] for entry in entries if entry.shape}
         facts = {"rows": rows.pop() if len(rows) == 1 else "not the same in all datasets"}
         return Content("data (HDF5)", facts if entries else {}, entries)
 
 
-def _dataset(name: str, dataset: Any, tell: Tell) -> Entry:
+def _dataset(path: Path, name: str, dataset: Any, tell: Tell) -> Entry:
     """A dataset, read a part at a time."""
     tell()
     shape = tuple(dataset.shape or ())
     if dataset.dtype.kind not in _NUMERIC or not dataset.size:
         return Entry(name, "dataset", shape, str(dataset.dtype))
+    check_pieces(path, dataset, DataError)
 
     def parts() -> Iterator[np.ndarray]:
         if not shape:

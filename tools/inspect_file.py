@@ -27,21 +27,36 @@ _COLUMNS = ("name", "kind", "shape", "dtype", "min", "max", "mean", "std", "zero
     metavar="N",
     help="Records of a database to look at, 0 for all. [default: 1000]",
 )
-def command(paths: tuple[str, ...], as_json: bool, records: int) -> None:
+@click.option("--net", is_flag=True, help="Print the net of weights too, as a prototxt.")
+def command(paths: tuple[str, ...], as_json: bool, records: int, net: bool) -> None:
     """Tells what is inside each FILE: weights, solver states, means and HDF5 data, the folders of
     LMDB and LevelDB, and numpy's files.
 
     For every array: shape, type, range, mean, standard deviation, the part that is zero and a
-    histogram of 16 parts from min to max.
+    histogram of 16 parts from min to max. Blocks that a fork numbers in its own way are told by the
+    types of their layers, with the number, and what is of unknown meaning by its number.
     """
+    from caffepy.engine.core.errors import DataError
+
     found = {path: inspect(Path(path), records) for path in paths}
+    for path, content in found.items():
+        if net and not content.net:
+            raise DataError(
+                f"{path}: --net: expected a .caffemodel, got {content.kind}, which does not hold "
+                "the net. Leave --net out."
+            )
     if as_json:
-        told = [{"file": path, **plain(content)} for path, content in found.items()]
+        told = [
+            {"file": path, **plain(content), **({"net": content.net} if net else {})}
+            for path, content in found.items()
+        ]
         click.echo(json.dumps(told[0] if len(told) == 1 else told, indent=2))
         return
     for path, content in found.items():
         for line in lines(path, content, _letters()):
             click.echo(line)
+        if net:
+            click.echo(content.net, nl=False)
 
 
 def inspect(path: Path, records: int = 1000) -> Content:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def command(
     model: str, weights: str, iterations: int, level: int, stage: str,
     chosen: EngineChoice, data_threads: int | None, layers: tuple[str, ...],
-    python_layers: bool, overrides: tuple[Override, ...],
+    python_layers: bool, dialect: str, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST and prints every output per batch, then the means."""
     from caffepy.engine.core import log
@@ -67,6 +67,7 @@ def command(
         overrides,
         keep=False,
         data_threads=data_threads,
+        dialect=dialect,
     )
     try:
         log.info(f"Running for {iterations} iterations.")

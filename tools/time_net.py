@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 def command(
     model: str, weights: str, iterations: int, phase: str, fused: bool, level: int, stage: str,
     chosen: EngineChoice, data_threads: int | None, layers: tuple[str, ...],
-    python_layers: bool, overrides: tuple[Override, ...],
+    python_layers: bool, dialect: str, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Times every layer of a net on its own, forward and backward, in milliseconds.
 
@@ -85,6 +85,7 @@ def command(
         overrides,
         keep=not fused,
         data_threads=data_threads,
+        dialect=dialect,
     )
     try:
         log.info("Performing Forward")

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from caffepy.proto.overrides import Override
 
 SECTIONS = {
-    "What to train": ("solver", "overrides", "level", "stage", "layers", "python_layers"),
+    "What to train": (
+        "solver",
+        "overrides",
+        "level",
+        "stage",
+        "layers",
+        "python_layers",
+        "dialect",
+    ),
     "Where to begin": ("snapshot", "weights", "on_mismatch"),
     "Snapshots": ("keep", "keep_best", "on_snapshot_error"),
     "When to end": ("iterations", "early_stop", "on_nan", "sigint_effect", "sighup_effect"),
@@ -116,6 +124,7 @@ def command(
     keep_best: str | None, on_snapshot_error: str, sigint_effect: str, sighup_effect: str,
     progress: bool, phase: str | None, level: int, stage: str,
     chosen: EngineChoice, data_threads: int | None, layers: tuple[str, ...], python_layers: bool,
+    dialect: str,
 ) -> int:  # fmt: skip
     """Trains until the solver's max_iter, with its tests and snapshots.
 
@@ -164,7 +173,7 @@ def command(
         settings,
         ops=chosen.make_ops(settings),
         registry=layer_types(layers, python_layers),
-        make_net=functools.partial(Net, keep=False, data_threads=data_threads),
+        make_net=functools.partial(Net, keep=False, data_threads=data_threads, dialect=dialect),
         callbacks=callbacks,
         honour_mode=chosen.engine == "auto",
         on_snapshot_error=on_snapshot_error,

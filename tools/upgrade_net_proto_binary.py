@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import click
 
+from caffepy.tools.common import dialect_option
+
 
 @click.command()
 @click.argument("input_file")
 @click.argument("output_file")
-def command(input_file: str, output_file: str) -> None:
-    """Writes the binary net INPUT_FILE, a caffemodel of any age, to OUTPUT_FILE in today's form,
-    with its weights."""
-    from google.protobuf.message import DecodeError
+@dialect_option("Number the forks' blocks as this fork does. [default: as INPUT_FILE does]")
+def command(input_file: str, output_file: str, dialect: str) -> None:
+    """Writes the binary net INPUT_FILE, a caffemodel of any age and fork, to OUTPUT_FILE in today's
+    form, with its weights.
 
-    from caffepy.engine.core.errors import WeightsError
-    from caffepy.proto import weights
-    from caffepy.proto.caffe_pb2 import NetParameter
-    from caffepy.proto.fields import strip_private
+    Blocks of forks that share a number are told apart by the layer's type; what is unknown is
+    written back as it is. NVCaffe's raw weights become such as Caffe reads.
+    """
+    from caffepy.proto import renumber, weights
     from caffepy.tools import upgrade_proto
 
-    weights.read(input_file)  # refuses what is no such file, and says what it is
-    try:
-        with open(input_file, "rb") as file:
-            net = NetParameter.FromString(file.read())
-    except DecodeError:
-        raise WeightsError(
-            f"{input_file}: expected a NetParameter message, got one that protobuf cannot read: "
-            "it is damaged, or a fork's. Fetch it again."
-        ) from None
-    upgraded = strip_private(upgrade_proto.upgraded_net(net, input_file))
-    data = upgraded.SerializeToString(deterministic=True)
+    layers = weights.read(input_file)  # refuses what is no such file, and says what it is
+    with open(input_file, "rb") as file:
+        found = renumber.decode(file.read(), input_file)
+    if len(found.net.layer) == len(layers):
+        for layer, read in zip(found.net.layer, layers, strict=True):
+            weights.fill_raw(layer, read)
+    upgraded = upgrade_proto.upgraded_net(found.net, input_file)
+    data = renumber.encode(upgraded, dialect=dialect, numbers=found.numbers)
     upgrade_proto.write(data, output_file, "NetParameter binary proto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ class LayerContext:
     fills: while a net is built, what fills its blobs later, when all of it is known to fit into the
     machine's memory; None where blobs are filled at once.  keys: of the layers made so far.
     shelf: where layers put the ops of earlier shapes.  data_threads: how many threads make the
-    batches of a data layer; None: what suits the backend.
+    batches of a data layer; None: what suits the backend.  dialect: the fork whose meaning a type
+    has, where it has several and the layer does not show which (engine/core/dialect.py).
     """
 
     phase: int
@@ -53,6 +55,7 @@ class LayerContext:
     keys: Keys = field(default_factory=Keys)
     shelf: Shelf = field(default_factory=Shelf)
     data_threads: int | None = None
+    dialect: str = ""
 
 
 class Layer:
@@ -66,6 +69,7 @@ class Layer:
     missing tops are made up, whether its first top is a loss, and whether it consists of op calls
     only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
     run. `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
+    `loose_blobs`: whether the shapes of its blobs in files may have more or fewer axes of size 1.
     """
 
     type: ClassVar[str]
@@ -77,6 +81,7 @@ class Layer:
     in_place_allowed: ClassVar[bool] = False
     records: ClassVar[bool] = True
     not_finite_where: ClassVar[str] = ""
+    loose_blobs: ClassVar[bool] = False
 
     def __init__(self, param: LayerParameter, context: LayerContext) -> None:
         self.param = param
@@ -148,6 +153,11 @@ class Layer:
         """For a reader of files: where sample `index` of a top is from (`row 7 of 'train.h5'`)."""
         return ""
 
+    def sample_at(self, top_index: int, place: int, shape: Shape) -> int:
+        """For a reader of files: which sample element `place` of a top of this shape is from."""
+        elements: int = math.prod(shape[1:])
+        return place // elements
+
     def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
         """The index of the bottom, and the place there, of the one element that element `place` of
         a top is made of; None where there is no such one. Places count in C order."""
@@ -156,11 +166,16 @@ class Layer:
     # ---- what the net asks
 
     def loss_weight(self, top_index: int) -> float:
-        """The prototxt's loss_weight of a top, else 1 for the first top of a loss, else 0."""
+        """The prototxt's loss_weight of a top, else the default for the first top, else 0."""
         given = self.param.loss_weight
         if top_index < len(given):
             return given[top_index]
-        return 1.0 if self.is_loss and top_index == 0 and not given else 0.0
+        return self.default_loss_weight if top_index == 0 and not given else 0.0
+
+    @property
+    def default_loss_weight(self) -> float:
+        """That of the first top where the prototxt gives none: 1 for losses."""
+        return 1.0 if self.is_loss else 0.0
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """Whether force_backward makes this layer fill the diff of a bottom."""
@@ -301,13 +316,15 @@ class Layer:
         `custom_param` has read."""
         custom.refuse_unread(self.param, self._blocks_read)
 
-    def refuse_fork_fields(self, message: Message, harmless: Sequence[str] = ()) -> None:
+    def refuse_fork_fields(
+        self, message: Message, harmless: Sequence[str] = (), others: Sequence[str] = ()
+    ) -> None:
         """Raises: NetError where a field that only a fork has, and that is not named in `harmless`,
-        asks for something else than its default."""
+        or one named in `others`, asks for something else than its default."""
         defaults = type(message)()
         for field_, value in message.ListFields():
             if (
-                field_.number >= FORK_FIELDS
+                (field_.number >= FORK_FIELDS or field_.name in others)
                 and field_.name not in harmless
                 and value != getattr(defaults, field_.name)
             ):

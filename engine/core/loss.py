@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from caffepy.engine.core import log
 from caffepy.engine.core.blob import Blob
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.proto.caffe_pb2 import LossParameter
@@ -15,21 +16,24 @@ from caffepy.proto.caffe_pb2 import LossParameter
 @dataclass(frozen=True)
 class LossNormalization:
     """What the sum of a loss over (outer, inner) elements is divided by: FULL all of them, VALID
-    those that are not ignored, BATCH_SIZE outer, NONE 1; never by less than 1."""
+    those that are not ignored, BATCH_SIZE outer, NONE 1, PRE_FIXED `fixed`; never by less than
+    1."""
 
     MODES: ClassVar[tuple[str, ...]] = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 
     mode: str
     outer: int
     inner: int
+    fixed: float = 1.0
 
-    def divisor(self, valid: int) -> int:
+    def divisor(self, valid: int) -> float:
         """valid: how many elements are not ignored."""
-        sizes = {
+        sizes: dict[str, float] = {
             "FULL": self.outer * self.inner,
             "VALID": valid,
             "BATCH_SIZE": self.outer,
             "NONE": 1,
+            "PRE_FIXED": self.fixed,
         }
         return max(1, sizes[self.mode])
 
@@ -60,45 +64,63 @@ def class_axis(layer: Layer, scores: Blob, labels: Blob, axis: int, field_name: 
     return axis
 
 
+def check_features(layer: Layer, features: Blobs) -> int:
+    """The number of samples N of blobs that hold features of the same samples.
+
+    Raises: ShapeError where these are no (N, C), or differ in size.
+    """
+    first, *others = features
+    samples = first.shape[:1]
+    same = samples and all(
+        blob.shape[:1] == samples and blob.count == first.count for blob in others
+    )
+    if not same or any(math.prod(blob.shape[2:]) != 1 for blob in features):
+        names, shapes = (
+            f"{', '.join(texts[:-1])} and {texts[-1]}"
+            for texts in ([f"'{blob.name}'" for blob in features], [f"{b.shape}" for b in features])
+        )
+        layer.shape_error(
+            f"bottoms {names}",
+            f"one shape (N, C) for {'both' if len(features) == 2 else 'all'}",
+            shapes,
+            "Flatten the features of a sample into one axis, equally long in "
+            f"{'both' if len(features) == 2 else 'all'}.",
+        )
+    return samples[0]
+
+
 def check_pairs(layer: Layer, bottom: Blobs) -> int:
     """The number of pairs whose features are in the first two bottoms, with a label each in the
     third.
 
     Raises: ShapeError where features are no (N, C), or differ in size, or labels in number.
     """
-    first, second, labels = bottom
-    samples = first.shape[:1]
-    same = samples and samples == second.shape[:1] and first.count == second.count
-    if not same or math.prod(first.shape[2:]) != 1 or math.prod(second.shape[2:]) != 1:
-        layer.shape_error(
-            f"bottoms '{first.name}' and '{second.name}'",
-            "one shape (N, C) for both",
-            f"{first.shape} and {second.shape}",
-            "Flatten the features of a sample into one axis, equally long in both.",
-        )
-    if samples != labels.shape[:1] or labels.count != samples[0]:
+    samples, labels = check_features(layer, bottom[:2]), bottom[2]
+    if labels.shape[:1] != (samples,) or labels.count != samples:
         layer.shape_error(
             f"bottom '{labels.name}'",
-            f"one label per pair, shape ({samples[0]},)",
+            f"one label per pair, shape ({samples},)",
             f"shape {labels.shape}",
             "Give every pair its label.",
         )
-    return samples[0]
+    return samples
 
 
 class LossLayer(Layer):
     """A layer with two bottoms, scores and what they should be, and a scalar loss as first top.
 
-    The top may be missing in the prototxt; its loss weight is 1 by default.
+    The top may be missing in the prototxt; its loss weight is 1 by default, or 0 in types whose
+    `has_default_weight` is False, which warn where none is given.
 
     probabilities_by: the layer type that makes of the scores what a second top would be taken for,
-    where there is none.
+    where there is none.  normalizations: the modes that loss_param may ask for.
     """
 
     bottoms: ClassVar[int | tuple[int, int | None]] = 2
     auto_tops = True
     is_loss = True
     probabilities_by: ClassVar[str] = ""
+    normalizations: ClassVar[tuple[str, ...]] = LossNormalization.MODES
 
     def check_blob_counts(self, bottoms: int, tops: int) -> None:
         """Raises: NetError like every layer; at a second top with the layer to add instead."""
@@ -116,7 +138,22 @@ class LossLayer(Layer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Raises: NetError where loss_param asks for what only a fork has."""
-        self.refuse_fork_fields(self.param.loss_param)
+        fixed = ("pre_fixed_normalizer",) if "PRE_FIXED" in self.normalizations else ()
+        self.refuse_fork_fields(self.param.loss_param, fixed)
+        if not (self.has_default_weight or self.param.loss_weight):
+            log.warning(
+                f"{self.where}: this loss has no loss_weight, and its type no default: its weight "
+                "is 0, and nothing is learnt from it. Give it one, such as `loss_weight: 1`."
+            )
+
+    @property
+    def has_default_weight(self) -> bool:
+        """Whether the loss weight is 1, not 0, where the prototxt gives none."""
+        return True
+
+    @property
+    def default_loss_weight(self) -> float:
+        return 1.0 if self.has_default_weight else 0.0
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         """Raises: ShapeError where the bottoms have another number of samples."""
@@ -144,11 +181,9 @@ class LossLayer(Layer):
                 "Give both bottoms the same shape.",
             )
 
-    def classes_per_sample(self, bottom: Blobs) -> int:
-        """How many scores a sample has, all axes after the first flattened, if it has one label.
-
-        Raises: ShapeError where it has none, or another number of labels.
-        """
+    def check_one_label_each(self, bottom: Blobs) -> None:
+        """Raises: ShapeError where the second bottom has not one label for each sample of the
+        first."""
         scores, labels = bottom[:2]
         if labels.count != scores.shape[0]:
             self.shape_error(
@@ -157,6 +192,14 @@ class LossLayer(Layer):
                 f"shape {labels.shape}",
                 "Give every sample one label.",
             )
+
+    def classes_per_sample(self, bottom: Blobs) -> int:
+        """How many scores a sample has, all axes after the first flattened, if it has one label.
+
+        Raises: ShapeError where it has none, or another number of labels.
+        """
+        self.check_one_label_each(bottom)
+        scores = bottom[0]
         classes = math.prod(scores.shape[1:])
         if not classes:
             self.shape_error(
@@ -188,12 +231,21 @@ class LossLayer(Layer):
         elif param.HasField("normalize"):
             mode = LossParameter.VALID if param.normalize else LossParameter.BATCH_SIZE
         name = LossParameter.NormalizationMode.Name(mode)
-        if name not in LossNormalization.MODES:
-            known = ", ".join(LossNormalization.MODES)
+        if name not in self.normalizations:
+            known = ", ".join(self.normalizations)
             self.error(
                 f"loss_param.normalization: expected {known}, got {name}. Choose one of these."
             )
-        return LossNormalization(name, outer, inner)
+        return LossNormalization(name, outer, inner, param.pre_fixed_normalizer)
+
+    def refuse_other_losses(self) -> None:
+        """Raises: NetError where a top besides the loss has a loss weight."""
+        for name, weight in list(zip(self.param.top, self.param.loss_weight))[1:]:
+            if weight:
+                self.error(
+                    f"loss_weight of top '{name}': expected 0, got {weight:g}: only the first top "
+                    "has a gradient. Set it to 0."
+                )
 
     def refuse_label_gradient(self, propagate_down: Sequence[bool]) -> None:
         """Raises: NetError where the second bottom or a later one is to get a gradient."""

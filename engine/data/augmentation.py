@@ -8,17 +8,19 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, NetError
 from caffepy.engine.core.layer import FORK_FIELDS
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import image_changes as change
 from caffepy.engine.data import images
+from caffepy.engine.data.noise import Noise
 from caffepy.proto.caffe_pb2 import DistortionParameter, ResizeParameter, TransformationParameter
 
 FIELDS = {
     "resize_param", "img_rand_resize_lower", "img_rand_resize_upper", "interpolation_algo_down",
     "interpolation_algo_up", "max_rotation_angle", "distort_param", "erase_ratio", "scale_min",
-    "scale_max", "aspect_min", "aspect_max",
+    "scale_max", "aspect_min", "aspect_max", "noise_param",
 }  # fmt: skip
 # OpenCV's numbers; those of TransformationParameter.InterpolationAlgo are equal to them.
 _INTERPOLATION = {
@@ -59,10 +61,10 @@ class _Draw(IntEnum):
 
 
 class Augmentation:
-    """What a transform_param asks for of colours, rotation, size and erased parts.
+    """What a transform_param asks for of colours, rotation, size, noise and erased parts.
 
-    Choices are a function of the sample's number. In phase TEST only sizes change, and nothing is
-    random.
+    Choices are a function of the sample's number. In phase TEST only size and noise_param change
+    images, and places of salt and pepper are all that is random.
 
     stream: random numbers, at positions from 1 up.  where: the beginning of errors.
     Raises: NetError for parameters that make no sense.
@@ -76,13 +78,16 @@ class Augmentation:
         self.stream = stream
         self.where = where
         self._check()
+        self.noise: Noise | None = None
+        if param.HasField("noise_param"):
+            self.noise = Noise(param.noise_param, stream=stream, where=where)
 
     @staticmethod
     def wanted(param: TransformationParameter, testing: bool) -> bool:
         """Whether there is anything to do."""
         if param.img_rand_resize_lower or param.img_rand_resize_upper:
             return True
-        if param.HasField("resize_param"):
+        if param.HasField("resize_param") or param.HasField("noise_param"):
             return True
         colours = param.HasField("distort_param") or param.erase_ratio
         return bool(not testing and (colours or param.max_rotation_angle))
@@ -120,6 +125,8 @@ class Augmentation:
             pixels = self._fitted(pixels, draws, where)
         elif self.param.img_rand_resize_lower:
             pixels = self._randomly_sized(pixels, draws, where)
+        if self.noise is not None:
+            pixels = self.noise.applied(pixels, number, name)
         return images.planes(pixels)
 
     def erased(self, image: np.ndarray, number: int) -> np.ndarray:
@@ -205,7 +212,7 @@ class Augmentation:
 
     def _check(self) -> None:
         param = self.param
-        for block in ("resize_param", "distort_param"):
+        for block in ("resize_param", "distort_param", "noise_param"):
             self._refuse_unknown(block, getattr(param, block))
         if param.HasField("resize_param"):
             self._check_resize(param.resize_param)
@@ -239,8 +246,9 @@ class Augmentation:
                 "resize_param", "height and width", f"height {resize.height}, width {resize.width}"
             )
         if resize.prob != 1:
-            self._refuse(
-                "resize_param.prob", "1, so that all images get this size", f"{resize.prob:g}"
+            log.warning(
+                f"{self.where}: transform_param.resize_param.prob does nothing, as in the SSD "
+                "fork: all images get this size."
             )
         if self.param.img_rand_resize_lower:
             self._refuse(

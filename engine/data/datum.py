@@ -5,6 +5,7 @@ The SSD family's databases hold AnnotatedDatums: a Datum with boxes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,11 +13,12 @@ from google.protobuf.message import DecodeError
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import images
-from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, AnnotationGroup, Datum
 from caffepy.proto.wire import header
 
 M = TypeVar("M", Datum, AnnotatedDatum)
 
+_DATUM = AnnotatedDatum.DESCRIPTOR.fields_by_name["datum"].number
 _DATA = Datum.DESCRIPTOR.fields_by_name["data"].number
 _MESSAGE_FIRST = b"\x0a"  # field 1, of a known number of bytes
 
@@ -96,14 +98,39 @@ def encoded(file: bytes, label: int) -> Datum:
     return Datum(data=file, label=label, encoded=True)
 
 
-def serialized(data: bytes, label: int, shape: tuple[int, ...] | None = None) -> bytes:
-    """The bytes of a Datum of raw pixels of `shape` (channels, height, width); without a shape of
-    the bytes of an image file.
+def serialized_file(file: bytes, label: int, size: tuple[int, int, int] | None = None) -> bytes:
+    """The bytes of a Datum of the bytes of an image file. size: height, width and channels where
+    they are to be told besides."""
+    before = b""
+    if size is not None:
+        height, width, channels = size
+        before = Datum(channels=channels, height=height, width=width).SerializeToString()
+    return b"".join((before, header(_DATA, len(file)), file, _after(label, encoded=True)))
+
+
+def serialized_pixels(image: np.ndarray, label: int) -> bytearray:
+    """The bytes of a Datum of the pixels of an image, (H, W, C) or (H, W), written in one go.
 
     They are protobuf's, which takes fifty times as long for a big image.
     """
-    before, after = Datum(), Datum(label=label, encoded=shape is None)
-    if shape is not None:
-        before.channels, before.height, before.width = shape
-    parts = before.SerializeToString(), header(_DATA, len(data)), data, after.SerializeToString()
-    return b"".join(parts)
+    height, width, channels = (*image.shape, 1)[:3]
+    sizes = Datum(channels=channels, height=height, width=width).SerializeToString()
+    before, after = sizes + header(_DATA, image.size), _after(label, encoded=False)
+    record = bytearray(len(before) + image.size + len(after))
+    record[: len(before)], record[len(record) - len(after) :] = before, after
+    pixels = np.frombuffer(record, np.uint8, image.size, len(before))
+    images.split(image, pixels.reshape(channels, height, width))
+    return record
+
+
+def annotated(datum: bytes | bytearray, groups: Sequence[AnnotationGroup] | None) -> bytes:
+    """The bytes of an AnnotatedDatum of those of a Datum and its boxes; None: of no type."""
+    rest = AnnotatedDatum(annotation_group=groups)
+    if groups is not None:
+        rest.type = AnnotatedDatum.BBOX
+    return b"".join([header(_DATUM, len(datum)), datum, rest.SerializeToString()])
+
+
+def _after(label: int, encoded: bool) -> bytes:
+    """What follows the data."""
+    return Datum(label=label, encoded=encoded).SerializeToString()

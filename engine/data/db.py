@@ -30,7 +30,7 @@ from caffepy.engine.files import is_running
 _PACKAGES = {"lmdb": "lmdb", "leveldb": "plyvel"}  # by backend
 _MARKS = {"lmdb": "data.mdb", "leveldb": "CURRENT"}  # the file by which a folder is known
 _UNFINISHED, _OWNER = ".unfinished", "writer"  # such folders' ending; the file of who writes them
-COMMIT_RECORDS, COMMIT_BYTES = 1000, 1 << 24  # what a writer holds back before it writes
+COMMIT_RECORDS, COMMIT_BYTES = 1000, 1 << 24  # what is lost at most when a writer is killed
 
 Record = tuple[bytes, bytes]  # key, value
 
@@ -173,14 +173,15 @@ class Writer(ABC):
             if resume
             else f".{path.name}.{os.getpid()}.partial"
         )
-        self._waiting: list[Record] = []
-        self._waiting_bytes = 0
+        self._waiting = self._waiting_bytes = 0  # since the last commit
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes | bytearray) -> None:
         """Adds a record; one with the same key is replaced."""
-        self._waiting.append((key, value))
+        with self._errors():
+            self._put(key, value)
+        self._waiting += 1
         self._waiting_bytes += len(value)
-        if len(self._waiting) >= COMMIT_RECORDS or self._waiting_bytes >= COMMIT_BYTES:
+        if self._waiting >= COMMIT_RECORDS or self._waiting_bytes >= COMMIT_BYTES:
             self._flush()
 
     def __enter__(self) -> Writer:
@@ -220,15 +221,19 @@ class Writer(ABC):
 
     @abstractmethod
     def written(self) -> Iterator[bytes]:
-        """The keys that are in the database, in order; not those that wait to be written."""
+        """The keys that are in the database, in order; not those put since the last commit."""
 
     @abstractmethod
     def _open(self) -> None:
         """Makes the database in `partial`."""
 
     @abstractmethod
-    def _write(self, records: list[Record]) -> None:
-        """Puts records into the database, all or none."""
+    def _put(self, key: bytes, value: bytes | bytearray) -> None:
+        """Adds a record, for the next commit at the latest."""
+
+    @abstractmethod
+    def _commit(self) -> None:
+        """Makes the records put so far part of the database, all or none."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -254,9 +259,9 @@ class Writer(ABC):
         (self.partial / _OWNER).write_text(str(os.getpid()))
 
     def _flush(self) -> None:
-        records, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._waiting = self._waiting_bytes = 0
         with self._errors():
-            self._write(records)
+            self._commit()
 
     def _discard(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)

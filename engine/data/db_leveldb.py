@@ -74,14 +74,17 @@ class LevelDbWriter(Writer):
             write_buffer_size=1 << 28,
             block_size=1 << 16,
         )
+        self._batch = self._database.write_batch()
 
     def written(self) -> Iterator[bytes]:
         yield from self._database.iterator(include_value=False)
 
-    def _write(self, records: list[Record]) -> None:
-        with self._database.write_batch(transaction=True) as batch:
-            for key, value in records:
-                batch.put(key, value)
+    def _put(self, key: bytes, value: bytes | bytearray) -> None:
+        self._batch.put(key, bytes(value))  # as it is where it is bytes already
+
+    def _commit(self) -> None:
+        self._batch.write()
+        self._batch.clear()
 
     def _close(self) -> None:
         if self._database is not None:

@@ -28,7 +28,7 @@ def resized(
     cv2 = opencv()
     mode = cv2.INTER_LINEAR if interpolation is None else interpolation
     try:
-        return _channels(cv2.resize(image, (width, height), interpolation=mode))
+        return channels_last(cv2.resize(image, (width, height), interpolation=mode))
     except cv2.error as error:
         raise DataError(
             f"{where}: resizing {image.shape[0]} x {image.shape[1]} to {height} x {width}: OpenCV "
@@ -63,7 +63,7 @@ def padded(image: np.ndarray, param: ResizeParameter) -> np.ndarray:
     above, left = free_h // 2, free_w // 2
     values = list(param.pad_value) or [0.0]
     values = values * 4 if len(values) == 1 else values
-    return _channels(
+    return channels_last(
         cv2.copyMakeBorder(image, above, free_h - above, left, free_w - left, border, value=values)
     )
 
@@ -74,13 +74,13 @@ def rotated(image: np.ndarray, degrees: int) -> np.ndarray:
     cv2 = opencv()
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
-    return _channels(cv2.warpAffine(image, matrix, (width, height)))
+    return channels_last(cv2.warpAffine(image, matrix, (width, height)))
 
 
 def levels(image: np.ndarray, factor: float, summand: float) -> np.ndarray:
     """image * factor + summand, rounded, in 0 to 255."""
     table = np.clip(np.rint(np.arange(256) * factor + summand), 0, 255).astype(np.uint8)
-    return _channels(opencv().LUT(image, table))
+    return channels_last(opencv().LUT(image, table))
 
 
 def saturated(image: np.ndarray, factor: float) -> np.ndarray:
@@ -100,7 +100,7 @@ def _in_hsv(image: np.ndarray, channel: int, factor: float, summand: float) -> n
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
 
 
-def _channels(image: Any) -> np.ndarray:
+def channels_last(image: Any) -> np.ndarray:
     """(H, W, C), where OpenCV leaves out the axis of one channel."""
     array = np.asarray(image)
     return array[:, :, None] if array.ndim == 2 else array

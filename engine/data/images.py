@@ -37,8 +37,9 @@ def read(path: Path, where: str) -> bytes:
     """The bytes of an image file. Raises: DataError, beginning with `where`, where it is empty or
     cannot be read."""
     try:
-        check_size(path.stat().st_size, where)
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            check_size(os.fstat(file.fileno()).st_size, where)
+            data = file.read()
     except OSError as error:
         hint = ": file names take / and not \\ here" if "\\" in str(path) else ""
         raise DataError(
@@ -150,18 +151,32 @@ def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.nd
         ) from None
 
 
+def rescale(image: np.ndarray, factor: float, where: str) -> np.ndarray:
+    """The image in another size, both sides times `factor`, bilinear.
+
+    Raises: DataError, beginning with `where`, where nothing is left or memory does not suffice.
+    """
+    cv2 = opencv()
+    try:
+        return np.asarray(cv2.resize(image, None, fx=factor, fy=factor))
+    except cv2.error as error:
+        raise DataError(
+            f"{where}: resizing by {factor:g}: OpenCV cannot ({' '.join(str(error).split())}). "
+            "Choose another size."
+        ) from None
+
+
 def planes(image: np.ndarray) -> np.ndarray:
     """(H, W, C) or (H, W) as (C, H, W), a view."""
     return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
 
 
-def split(image: np.ndarray) -> np.ndarray:
-    """(H, W, C) or (H, W) as (C, H, W), a copy, one plane behind the other in memory."""
+def split(image: np.ndarray, out: np.ndarray) -> None:
+    """Writes an image, (H, W, C) or (H, W), to out (C, H, W), in C order."""
     if image.ndim == 2:
-        return np.ascontiguousarray(image)[None]
-    separate = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
-    opencv().split(image, list(separate))
-    return separate
+        out[0] = image
+    else:
+        opencv().split(image, list(out))
 
 
 def is_interleaved(image: np.ndarray) -> bool:
@@ -170,28 +185,20 @@ def is_interleaved(image: np.ndarray) -> bool:
 
 
 class Planes:
-    """Takes interleaved images apart, in memory that it keeps for the next one."""
+    """Copies images of bytes plane by plane, by way of memory that it keeps for the next one."""
 
     def __init__(self) -> None:
         self._pixels = np.empty((0, 0, 0), np.uint8)
-        self._planes = np.empty((0, 0, 0), np.uint8)
 
-    def of(self, image: np.ndarray, mirrored: bool) -> np.ndarray:
-        """(C, H, W), until the next call: an interleaved image (C, H, W) in C order."""
-        if self._planes.shape != image.shape:
-            self._planes = np.empty(image.shape, np.uint8)
-        self.write(image, mirrored, self._planes)
-        return self._planes
-
-    def copy(self, image: np.ndarray, out: np.ndarray) -> None:
-        """Writes an image of bytes to out (C, H, W), in C order."""
-        if is_interleaved(image):
-            self.write(image, False, out)
-        else:
-            out[...] = image
-
-    def write(self, image: np.ndarray, mirrored: bool, out: np.ndarray) -> None:
-        """Writes an interleaved image (C, H, W) to out, of that shape and in C order."""
+    def copy(self, image: np.ndarray, out: np.ndarray, mirrored: bool) -> None:
+        """Writes an image (C, H, W) to out, of that shape and in C order."""
+        if not is_interleaved(image):
+            if mirrored:
+                for plane, target in zip(image, out, strict=True):
+                    opencv().flip(plane, 1, target)
+            else:
+                out[...] = image
+            return
         cv2, pixels = opencv(), image.transpose(1, 2, 0)
         if self._pixels.shape != pixels.shape:
             self._pixels = np.empty(pixels.shape, np.uint8)
@@ -200,7 +207,7 @@ class Planes:
             cv2.flip(pixels, 1, self._pixels)
         else:
             self._pixels[...] = pixels
-        cv2.split(self._pixels, list(out))
+        split(self._pixels, out)
 
 
 def subtract(target: np.ndarray, mean: np.ndarray) -> None:

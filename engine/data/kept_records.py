@@ -11,7 +11,7 @@ from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.core.value import Value
 from caffepy.engine.data.db import Database
-from caffepy.engine.data.feed import DeviceFeed
+from caffepy.engine.data.device_feed import DeviceFeed
 from caffepy.engine.data.pipeline import Whole, Work
 from caffepy.engine.data.records import Names, RecordBatch, RecordSource
 

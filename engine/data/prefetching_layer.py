@@ -8,10 +8,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 from caffepy.engine.core import log
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.random import Stream
-from caffepy.engine.data.feed import Feed, make_feed
+from caffepy.engine.data.device_feed import make_feed
+from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.pipeline import Batch, Prefetcher, Source
 from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.machine import allowed_cpus
+from caffepy.proto.caffe_pb2 import TransformationParameter
 
 MOST_THREADS = 16  # of a layer, where nobody says how many
 
@@ -29,11 +31,11 @@ class PrefetchingDataLayer(Layer, Generic[B]):
     tops: ClassVar[int | tuple[int, int | None]] = (1, 2)
     records = False
 
-    def make_feed(self) -> Feed:
-        """The images' way into the net, with what transform_param asks for. Its choices are a
-        function of the samples' numbers."""
+    def make_feed(self, param: TransformationParameter | None = None) -> Feed:
+        """The images' way into the net, with what transform_param asks for, or another one. Its
+        choices are a function of the samples' numbers."""
         transformer = Transformer(
-            self.param.transform_param,
+            self.param.transform_param if param is None else param,
             testing=self.testing,
             stream=self.sample_stream("transform"),
             dtype=self.ops.dtype,
@@ -81,6 +83,7 @@ class PrefetchingDataLayer(Layer, Generic[B]):
         top[0].reshape(batch.images.shape)
         self._feed.deliver(batch.images, top[0].data)
         if len(top) > 1:
+            top[1].reshape(batch.labels.shape)
             top[1].data.write()[...] = batch.labels
         coming = self._batches.coming() if self._feed.ahead else None
         if coming is not None:

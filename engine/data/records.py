@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum, raw_records
 from caffepy.engine.data.db import Cursor, Database, Record
-from caffepy.engine.data.feed import Feed
+from caffepy.engine.data.feed import Feed, Images
 from caffepy.engine.data.pipeline import Batch, Part, Work, done
 from caffepy.engine.data.transformer import Picture
 from caffepy.proto.caffe_pb2 import Datum
@@ -43,6 +43,8 @@ class RecordSource:
     skip: how many records stand before sample number 0.  color: how encoded images are decoded (see
     `datum.array`).
     """
+
+    raw_together = True  # whether raw records are read many at a time, without `pictures`
 
     def __init__(
         self, database: Database, feed: Feed, skip: int = 0, color: bool | None = None
@@ -105,16 +107,32 @@ class RecordSource:
             records.seek(first + self.skip)
         else:
             records.seek_key(key)
-        labels, keys = np.empty(count, self.transformer.dtype), list[bytes]()
+        labels, keys = self.new_labels(count), list[bytes]()
 
-        def pictures() -> Iterator[Picture]:
-            for index in range(count):
-                key, value = records.read()
-                name, labels[index], image = self.read(key, value)
-                keys.append(key)
-                yield name, image
+        def one_by_one() -> Iterator[Record]:
+            for _ in range(count):
+                record = records.read()
+                keys.append(record[0])
+                yield record
 
-        images = self.feed.batch(pictures(), first, count)
+        images = self.feed.batch(self.pictures(one_by_one(), first, 0, labels), first, count)
+        return self.made(images, labels, keys)
+
+    def new_labels(self, count: int) -> Any:
+        """What `pictures` puts the labels of a batch into."""
+        return np.empty(count, self.transformer.dtype)
+
+    def pictures(
+        self, records: Iterable[Record], first: int, at: int, labels: Any
+    ) -> Iterator[Picture]:
+        """The images of records, whose labels go to `labels` from index `at` on. first: number of
+        the batch's first sample. Raises: as `read`."""
+        for index, (key, value) in enumerate(records, at):
+            name, labels[index], image = self.read(key, value)
+            yield name, image
+
+    def made(self, images: Images, labels: Any, keys: Sequence[bytes]) -> RecordBatch:
+        """The batch."""
         return RecordBatch(images, labels, Names(self, keys), keys[-1])
 
     def read(self, key: bytes, value: bytes) -> tuple[str, int, np.ndarray]:
@@ -158,7 +176,7 @@ class RecordWork:
         self.count = count
         self.keys: list[bytes] = []  # of what was read
         self.canvas = source.feed.canvas(count)
-        self.labels = np.empty(count, source.transformer.dtype)
+        self.labels = source.new_labels(count)
 
     def read(self) -> Part | None:
         at = len(self.keys)
@@ -170,8 +188,7 @@ class RecordWork:
         return functools.partial(self._make, at, records)
 
     def finish(self) -> RecordBatch:
-        names = Names(self.source, self.keys)
-        return RecordBatch(self.canvas.images, self.labels, names, self.keys[-1])
+        return self.source.made(self.canvas.images, self.labels, self.keys)
 
     def again(self) -> RecordBatch:
         self.canvas.give_up()
@@ -179,20 +196,16 @@ class RecordWork:
 
     def _make(self, at: int, records: list[Record]) -> None:
         """Fills in records from index `at` on."""
-        raw = raw_records.read([value for _, value in records])
-        if raw is not None:
-            self.labels[at : at + len(records)] = raw.labels
-            self.canvas.fill_alike(
-                raw.images, lambda index: self.source.name(records[index][0]), self.first, at
-            )
-            return
-
-        def pictures() -> Iterator[Picture]:
-            for index, (key, value) in enumerate(records, at):
-                name, self.labels[index], image = self.source.read(key, value)
-                yield name, image
-
-        self.canvas.fill(pictures(), self.first, at, len(records))
+        if self.source.raw_together:
+            raw = raw_records.read([value for _, value in records])
+            if raw is not None:
+                self.labels[at : at + len(records)] = raw.labels
+                self.canvas.fill_alike(
+                    raw.images, lambda index: self.source.name(records[index][0]), self.first, at
+                )
+                return
+        pictures = self.source.pictures(records, self.first, at, self.labels)
+        self.canvas.fill(pictures, self.first, at, len(records))
 
 
 class Names(Sequence[str]):

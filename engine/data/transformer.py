@@ -16,8 +16,8 @@ from caffepy.engine.core.random import Stream
 from caffepy.engine.data import augmentation
 from caffepy.engine.data import images as imaging
 from caffepy.engine.data.augmentation import Augmentation
+from caffepy.engine.data.mean_file import load_mean
 from caffepy.proto.caffe_pb2 import TransformationParameter
-from caffepy.proto.weights import decode_blob
 
 CHUNK = 1 << 16  # elements that are worked on at a time, so that they stay in the cache
 _KNOWN = {
@@ -41,6 +41,17 @@ class Cut(NamedTuple):
     mirrored: bool
 
 
+class View(NamedTuple):
+    """What is taken of an image after it is scaled. scaled: its height and width then.  size: the
+    height and width of what is taken; the others: see Choice."""
+
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+    mirrored: bool
+
+
 class Transformer:
     """(image - mean) * scale, cropped and mirrored, for batches of images (C, H, W).
 
@@ -55,8 +66,8 @@ class Transformer:
     degrees at most, at random, about the middle, in the same size; distort_param (none): other
     colours, see below; erase_ratio (0): probability that a part of the cropped image is replaced by
     random bytes; scale_min (0.02), scale_max (0.4): width of that part, as a share of the image's;
-    aspect_min (0.33), aspect_max (3): its height as a share of its width; the others: of forks,
-    refused
+    aspect_min (0.33), aspect_max (3): its height as a share of its width; noise_param (none): see
+    below; the others: of forks, refused
 
     Random choices are a function of the sample's number, whatever batch it comes in. The mean
     belongs to the image before it is cropped and mirrored.
@@ -72,9 +83,15 @@ class Transformer:
     saturation_lower, saturation_upper (factors), hue_prob, hue_delta (summand at most, in units of
     two degrees), random_order_prob (of the channels).
 
-    What Caffe does not have comes in this order: colours, rotation, size, then Caffe's crop, erased
-    part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST, but for
-    sizes.
+    noise_param, in both phases, in this order: decolorize: gray, in 3 channels; gauss_blur; hist_eq
+    and clahe: contrast spread, of the image and of its parts; jpeg: packed and unpacked with this
+    quality, 1 to 100; erode; posterize: 4 levels; inverse; saltpepper: with saltpepper_param a
+    `fraction` of the pixels, at random, gets the `value`, one or one per channel; convert_to_hsv.
+    prob does nothing, as in the SSD fork, nor does that of resize_param: a warning says so.
+
+    What Caffe does not have comes in this order: colours, rotation, size, noise, then Caffe's crop,
+    erased part, mirror, mean and scale. It needs images of bytes, and goes unseen in phase TEST,
+    but for size and noise.
 
     find_file: from (name, where it is named) to a path.  where: the beginning of errors.
     mean: what is subtracted, of the images' shape, or (C, 1, 1), or (1, 1, 1); None: nothing.
@@ -194,6 +211,15 @@ class Transformer:
             return self._choice(None, image, shape)
         return np.array([self._choice(draw, image, shape) for draw in self._draws(first, count)])
 
+    def view(self, image: Shape, number: int, what: str) -> View:
+        """What `cuts` takes of image (C, H, W), sample `number`. what: it, in errors."""
+        scaled = image
+        if self.augmentation is not None:
+            scaled = self.augmentation.shape(image, number)
+        shape = self._cropped(scaled, what)
+        top, left, mirrored = self._choice(self._draws(number, 1)[0], scaled, shape)
+        return View((scaled[1], scaled[2]), top, left, (shape[1], shape[2]), mirrored)
+
     def floats(self, cuts: Iterable[Cut], count: int) -> np.ndarray:
         """(count, C, H, W): what was taken of images, transformed."""
         made = [np.empty(0)]
@@ -207,40 +233,33 @@ class Transformer:
 
     def fill(self, cuts: Iterable[Cut], rows: Rows) -> None:
         """Writes what was taken of images, transformed, to `rows`."""
-        out, chunk, planes = np.empty(0), list[Cut](), imaging.Planes()
+        out = np.empty(0)
         for index, cut in enumerate(cuts):
             if not index:
                 out = rows(cut.image.shape)
-            if imaging.is_interleaved(cut.image):
-                self._place(cut, planes.of(cut.image, cut.mirrored), out[index])
-                continue
-            out[index] = cut.image[:, :, ::-1] if cut.mirrored else cut.image
-            chunk.append(cut)
-            if (len(chunk) + 1) * cut.image.size > CHUNK:
-                self._finish(out[index + 1 - len(chunk) : index + 1], chunk)
-                chunk.clear()
-        if chunk:
-            self._finish(out[len(out) - len(chunk) :], chunk)
+            image = cut.image[:, :, ::-1] if cut.mirrored else cut.image
+            self.finish(image[None], [cut[1:]], out[index : index + 1])
 
-    def fill_alike(
-        self, images: np.ndarray, names: Callable[[int], str], first: int, rows: Rows
-    ) -> None:
-        """Writes images (n, C, H, W) of number `first` and up, transformed, to `rows`. names: what
-        messages call them."""
-        if self._is_random or self.augmentation is not None:
-            named = ((names(index), image) for index, image in enumerate(images))
-            self.fill(self.cuts(named, first, len(images)), rows)
+    def finish(self, images: np.ndarray, choices: Sequence[Choice], out: np.ndarray) -> None:
+        """Writes (images - mean) * scale to out. Both (n, C, H, W), cropped and mirrored already.
+
+        Plane by plane, or small images together, while they are in the cache: in fewer steps
+        through memory than there are of computing.
+        """
+        if self.mean is not None and self.mean.shape[1:] != (1, 1):
+            for image, choice, target in zip(images, choices, out, strict=True):
+                mean = self._window(choice, image.shape)
+                for channel, plane in enumerate(image):
+                    target[channel] = plane
+                    imaging.subtract(target[channel], mean[channel])
+                    self._scale(target[channel])
             return
-        _, height, width = shape = self.shape(images.shape[1:], names(0))
-        top, left, _ = self._choice(None, images.shape[1:], shape)
-        taken = images[:, :, top : top + height, left : left + width]
-        out, step = rows(shape), max(1, CHUNK // taken[0].size)
-        mean = self._window(Cut(taken[0], top, left, False))
+        step = max(1, CHUNK // images[0].size)
         for start in range(0, len(images), step):
             part = out[start : start + step]
-            part[...] = taken[start : start + step]
-            if mean is not None:
-                part -= mean
+            part[...] = images[start : start + step]
+            if self.mean is not None:
+                part -= self.mean
             self._scale(part)
 
     def reuse(self, batch: np.ndarray) -> None:
@@ -257,38 +276,13 @@ class Transformer:
                     return batch
         return np.empty(shape, self.dtype)
 
-    def _finish(self, out: np.ndarray, cuts: Sequence[Cut]) -> None:
-        """Subtracts the mean and scales; out: (n, C, H, W), cropped and mirrored."""
-        if self.mean is not None and self.mean.shape[1:] == (1, 1):
-            out -= self.mean
-        elif self.mean is not None:
-            for cut, target in zip(cuts, out, strict=True):
-                window = self._window(cut)
-                assert window is not None, "there is a mean"
-                np.subtract(target, window, out=target)
-        self._scale(out)
-
-    def _place(self, cut: Cut, planes: np.ndarray, out: np.ndarray) -> None:
-        """Writes what was taken of an image, in mirrored planes, to out (C, H, W), transformed:
-        plane by plane, while they are in the cache."""
-        mean = self._window(cut)
-        for channel, plane in enumerate(planes):
-            target = out[channel]
-            target[...] = plane
-            if mean is not None:
-                imaging.subtract(target, mean[channel % len(mean)])
-            self._scale(target)
-
-    def _window(self, cut: Cut) -> np.ndarray | None:
-        """The mean of what was taken of an image, mirrored as that is."""
-        mean = self.mean
-        if mean is None or mean.shape[1:] == (1, 1):
-            return mean
-        _, height, width = cut.image.shape
-        left = cut.left
-        if cut.mirrored:
+    def _window(self, choice: Choice, image: Shape) -> np.ndarray:
+        """The part of the mean image that was taken of an image, mirrored as that is."""
+        mean, (top, left, mirrored), (_, height, width) = self.mean, choice, image
+        assert mean is not None, "asked for"
+        if mirrored:
             mean, left = self._mirrored_mean, mean.shape[2] - left - width
-        return mean[:, cut.top : cut.top + height, left : left + width]
+        return mean[:, top : top + height, left : left + width]
 
     @functools.cached_property
     def _mirrored_mean(self) -> np.ndarray:
@@ -300,6 +294,11 @@ class Transformer:
     def _scale(self, out: np.ndarray) -> None:
         if self.param.scale != 1:
             out *= self.dtype.type(self.param.scale)
+
+    @property
+    def changes_each(self) -> bool:
+        """Whether images are changed one by one: other ones in other ways."""
+        return self._is_random or self.augmentation is not None
 
     @property
     def _is_random(self) -> bool:
@@ -349,31 +348,3 @@ class Transformer:
                 f"crop_size {param.crop_size}, crop_h {param.crop_h}, crop_w {param.crop_w}. Give "
                 "one or the other."
             )
-
-
-def load_mean(path: Path) -> np.ndarray:
-    """(C, H, W) float: the mean image in a binaryproto, or in a .npy file.
-
-    Raises: WeightsError for a binaryproto that cannot be read, DataError otherwise.
-    """
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as file:
-                mean: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        else:
-            mean = decode_blob(path.read_bytes(), str(path)).data
-    except WeightsError:
-        raise
-    except Exception as error:  # of a damaged file numpy raises nearly anything
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(
-            f"{path}: the mean cannot be read: {reason}. Make it with compute_image_mean."
-        ) from None
-    if mean.ndim == 4 and len(mean) == 1:
-        mean = mean[0]
-    if mean.ndim != 3 or mean.dtype.kind not in "fiu":
-        raise DataError(
-            f"{path}: expected a mean image of shape (channels, height, width), got {mean.dtype} "
-            f"of shape {mean.shape}. Make it with compute_image_mean."
-        )
-    return mean

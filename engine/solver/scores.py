@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from caffepy.engine.core import log
 from caffepy.engine.core.errors import ShapeError
 from caffepy.engine.core.value import Value
 from caffepy.engine.net import Net
@@ -63,7 +65,8 @@ class Scores:
                 raise ShapeError(
                     f"test net '{self._net.name}': output '{name}': expected shape {total.shape} "
                     f"in every batch of a test, got {value.shape} in batch {self._batches}. Put a "
-                    "Silence layer on it, or give all batches one shape."
+                    "Silence layer on it, or give all batches one shape; detections are tested "
+                    'with the solver\'s eval_type: "detection".'
                 )
             self._accumulate(total, value)
         self._accumulate(self._loss, self._net.loss)
@@ -76,6 +79,11 @@ class Scores:
     def mean_loss(self) -> float:
         """The weighted loss, averaged over the batches."""
         return float(self._loss.read()) / max(self._batches, 1)
+
+    def log(self, means: Sequence[Output]) -> None:
+        """Logs what `means` gave."""
+        for output in means:
+            log.info(f"    Test net output {output}")
 
     def _accumulate(self, total: Value, value: Value) -> None:
         self._sum.forward([total, value] if self._batches else [value], out=total)

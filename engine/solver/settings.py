@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from caffepy.engine.core.errors import PrototxtError
+from caffepy.engine.solver.average_precision import VERSIONS
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import SolverParameter
 from caffepy.proto.errors import did_you_mean
 from caffepy.proto.overrides import Override, override_solver
 from caffepy.proto.upgrade import complete_snapshot_prefix, upgrade_solver
+
+EVAL_TYPES = ("classification", "detection")
 
 # Fields of forks that would change what is learnt, each with the value that changes nothing.
 _NOT_BUILT: dict[str, object] = {
@@ -132,6 +135,9 @@ class Settings:
                 self.refuse("test_iter", f"expected at least 1, got {batches}. Correct it.")
         if self.param.regularization_type not in ("L1", "L2"):
             self.refuse_unknown("regularization_type", ("L1", "L2"))
+        for field, known in (("eval_type", EVAL_TYPES), ("ap_version", VERSIONS)):
+            if getattr(self.param, field) not in known:
+                self.refuse_unknown(field, known)
         for field, neutral in _NOT_BUILT.items():
             if self.given(field) and getattr(self.param, field) != neutral:
                 self.refuse(

@@ -18,6 +18,7 @@ from caffepy.engine.memory import Memory
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.solver.callbacks import Callback, TestResult
+from caffepy.engine.solver.detection_scores import check_outputs, make_scores
 from caffepy.engine.solver.display import Display
 from caffepy.engine.solver.joint import JointIteration
 from caffepy.engine.solver.lookout import Lookout
@@ -25,7 +26,7 @@ from caffepy.engine.solver.loss_scale import make_loss_scale
 from caffepy.engine.solver.loss_window import LossWindow
 from caffepy.engine.solver.lr_policy import make_policy
 from caffepy.engine.solver.nets import MakeNet, make_nets
-from caffepy.engine.solver.scores import Scores, outputs
+from caffepy.engine.solver.scores import outputs
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.snapshot_files import folder_of, is_record_of
 from caffepy.engine.solver.snapshots import Resumption, Snapshots
@@ -105,6 +106,7 @@ class Solver:
         self._shown = Display()
         self._lookout = Lookout(self)
         try:
+            check_outputs(self.test_nets, param)
             with memory.explaining():
                 self.rule = rule_class(settings, self.net.parameters.learnable, ops)
             self._joint = JointIteration(self, self._lookout)
@@ -194,11 +196,11 @@ class Solver:
                 self.test(index)
 
     def test(self, index: int) -> None:
-        """Runs one test net over its batches and logs its mean outputs."""
+        """Runs one test net over its batches and logs its mean outputs, or average precisions."""
         log.info(f"Iteration {self.iteration}, Testing net (#{index})")
         self.look()
         net = self.test_nets[index]
-        scores = Scores(net)
+        scores = make_scores(net, self.param)
         for _ in range(self.param.test_iter[index]):
             if self._snapshot_wanted:
                 self._snapshot_wanted = False
@@ -214,8 +216,7 @@ class Solver:
             log.info(f"Test loss: {loss:g}")
         shown = loss if self.param.test_compute_loss else None
         result = TestResult(self.iteration, index, means, shown)
-        for output in result.outputs:
-            log.info(f"    Test net output {output}")
+        scores.log(means)
         for callback in self.callbacks:
             callback.on_tested(self, result)
 

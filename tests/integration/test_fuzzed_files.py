@@ -18,7 +18,7 @@ from caffepy.engine.data import datum, idx, images, raw_records
 from caffepy.engine.data.db import open_db
 from caffepy.engine.data.hdf5 import read_rows
 from caffepy.engine.data.image_list import ImageList
-from caffepy.engine.data.transformer import load_mean
+from caffepy.engine.data.mean_file import load_mean
 from caffepy.engine.data.window_list import WindowList
 from caffepy.engine.snapshot import read_snapshot
 from caffepy.tools import convert_cifar
@@ -94,7 +94,7 @@ READERS: dict[str, tuple[str | bytes, Read, int]] = {  # file of formats/ or its
     "CIFAR": (bytes(2 * 3073), cifar, 200),
     "JPEG": ("images/crop_12.jpg", image, 200),
     "PNG": ("images/crop_00.png", image, 200),
-    "Datum": (datum.serialized(PIXELS.tobytes(), 300, PIXELS.shape), record, 400),
+    "Datum": (datum.raw(PIXELS, 300).SerializeToString(), record, 400),
     "log": ("cli/00_train.txt", lambda path: open_log(str(path)), 100),
     "inspect, weights": ("models/net.caffemodel", lambda path: read_file(path, tell), 80),
     "inspect, HDF5": ("models/net.caffemodel.h5", lambda path: read_file(path, tell), 100),
@@ -122,7 +122,7 @@ def test_damaged_files_are_read_or_refused(golden: Path, tmp_path: Path, reader:
 
 def raw_values() -> Iterator[bytes]:
     for label in (0, 5, 127, 128, 300, 20000, -1):
-        yield datum.serialized(PIXELS.tobytes(), label, PIXELS.shape)
+        yield datum.raw(PIXELS, label).SerializeToString()
 
 
 def test_records_read_together_are_those_read_one_by_one() -> None:
@@ -155,7 +155,7 @@ def test_no_flip_in_a_leveldb_loses_records(golden: Path, tmp_path: Path) -> Non
 
 
 def test_a_record_is_capped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    value = datum.serialized(PIXELS.tobytes(), 1, PIXELS.shape)
+    value = datum.raw(PIXELS, 1).SerializeToString()
     monkeypatch.setattr(images, "MOST_BYTES", 50)
     monkeypatch.setattr(raw_records, "MOST_BYTES", 50)
     assert raw_records.read([value]) is None

@@ -18,6 +18,7 @@ from caffepy.engine.data import datum
 from caffepy.engine.data.db import create_db
 from caffepy.engine.snapshot import Snapshot, write_snapshot
 from caffepy.proto.caffe_pb2 import AnnotatedDatum, BlobProto, BlobShape
+from caffepy.proto.wire import header
 from caffepy.tools.array_statistics import ASCII_BARS, BINS, measure
 from caffepy.tools.inspect_file import command
 
@@ -203,6 +204,38 @@ def test_the_text_has_facts_a_table_and_a_warning_of_nan(tmp_path: Path) -> None
     ]  # fmt: skip
     assert lines[3].startswith("  flat  array  2 x 3  float64  0    0    0     0    100.0%  |█")
     assert lines[-1] == "  bad: 1 values are nan or inf"
+
+
+def test_blocks_of_forks_are_told_by_the_type_of_their_layer(tmp_path: Path) -> None:
+    def block(number: int, content: bytes) -> bytes:
+        return header(number, len(content)) + content
+
+    crop = block(2, b"CropCenter") + block(149, b"\x10\x03") + block(555, b"?")
+    upsample = block(2, b"Upsample") + block(149, b"\x08\x02")
+    path = tmp_path / "forks.caffemodel"
+    path.write_bytes(block(1, b"net") + block(100, crop) + block(100, upsample))
+    content = told(path, "--net")
+    assert content["fork's blocks"] == {
+        "crop_center_param in CropCenter": 149,
+        "upsample_param in Upsample": 149,
+    }
+    assert content["unknown"] == {"number 555 in CropCenter": 1}
+    assert "crop_center_param {\n    crop_size: 3" in content["net"]
+    assert "upsample_param {\n    scale: 2" in shown(path, "--net")
+    assert "net" not in told(path)
+    assert "  unknown: number 555 in CropCenter (1)\n" in shown(path)
+
+
+def test_weights_whose_settings_are_damaged_are_told_all_the_same(tmp_path: Path) -> None:
+    layer = header(6, 1) + b"\xff"  # no ParamSpec
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(header(100, len(layer)) + layer)
+    assert "protobuf cannot read" in told(path)["settings"]
+
+
+def test_only_weights_have_a_net(golden: Path) -> None:
+    with pytest.raises(CaffepyError, match=r"--net: expected a \.caffemodel, got weights \(HDF5\)"):
+        shown(golden / "formats" / "models" / "net.caffemodel.h5", "--net")
 
 
 def test_several_files_at_once(golden: Path) -> None:

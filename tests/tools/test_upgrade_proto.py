@@ -11,6 +11,7 @@ import pytest
 
 from caffepy.proto import caffe_pb2 as pb
 from caffepy.proto import text, weights
+from caffepy.proto.wire import header
 from caffepy.tools import cli
 
 NETS = ("bn_params", "current", "input_dims", "v0_data", "v0_small", "v1_lenet")
@@ -101,3 +102,57 @@ def test_a_place_that_cannot_be_written_is_named(
     arguments = ["upgrade_net_proto_text", str(source), str(tmp_path / "none" / "out")]
     assert cli._run(arguments, debug=False) == 1
     assert "none/out: cannot be written" in capsys.readouterr().err
+
+
+def crop_net(number: int, *more: bytes) -> bytes:
+    """A binary net with a CropCenter layer whose block has this number."""
+    body = block(1, b"crop") + block(2, b"CropCenter") + block(number, b"\x10\x03") + b"".join(more)
+    return block(1, b"net") + block(100, body)
+
+
+def block(number: int, content: bytes) -> bytes:
+    return header(number, len(content)) + content
+
+
+@pytest.mark.parametrize(
+    ("option", "number"), [((), 149), (("--dialect", "waifu2x"), 149), (("-dialect=nv",), 151)]
+)
+def test_blocks_of_forks_stay_or_take_the_numbers_of_a_dialect(
+    tmp_path: Path, option: tuple[str, ...], number: int, log_as_before: None
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.write_bytes(crop_net(149, block(555, b"kept")))
+    if number != 149:  # NVCaffe has an LSTM's block at 151
+        lstm = block(1, b"l") + block(2, b"LSTM")
+        source.write_bytes(block(100, lstm + block(146, b"\x08\x04")))
+    command = ["upgrade_net_proto_binary", *option, str(source), str(output)]
+    assert cli._run(command, debug=False) == 0
+    if number == 149:
+        assert output.read_bytes() == source.read_bytes()
+    else:
+        assert output.read_bytes() == block(100, lstm + block(number, b"\x08\x04"))
+
+
+def test_names_in_another_encoding_are_those_of_such_a_prototxt(
+    tmp_path: Path, log_as_before: None
+) -> None:
+    name = "\u5377\u79ef".encode("gbk")
+    net = text.parse(b'layer { name: "' + name + b'" type: "ReLU" }', pb.NetParameter)
+    v1 = block(2, block(4, name) + block(2, name) + b"\x28\x12")
+    v2 = block(100, block(1, name) + block(3, name) + block(2, b"ReLU"))
+    for data in (v1, v2):
+        (tmp_path / "in").write_bytes(data)
+        arguments = [str(tmp_path / "in"), str(tmp_path / "out")]
+        assert cli._run(["upgrade_net_proto_binary", *arguments], debug=False) == 0
+        (layer,) = pb.NetParameter.FromString((tmp_path / "out").read_bytes()).layer
+        assert layer.name == net.layer[0].name
+        assert weights.parse(data, "x")[0].name == layer.name
+
+
+def test_an_unknown_dialect_is_a_wrong_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log_as_before: None
+) -> None:
+    (tmp_path / "in").write_bytes(crop_net(149))
+    arguments = ["--dialect", "segnett", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert cli._run(["upgrade_net_proto_binary", *arguments], debug=False) == 2
+    assert "got 'segnett'. Did you mean 'segnet'?" in " ".join(capsys.readouterr().err.split())

@@ -25,12 +25,17 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.box_losses import CudaBoxClassLoss, CudaBoxLocationLoss
+from caffepy.engine.ops.cuda.box_matching import CudaMatchBoxes
+from caffepy.engine.ops.cuda.box_mining import CudaMineBoxes
+from caffepy.engine.ops.cuda.center_loss import CudaCenterLoss
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
 from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
 from caffepy.engine.ops.cuda.cudnn_convolution import CudnnConvolution
 from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
+from caffepy.engine.ops.cuda.detection import CudaDetectionOutput
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import (
@@ -41,9 +46,11 @@ from caffepy.engine.ops.cuda.exponential import (
     CudaMish,
     CudaSwish,
 )
+from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
+from caffepy.engine.ops.cuda.hard_regions import CudaHardRegions
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.interp import CudaInterp
-from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss
+from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
 from caffepy.engine.ops.cuda.loss_scale import CudaLossScale
 from caffepy.engine.ops.cuda.lrn import CudaLrn
 from caffepy.engine.ops.cuda.mvn import CudaMvn
@@ -59,9 +66,11 @@ from caffepy.engine.ops.cuda.prior_boxes import CudaPriorBoxes
 from caffepy.engine.ops.cuda.products import Products, Reliance
 from caffepy.engine.ops.cuda.recurrent import CudaLstm, CudaLstmUnit, CudaRnn
 from caffepy.engine.ops.cuda.reduction import CudaReduction
+from caffepy.engine.ops.cuda.regions import CudaPsRoiPooling, CudaRoiPooling
 from caffepy.engine.ops.cuda.rows import CudaEmbed, CudaTakeRows
 from caffepy.engine.ops.cuda.scale import CudaScale
 from caffepy.engine.ops.cuda.sigmoid_loss import CudaSigmoidLoss
+from caffepy.engine.ops.cuda.smooth_l1 import CudaSmoothL1Loss
 from caffepy.engine.ops.cuda.softmax import CudaSoftmax
 from caffepy.engine.ops.cuda.softmax_loss import (
     CudaInfogainLoss,
@@ -181,6 +190,7 @@ class CudaOps(Ops):
     argmax = op(CudaArgMax)
     concat = op(CudaConcat)
     take_rows = op(CudaTakeRows)
+    detection_output = op(CudaDetectionOutput)
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
@@ -224,14 +234,22 @@ class CudaOps(Ops):
     softmax = op(CudaSoftmax)
     softmax_loss = op(CudaSoftmaxLoss)
     infogain_loss = op(CudaInfogainLoss)
+    focal_loss = op(CudaFocalLoss)
     soft_target_loss = op(CudaSoftTargetLoss)
     sigmoid_loss = op(CudaSigmoidLoss)
     euclidean_loss = op(CudaEuclideanLoss)
     contrastive_loss = op(CudaContrastiveLoss)
+    triplet_loss = op(CudaTripletLoss)
+    center_loss = op(CudaCenterLoss)
+    smooth_l1_loss = op(CudaSmoothL1Loss)
     hinge_loss = op(CudaHingeLoss)
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)
     contrastive_accuracy = op(CudaContrastiveAccuracy)
+    match_boxes = op(CudaMatchBoxes)
+    mine_boxes = op(CudaMineBoxes)
+    box_location_loss = op(CudaBoxLocationLoss)
+    box_class_loss = op(CudaBoxClassLoss)
     lstm_unit = op(CudaLstmUnit)
     lstm = op(CudaLstm)
     rnn = op(CudaRnn)
@@ -239,6 +257,9 @@ class CudaOps(Ops):
     im2col = op(CudaIm2col)
     pooling = op(CudaPooling)
     stochastic_pooling = op(CudaStochasticPooling)
+    roi_pooling = op(CudaRoiPooling)
+    psroi_pooling = op(CudaPsRoiPooling)
+    hard_regions = op(CudaHardRegions)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)

@@ -10,6 +10,7 @@ from caffepy.engine.ops.cuda import normalised
 from caffepy.engine.ops.cuda.normalise import NormaliseOp
 from caffepy.engine.ops.cuda.op import DeviceOps
 from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.batch_norm import statistic_weights
 
 
 class CudaBatchNorm(NormaliseOp):
@@ -21,11 +22,22 @@ class CudaBatchNorm(NormaliseOp):
     behind: the layers that run with this one.
     """
 
-    def __init__(self, ops: DeviceOps, geometry: AxisGeometry, eps: float, fraction: float) -> None:
+    def __init__(
+        self,
+        ops: DeviceOps,
+        geometry: AxisGeometry,
+        eps: float,
+        fraction: float,
+        weight: float = 1,
+        unbiased: bool = True,
+    ) -> None:
+        """weight: that of a pass in the sums.  unbiased: for m elements per channel the variance is
+        added m / (m - 1) times."""
         super().__init__(ops, *geometry.shape)
         self.geometry = geometry
         self.eps = eps
         self.fraction = fraction
+        self.weights = statistic_weights(geometry, weight, unbiased)
         self.behind: normalised.MergedForward | None = None
         self._kept: Value | None = None  # x of the last forward_train, where that overwrote it
 
@@ -33,8 +45,7 @@ class CudaBatchNorm(NormaliseOp):
     def forward_train(
         self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
     ) -> None:
-        """out: like x, normalised by its own statistics; may be x. These are added to the sums: the
-        variance times m / (m - 1), for m elements per channel."""
+        """out: like x, normalised by its own statistics; may be x. These are added to the sums."""
         self.take_statistics(x, mean, variance, factor)
         self.normalise(x, out, self.kept_for(x, out))
 
@@ -76,8 +87,7 @@ class CudaBatchNorm(NormaliseOp):
 
     def take_statistics(self, x: Value, mean: Value, variance: Value, factor: Value) -> None:
         """Those of x, which are added to the sums."""
-        unbiased = self.number / (self.number - 1) if self.number > 1 else 1
-        numbers = unbiased, self.eps, self.fraction
+        numbers = self.eps, self.fraction, *self.weights
         self.find_statistics("batch_statistics", x, numbers, (mean, variance, factor))
 
     def bring_statistics(self, mean: Value, variance: Value, factor: Value) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.loss_sums import Divisor, SummingOp
@@ -19,6 +21,7 @@ class PairOp(SummingOp):
         super().__init__(ops)
         self.samples = samples
         self._squared = self.scratch(samples)
+        self._nowhere = self.scratch(1)  # for a gradient that nobody wants
 
     def distances(self, a: Value, b: Value) -> Value:
         """(N,) the squared distances."""
@@ -28,6 +31,10 @@ class PairOp(SummingOp):
     def size(self, a: Value) -> int:
         """C."""
         return a.count // (self.samples or 1)
+
+    def targets(self, *outs: Value | None) -> tuple[Any, ...]:
+        """For kernels: which gradients are wanted, then where all of them go."""
+        return *(out is not None for out in outs), *(out or self._nowhere for out in outs)
 
 
 class CudaEuclideanLoss(SummingOp):
@@ -77,7 +84,6 @@ class CudaContrastiveLoss(PairOp):
         self.margin = margin
         self.legacy = legacy
         self.divisor = Divisor(ops, 2 * samples or 1).arguments
-        self._nowhere = self.scratch(1)  # for a gradient that nobody wants
 
     @step(reads="a b label", writes="out")
     def forward(self, a: Value, b: Value, label: Value, *, out: Value) -> None:
@@ -98,8 +104,6 @@ class CudaContrastiveLoss(PairOp):
     ) -> None:
         """dloss: the gradient of the loss, a scalar: its weight.  out_a, out_b: gradients of a and
         b, of which one is the negative of the other."""
-        wanted = [out is not None for out in (out_a, out_b)]
-        targets = [self._nowhere if out is None else out for out in (out_a, out_b)]
         arguments = self.margin, ContrastiveLoss.EPSILON, self.legacy, a, b, label, dloss
         self.launch_rows(
             "contrastive_backward",
@@ -107,6 +111,51 @@ class CudaContrastiveLoss(PairOp):
             self.size(a),
             *arguments,
             self.samples or 1,
-            *wanted,
-            *targets,
+            *self.targets(out_a, out_b),
+        )
+
+
+class CudaTripletLoss(PairOp):
+    """sum over rows of max(0, margin + |a - p|^2 - |a - n|^2) / (2 N)."""
+
+    def __init__(self, ops: DeviceOps, samples: int, margin: float) -> None:
+        """samples: N."""
+        super().__init__(ops, samples)
+        self.margin = margin
+        self.divisor = Divisor(ops, 2 * samples or 1).arguments
+        self._far = self.scratch(samples)
+
+    @step(reads="a p n", writes="out")
+    def forward(self, a: Value, p: Value, n: Value, *, out: Value) -> None:
+        """a, p, n: (N, C) elements.  out: the loss, a scalar."""
+        self.launch_rows("squared_distances", self.samples, self.size(a), a, n, self._far)
+        arguments = self.margin, self.distances(a, p), self._far
+        self.launch_sum("triplet_loss", self.samples, *arguments, divisor=self.divisor, out=out)
+
+    @step(reads="a p n dloss", writes="out_a out_p out_n")
+    def backward(
+        self,
+        a: Value,
+        p: Value,
+        n: Value,
+        dloss: Value,
+        *,
+        out_a: Value | None = None,
+        out_p: Value | None = None,
+        out_n: Value | None = None,
+    ) -> None:
+        """dloss: the gradient of the loss, a scalar: its weight.  out_a, out_p, out_n: gradients of
+        a, p and n: (n - p) / N, (p - a) / N and (a - n) / N, weighted; 0 in rows that cost
+        nothing."""
+        self.launch_rows(
+            "triplet_backward",
+            self.samples,
+            self.size(a),
+            self.margin,
+            a,
+            p,
+            n,
+            dloss,
+            self.samples or 1,
+            *self.targets(out_a, out_p, out_n),
         )

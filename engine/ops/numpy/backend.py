@@ -22,16 +22,23 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.box_losses import BoxClassLoss, BoxLocationLoss
+from caffepy.engine.ops.numpy.box_matching import MatchBoxes
+from caffepy.engine.ops.numpy.box_mining import MineBoxes
+from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.detection import DetectionOutput
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Mish, Swish
+from caffepy.engine.ops.numpy.focal_loss import FocalLoss
+from caffepy.engine.ops.numpy.hard_regions import HardRegions
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.interp import Interp
-from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss
+from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.mvn import Mvn
 from caffepy.engine.ops.numpy.ordering import ArgMax
@@ -41,9 +48,11 @@ from caffepy.engine.ops.numpy.prelu import PRelu
 from caffepy.engine.ops.numpy.prior_boxes import PriorBoxes
 from caffepy.engine.ops.numpy.recurrent import Lstm, LstmUnit, Rnn
 from caffepy.engine.ops.numpy.reduction import Reduction
+from caffepy.engine.ops.numpy.regions import PsRoiPooling, RoiPooling
 from caffepy.engine.ops.numpy.rows import Embed, TakeRows
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sigmoid_loss import SigmoidLoss
+from caffepy.engine.ops.numpy.smooth_l1 import SmoothL1Loss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
@@ -87,6 +96,9 @@ class NumpyOps(Ops):
     convolution = op(Convolution)
     pooling = op(Pooling)
     stochastic_pooling = op(StochasticPooling)
+    roi_pooling = op(RoiPooling)
+    psroi_pooling = op(PsRoiPooling)
+    hard_regions = op(HardRegions)
     inner_product = op(InnerProduct)
     relu = op(Relu)
     prelu = op(PRelu)
@@ -107,6 +119,9 @@ class NumpyOps(Ops):
     sigmoid_loss = op(SigmoidLoss)
     euclidean_loss = op(EuclideanLoss)
     contrastive_loss = op(ContrastiveLoss)
+    triplet_loss = op(TripletLoss)
+    center_loss = op(CenterLoss)
+    smooth_l1_loss = op(SmoothL1Loss)
     accuracy = op(Accuracy)
     contrastive_accuracy = op(ContrastiveAccuracy)
     sgd_update = op(SgdUpdate)
@@ -124,6 +139,7 @@ class NumpyOps(Ops):
     eltwise_max = op(EltwiseMax)
     argmax = op(ArgMax)
     take_rows = op(TakeRows)
+    detection_output = op(DetectionOutput)
     embed = op(Embed)
     bnll = op(Bnll)
     elu = op(Elu)
@@ -147,7 +163,12 @@ class NumpyOps(Ops):
     hinge_loss = op(HingeLoss)
     logistic_loss = op(LogisticLoss)
     infogain_loss = op(InfogainLoss)
+    focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
+    match_boxes = op(MatchBoxes)
+    mine_boxes = op(MineBoxes)
+    box_location_loss = op(BoxLocationLoss)
+    box_class_loss = op(BoxClassLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
     rnn = op(Rnn)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from caffepy.engine.core.record import step
@@ -12,18 +15,59 @@ from caffepy.engine.ops.numpy.arrays import Kept, ScratchOp, blocks, source_and_
 from caffepy.engine.ops.numpy.totals import channel_sums
 
 
+def statistic_weights(geometry: AxisGeometry, weight: float, unbiased: bool) -> tuple[float, float]:
+    """How many times the mean and the variance of a pass are added to the sums; see BatchNorm."""
+    count = geometry.outer * geometry.inner
+    return weight, weight * (count / (count - 1) if unbiased and count > 1 else 1)
+
+
+class StatisticSums:
+    """How sums of statistics fade, and those of a pass are added; see BatchNorm."""
+
+    def __init__(
+        self, dtype: Any, geometry: AxisGeometry, fraction: float, weight: float, unbiased: bool
+    ) -> None:
+        self._fraction = dtype.type(fraction)
+        weights = statistic_weights(geometry, weight, unbiased)
+        self._weight, self._of_variance = (dtype.type(number) for number in weights)
+        self._scratch = np.empty(geometry.size, dtype)
+
+    def add(self, sums: Sequence[Value], mean: np.ndarray, variance: np.ndarray) -> None:
+        """sums: of the means, the variances and their weights.  mean, variance: (channels,)."""
+        for value, new, weight in zip(
+            sums, (mean, variance, None), (self._weight, self._of_variance, self._weight),
+            strict=True,
+        ):  # fmt: skip
+            total = value.modify().reshape(-1)
+            if self._fraction:
+                total *= self._fraction
+            else:
+                total.fill(0)
+            total += weight if new is None else np.multiply(new, weight, out=self._scratch)
+
+
 class BatchNorm(ScratchOp):
     """y = (x - mean) / sqrt(variance + eps) per channel; x seen as (samples, channels, pixels).
 
-    mean, variance: (channels,), sums of past statistics that fade by `fraction` per pass; factor:
-    (1,), the sum of their weights.
+    mean, variance: (channels,) elements, sums of past statistics that fade by `fraction` per pass,
+    wholly and nan too where that is 0; factor: (1,), the sum of their weights.
     """
 
-    def __init__(self, ops: Ops, geometry: AxisGeometry, eps: float, fraction: float) -> None:
+    def __init__(
+        self,
+        ops: Ops,
+        geometry: AxisGeometry,
+        eps: float,
+        fraction: float,
+        weight: float = 1,
+        unbiased: bool = True,
+    ) -> None:
+        """weight: that of a pass in the sums.  unbiased: for m elements per channel the variance is
+        added m / (m - 1) times."""
         super().__init__(ops)
         self.geometry = geometry
         self.eps = ops.dtype.type(eps)
-        self.fraction = ops.dtype.type(fraction)
+        self._sums = StatisticSums(ops.dtype, geometry, fraction, weight, unbiased)
         self._kept = Kept()
         self._mean = self._inverse = np.empty(0)  # (channels, 1), those of the last forward pass
 
@@ -31,8 +75,7 @@ class BatchNorm(ScratchOp):
     def forward_train(
         self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
     ) -> None:
-        """out: like x, normalised by its own statistics; may be x. These are added to the sums: the
-        variance times m / (m - 1), for m elements per channel."""
+        """out: like x, normalised by its own statistics; may be x. These are added to the sums."""
         self._kept.keep(x, out)
         source, target = (self._seen(array) for array in source_and_target(x, out))
         count = self.geometry.outer * self.geometry.inner
@@ -45,11 +88,7 @@ class BatchNorm(ScratchOp):
         batch_variance /= self.ops.dtype.type(count)
         self._inverse = 1 / np.sqrt(batch_variance + self.eps).reshape(-1, 1)
         target *= self._inverse
-        unbiased = self.ops.dtype.type(count / (count - 1) if count > 1 else 1)
-        for value, new in ((mean, batch_mean), (variance, unbiased * batch_variance), (factor, 1)):
-            total = value.modify().reshape(-1)
-            total *= self.fraction
-            total += new
+        self._sums.add((mean, variance, factor), batch_mean, batch_variance)
 
     @step(reads="x mean variance factor", writes="out")
     def forward_test(

@@ -104,3 +104,49 @@ class ContrastiveLoss(Op):
         """(N, C) a - b, (N,) whether the pair is alike, (N,) its squared distance."""
         difference, squared = pair_differences(a, b, self.samples)
         return difference, np.trunc(label.read().reshape(-1)) != 0, squared
+
+
+class TripletLoss(Op):
+    """sum over rows of max(0, margin + |a - p|^2 - |a - n|^2) / (2 N)."""
+
+    def __init__(self, ops: Ops, samples: int, margin: float) -> None:
+        """samples: N."""
+        super().__init__(ops)
+        self.samples = samples
+        self.margin = ops.dtype.type(margin)
+
+    @step(reads="a p n", writes="out")
+    def forward(self, a: Value, p: Value, n: Value, *, out: Value) -> None:
+        """a, p, n: (N, C) elements.  out: the loss, a scalar."""
+        costs = np.maximum(self._gaps(a, p, n), 0)
+        out.write()[...] = costs.sum() / (2 * self.samples or 1)
+
+    @step(reads="a p n dloss", writes="out_a out_p out_n")
+    def backward(
+        self,
+        a: Value,
+        p: Value,
+        n: Value,
+        dloss: Value,
+        *,
+        out_a: Value | None = None,
+        out_p: Value | None = None,
+        out_n: Value | None = None,
+    ) -> None:
+        """dloss: the gradient of the loss, a scalar: its weight.  out_a, out_p, out_n: gradients of
+        a, p and n: (n - p) / N, (p - a) / N and (a - n) / N, weighted; 0 in rows that cost
+        nothing."""
+        weight = dloss.read() / (self.samples or 1)
+        shape = self.samples, a.count // (self.samples or 1)
+        slopes = np.where(self._gaps(a, p, n) > 0, weight, 0)[:, None]
+        for out, plus, minus in ((out_a, n, p), (out_p, p, a), (out_n, a, n)):
+            if out is not None:
+                gradient = out.write().reshape(shape)
+                np.subtract(plus.read().reshape(shape), minus.read().reshape(shape), out=gradient)
+                gradient *= slopes
+
+    def _gaps(self, a: Value, p: Value, n: Value) -> np.ndarray:
+        """(N,) margin + |a - p|^2 - |a - n|^2."""
+        near, far = (pair_differences(a, other, self.samples)[1] for other in (p, n))
+        gaps: np.ndarray = self.margin + near - far
+        return gaps

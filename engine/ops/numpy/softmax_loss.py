@@ -46,7 +46,7 @@ class LabelledSoftmax(ScratchOp):
             gradient.swapaxes(1, 2)[~counted] = 0
         gradient *= dloss.read() / self._divisor(counted)
 
-    def _divisor(self, counted: np.ndarray) -> int:
+    def _divisor(self, counted: np.ndarray) -> float:
         return self.normalization.divisor(int(np.count_nonzero(counted)))
 
 
@@ -61,7 +61,7 @@ class SoftmaxLoss(LabelledSoftmax):
         Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
-        p = _probabilities(x, prob, self.geometry, self)
+        p = probabilities(x, prob, self.geometry, self)
         chosen = p.reshape(-1)[self.labels.places(classes)]
         out.write()[...] = self._loss(-np.log(np.maximum(chosen, SMALLEST)), counted)
 
@@ -76,6 +76,15 @@ class SoftmaxLoss(LabelledSoftmax):
         gradient.reshape(-1)[self.labels.places(classes)] -= 1
         self._finish(gradient, counted, dloss)
 
+    @step(reads="prob label", writes="out")
+    def forward_positions(self, prob: Value, label: Value, *, out: Value) -> None:
+        """After `forward`.  out: (outer, inner) elements, the loss of each position by itself, 0
+        where it is ignored."""
+        classes, counted = self.labels.read(label)
+        chosen = prob.read().reshape(-1)[self.labels.places(classes)]
+        losses = -np.log(np.maximum(chosen, SMALLEST))
+        out.write().reshape(losses.shape)[...] = np.where(counted, losses, 0)
+
 
 class InfogainLoss(LabelledSoftmax):
     """-sum over classes l of H[label, l] log(max(p[l], 1e-20)) of each position."""
@@ -88,7 +97,7 @@ class InfogainLoss(LabelledSoftmax):
         Raises: LabelError where a label is no class.
         """
         classes, counted = self.labels.read(label)
-        p = _probabilities(x, prob, self.geometry, self)
+        p = probabilities(x, prob, self.geometry, self)
         logs = np.log(np.maximum(p, self.ops.dtype.type(LEAST_PROBABILITY)))
         losses = -np.einsum("ojl,olj->oj", self._rows(h, classes), logs)
         out.write()[...] = self._loss(losses, counted)
@@ -126,7 +135,7 @@ class SoftTargetLoss(ScratchOp):
     @step(reads="x target", writes="out prob")
     def forward(self, x: Value, target: Value, *, out: Value, prob: Value) -> None:
         """x, target: geometry.shape elements.  out: the loss, a scalar.  prob: like x, p."""
-        p = _probabilities(x, prob, self.geometry, self)
+        p = probabilities(x, prob, self.geometry, self)
         targets = np.maximum(target.read().reshape(self.geometry.shape), 0)
         surprise = np.log(np.maximum(targets, SMALLEST)) - np.log(np.maximum(p, SMALLEST))
         out.write()[...] = (targets * surprise).sum() / self.samples
@@ -141,7 +150,7 @@ class SoftTargetLoss(ScratchOp):
         gradient *= dloss.read() / self.samples
 
 
-def _probabilities(x: Value, prob: Value, geometry: AxisGeometry, op: ScratchOp) -> np.ndarray:
+def probabilities(x: Value, prob: Value, geometry: AxisGeometry, op: ScratchOp) -> np.ndarray:
     """The softmax of x, written to prob and seen in geometry.shape."""
     p: np.ndarray = prob.write().reshape(geometry.shape)
     softmax(x.read().reshape(geometry.shape), p, op)

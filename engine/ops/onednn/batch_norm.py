@@ -11,7 +11,7 @@ from caffepy.engine.core.record import Step, step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.numpy.batch_norm import BatchNorm
+from caffepy.engine.ops.numpy.batch_norm import BatchNorm, StatisticSums
 from caffepy.engine.ops.onednn import normalised
 from caffepy.engine.ops.onednn.binding import aligned
 from caffepy.engine.ops.onednn.normalisation import Plan
@@ -27,8 +27,8 @@ from caffepy.engine.ops.onednn.tensors import (
 class OneDnnBatchNorm(Op):
     """y = (x - mean) / sqrt(variance + eps) per channel; x seen as (samples, channels, pixels).
 
-    mean, variance: (channels,), sums of past statistics that fade by `fraction` per pass; factor:
-    (1,), the sum of their weights.
+    mean, variance: (channels,) elements, sums of past statistics that fade by `fraction` per pass,
+    wholly and nan too where that is 0; factor: (1,), the sum of their weights.
 
     In whatever layout x lies, and in that of a convolution where it is plain, which is slower. For
     shapes without such a layout, numpy does all passes.
@@ -39,16 +39,25 @@ class OneDnnBatchNorm(Op):
 
     ops: PrimitiveOps
 
-    def __init__(self, ops: PrimitiveOps, geometry: AxisGeometry, eps: float, fraction: float):
+    def __init__(
+        self,
+        ops: PrimitiveOps,
+        geometry: AxisGeometry,
+        eps: float,
+        fraction: float,
+        weight: float = 1,
+        unbiased: bool = True,
+    ) -> None:
+        """weight: that of a pass in the sums.  unbiased: for m elements per channel the variance is
+        added m / (m - 1) times."""
         super().__init__(ops)
         self.geometry = geometry
         self.eps = eps
-        self.fraction = np.float32(fraction)
-        count = geometry.outer * geometry.inner
-        self._unbiased = np.float32(count / (count - 1) if count > 1 else 1)
+        self._adding = fraction, weight, unbiased
+        self._sums = StatisticSums(ops.dtype, geometry, *self._adding)
         size = 4 * geometry.size
         self.batch_mean, self.batch_variance = aligned(size), aligned(size)
-        self._zeros, self._scratch = aligned(size), aligned(size)
+        self._zeros = aligned(size)
         self.kept = Kept(ops.scratchpad)
         self.merged_forward: normalised.MergedForward | None = None
         self._plans: dict[Layout, Plan] = {}
@@ -56,7 +65,15 @@ class OneDnnBatchNorm(Op):
         self._numpy: BatchNorm | None = None
 
     @classmethod
-    def supports(cls, ops: Ops, geometry: AxisGeometry, eps: float, fraction: float) -> bool:
+    def supports(
+        cls,
+        ops: Ops,
+        geometry: AxisGeometry,
+        eps: float,
+        fraction: float,
+        weight: float = 1,
+        unbiased: bool = True,
+    ) -> bool:
         """Nothing empty, and an eps that keeps the padding of channels zero."""
         return min(geometry.shape) > 0 and np.float32(eps) > 0
 
@@ -64,8 +81,7 @@ class OneDnnBatchNorm(Op):
     def forward_train(
         self, x: Value, mean: Value, variance: Value, factor: Value, *, out: Value
     ) -> None:
-        """out: like x, normalised by its own statistics; may be x. These are added to the sums: the
-        variance times m / (m - 1), for m elements per channel."""
+        """out: like x, normalised by its own statistics; may be x. These are added to the sums."""
         self.train(self.keep(x, out), mean, variance, factor, out)
 
     @step(reads="x mean variance factor", writes="out")
@@ -132,11 +148,7 @@ class OneDnnBatchNorm(Op):
 
     def add_statistics(self, mean: Value, variance: Value, factor: Value) -> None:
         """Adds those of the batch to the sums."""
-        np.multiply(self.batch_variance, self._unbiased, out=self._scratch)
-        for value, new in ((mean, self.batch_mean), (variance, self._scratch), (factor, 1)):
-            total = value.modify().reshape(-1)
-            total *= self.fraction
-            total += new
+        self._sums.add((mean, variance, factor), self.batch_mean, self.batch_variance)
 
     def repeat(self, x: Value, out: Value) -> None:
         """Writes the result of the last `forward_train`, of x, once more."""
@@ -170,7 +182,7 @@ class OneDnnBatchNorm(Op):
 
     def _reference(self) -> BatchNorm:
         if self._numpy is None:
-            self._numpy = BatchNorm(self.ops, self.geometry, self.eps, float(self.fraction))
+            self._numpy = BatchNorm(self.ops, self.geometry, self.eps, *self._adding)
         return self._numpy
 
 

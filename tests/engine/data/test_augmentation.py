@@ -241,6 +241,12 @@ def test_the_mean_is_that_of_the_image_after_it_was_scaled(tmp_path: Path) -> No
         transformed(f"mean_file: '{tmp_path / 'mean.npy'}'", [IMAGE])
 
 
+def test_prob_of_a_size_says_that_it_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    found = many("resize_param { height: 3 width: 5 prob: 0.1 }", count=9)
+    assert found.shape == (9, 3, 3, 5)
+    assert "resize_param.prob does nothing, as in the SSD fork" in caplog.text
+
+
 # ---- refusals
 
 
@@ -248,7 +254,6 @@ def test_the_mean_is_that_of_the_image_after_it_was_scaled(tmp_path: Path) -> No
     ("param", "message"),
     [
         ("resize_param { height: 3 }", "resize_param: expected height and width, got height 3, wi"),
-        ("resize_param { height: 3 width: 3 prob: 0.5 }", "resize_param.prob: expected 1, so that"),
         (
             "resize_param { height: 3 width: 3 is_pyramid_test: true }",
             "resize_param.is_pyramid_test: expected a field of the SSD fork's",

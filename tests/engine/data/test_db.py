@@ -100,7 +100,7 @@ def test_an_exception_leaves_nothing_behind(tmp_path: Path, backend: str) -> Non
 
 
 def test_a_disk_that_fails_when_the_database_is_closed_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     class Failing:
         """An environment whose file does not reach the disk."""
@@ -120,7 +120,6 @@ def test_a_disk_that_fails_when_the_database_is_closed_leaves_nothing_behind(
             writer._environment = environment
 
     environment = Failing()
-    monkeypatch.setattr(db_lmdb.LmdbWriter, "_write", lambda self, records: None)
     with pytest.raises(DataError, match="db: the lmdb database cannot be written: no space left"):
         fill()
     assert environment.closed

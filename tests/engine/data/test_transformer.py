@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from caffepy.engine.core.errors import CaffepyError, DataError, NetError
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import transformer as module
-from caffepy.engine.data.transformer import Transformer, load_mean
+from caffepy.engine.data.mean_file import load_mean
+from caffepy.engine.data.transformer import Transformer
 from caffepy.proto.caffe_pb2 import BlobProto, TransformationParameter
 from caffepy.proto.weights import encode_blob
 from tests.allocations import large_allocations
@@ -135,7 +136,7 @@ def test_floats_and_double_precision() -> None:
         ("force_color: true force_gray: true", "expected force_color or force_gray, got both"),
         ("crop_h: 3", "expected crop_size, or crop_h with crop_w"),
         ("crop_h: 3 crop_w: 3 crop_size: 3", "expected crop_size, or crop_h with crop_w"),
-        ("noise_param { prob: 1 }", "transform_param.noise_param: this layer does not know it"),
+        ("expand_param { prob: 1 }", "transform_param.expand_param: this layer does not know it"),
     ],
 )
 def test_contradictions_are_refused(param: str, message: str) -> None:

@@ -23,10 +23,10 @@ from caffepy.engine.snapshot import read_snapshot
 from caffepy.engine.solver.callbacks import Callback, TestResult, Training
 from caffepy.engine.solver.settings import Settings
 from caffepy.engine.solver.solver import Solver
-from caffepy.proto.caffe_pb2 import Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
 from tests.integration.refusals import make_lmdb
 
-# Sets of 11, 9 and 8 samples in batches of 4: snapshots fall in the middle of epochs.
+# Sets of 11, 11, 9 and 8 samples in batches of 4: snapshots fall in the middle of epochs.
 NET = """
 name: "everything"
 layer { name: "images" type: "Data" top: "image" top: "label"
@@ -40,9 +40,18 @@ layer { name: "files" type: "ImageData" top: "file" top: "number"
 layer { name: "windows" type: "WindowData" top: "window" top: "class"
   transform_param { crop_size: 4 mirror: true }
   window_data_param { source: "windows.txt" batch_size: 4 fg_fraction: 0.5 context_pad: 1 } }
+layer { name: "boxes" type: "AnnotatedData" top: "boxed" top: "box"
+  transform_param { mirror: true resize_param { height: 4 width: 4 interp_mode: AREA
+      interp_mode: CUBIC } expand_param { prob: 0.5 max_expand_ratio: 2 }
+    distort_param { hue_prob: 0.5 hue_delta: 20 }
+    noise_param { saltpepper: true saltpepper_param { fraction: 0.2 value: 0 } } }
+  data_param { source: "boxes" batch_size: 4 backend: LMDB rand_skip: 5 }
+  annotated_data_param { batch_sampler { sampler { min_scale: 0.5 } max_sample: 1
+    sample_constraint { min_jaccard_overlap: 0.2 } } } }
 layer { name: "noise" type: "DummyData" top: "noise" include { phase: TRAIN }
   dummy_data_param { shape { dim: 4 dim: 5 } data_filler { type: "gaussian" std: 0.1 } } }
-layer { name: "silence" type: "Silence" bottom: "number" bottom: "class" }
+layer { name: "silence" type: "Silence" bottom: "number" bottom: "class"
+  bottom: "box" }
 layer { name: "scaled" type: "Power" bottom: "image" top: "scaled" power_param { scale: 0.01 } }
 layer { name: "conv" type: "Convolution" bottom: "scaled" top: "conv"
   convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
@@ -56,8 +65,10 @@ layer { name: "file_ip" type: "InnerProduct" bottom: "file" top: "file_ip"
   inner_product_param { num_output: 3 weight_filler { type: "gaussian" std: 0.001 } } }
 layer { name: "window_ip" type: "InnerProduct" bottom: "window" top: "window_ip"
   inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 0.001 } } }
+layer { name: "box_ip" type: "InnerProduct" bottom: "boxed" top: "box_ip"
+  inner_product_param { num_output: 2 weight_filler { type: "gaussian" std: 0.001 } } }
 layer { name: "concat" type: "Concat" bottom: "flat" bottom: "row" bottom: "file_ip"
-  bottom: "window_ip" top: "all" }
+  bottom: "window_ip" bottom: "box_ip" top: "all" }
 layer { name: "drop" type: "Dropout" bottom: "all" top: "all" dropout_param { dropout_ratio: 0.4 } }
 layer { name: "ip" type: "InnerProduct" bottom: "all" top: "ip"
   inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
@@ -119,12 +130,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the net and its data."""
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
-    records = {}
+    records, annotated = dict[bytes, bytes](), dict[bytes, bytes]()
     for number in range(11):
         pixels = random.integers(0, 256, (3, 8, 8)).astype(np.uint8)
         datum = Datum(channels=3, height=8, width=8, data=pixels.tobytes(), label=number % 5)
         records[f"{number:03}".encode()] = datum.SerializeToString()
+        boxed = AnnotatedDatum(type=AnnotatedDatum.BBOX, datum=datum)
+        for place in range(number % 3):
+            box = boxed.annotation_group.add(group_label=place).annotation.add().bbox
+            box.xmax, box.ymax = 0.5, 0.25 * place + 0.25
+        annotated[f"{number:03}".encode()] = boxed.SerializeToString()
     make_lmdb(Path("lmdb"), records)
+    make_lmdb(Path("boxes"), annotated)
     for name, count in (("a", 5), ("b", 4)):
         with h5py.File(f"{name}.h5", "w") as file:
             file["row"] = random.standard_normal((count, 6)).astype(np.float32)

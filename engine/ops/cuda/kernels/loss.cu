@@ -144,6 +144,35 @@ extern "C" __global__ void contrastive_backward(size_t pairs, size_t size, T mar
   }
 }
 
+// max(0, margin + near - far). near, far: (rows), the squared distances of a from p and n.
+extern "C" __global__ void triplet_loss(size_t parts, size_t rows, T margin, const T* near,
+                                        const T* far, T divisor, const T* valid, T* out) {
+  EACH_ROW(part, parts) {
+    T sum = 0;
+    EACH_OF_PART(row, part, parts, rows) sum += at_least(margin + near[row] - far[row], (T)0);
+    give_sum(sum, part, divisor, valid, out);
+  }
+}
+
+// n - p, p - a and a - n, weighted, the gradients of a, p and n; 0 in rows without a loss. to_a,
+// to_p, to_n: which are written. a, p, n and their gradients: (rows, size).
+extern "C" __global__ void triplet_backward(size_t rows, size_t size, T margin, const T* a,
+                                            const T* p, const T* n, const T* dloss, T divisor,
+                                            bool to_a, bool to_p, bool to_n, T* out_a, T* out_p,
+                                            T* out_n) {
+  const T weight = dloss[0] / divisor;
+  EACH_ROW(row, rows) {
+    const T near = squared_distance(a, p, row, size), far = squared_distance(a, n, row, size);
+    const T slope = margin + near - far > 0 ? weight : 0;
+    for (size_t i = row * size + threadIdx.x; i < (row + 1) * size; i += BLOCK) {
+      const T anchor = a[i], like = p[i], unlike = n[i];
+      if (to_a) out_a[i] = (unlike - like) * slope;
+      if (to_p) out_p[i] = (like - anchor) * slope;
+      if (to_n) out_n[i] = (anchor - unlike) * slope;
+    }
+  }
+}
+
 // 1 for pairs whose distance is below the margin exactly when they are alike, sim being 1. squared,
 // sim: (pairs).
 extern "C" __global__ void contrastive_accuracy(size_t parts, size_t pairs, T margin,

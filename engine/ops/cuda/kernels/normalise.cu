@@ -137,11 +137,14 @@ __device__ inline Moments channel_moments(const T* partial, size_t channel, size
   return block_moments(all);
 }
 
-// By rows, one for each channel. number: the elements of one.  unbiased: number / (number - 1).
-// partial: (channels, parts, 3).  add_mean, add_variance: (channels,), add_factor: (1,): the sums
-// of past statistics, which fade by `fraction`.
+// What is left of a sum of statistics that fades by `fraction`: nothing, nor nan, where that is 0.
+__device__ inline T faded(T sum, T fraction) { return fraction == 0 ? (T)0 : sum * fraction; }
+
+// By rows, one for each channel. number: the elements of one.  partial: (channels, parts, 3).
+// add_mean, add_variance: (channels,), add_factor: (1,): the sums of past statistics, which fade by
+// `fraction`; the mean is added `weight` times, the variance `of_variance` times.
 extern "C" __global__ void batch_statistics(size_t count, size_t parts, size_t inner, T number,
-                                            T unbiased, T eps, T fraction, const T* x,
+                                            T eps, T fraction, T weight, T of_variance, const T* x,
                                             const T* partial, T* mean, T* inverse, T* add_mean,
                                             T* add_variance, T* add_factor) {
   EACH_ROW(channel, count) {
@@ -150,9 +153,9 @@ extern "C" __global__ void batch_statistics(size_t count, size_t parts, size_t i
     const T middle = origin_of(x, channel, inner) + all.mean, variance = all.spread / number;
     mean[channel] = middle;
     inverse[channel] = 1 / sqrt(variance + eps);
-    add_mean[channel] = add_mean[channel] * fraction + middle;
-    add_variance[channel] = add_variance[channel] * fraction + unbiased * variance;
-    if (channel == 0) add_factor[0] = add_factor[0] * fraction + 1;
+    add_mean[channel] = faded(add_mean[channel], fraction) + weight * middle;
+    add_variance[channel] = faded(add_variance[channel], fraction) + of_variance * variance;
+    if (channel == 0) add_factor[0] = faded(add_factor[0], fraction) + weight;
   }
 }
 
