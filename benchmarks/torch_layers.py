@@ -96,9 +96,11 @@ EQUIVALENTS |= {
     "InnerProduct": lambda param, x, w: functional.linear(x[0], *w),
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
+    "Mish": lambda param, x, w: functional.mish(x[0]),
     "Normalize": lambda param, x, w: functional.normalize(x[0]) * _per_channel(w[0]),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
     "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
+    "ReLU6": lambda param, x, w: functional.relu6(x[0]),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),
     "ShuffleChannel": lambda param, x, w: functional.channel_shuffle(
         x[0], param.shuffle_channel_param.group
