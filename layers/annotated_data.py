@@ -6,11 +6,11 @@ from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.data.annotated import AnnotatedBatch, AnnotatedSource
-from caffepy.engine.data.box_changes import FIELDS, BoxChanges
+from caffepy.engine.data.box_changes import BoxChanges
 from caffepy.engine.data.boxes import COLUMNS
 from caffepy.engine.data.database_layer import DatabaseLayer
 from caffepy.engine.data.records import RecordBatch
-from caffepy.proto.caffe_pb2 import AnnotatedDataParameter, AnnotatedDatum, TransformationParameter
+from caffepy.proto.caffe_pb2 import AnnotatedDataParameter, AnnotatedDatum
 
 _KNOWN = ("batch_sampler", "label_map_file", "anno_type")
 
@@ -76,11 +76,7 @@ class AnnotatedDataLayer(DatabaseLayer):
             stream=self.sample_stream,
             where=self.where,
         )
-        rest = TransformationParameter()
-        rest.CopyFrom(self.param.transform_param)
-        for field in FIELDS:
-            rest.ClearField(field)
-        feed = self.make_feed(rest)
+        feed = self.make_feed(changes.rest)
         color = True if param.force_encoded_color else feed.transformer.color
         self.source: AnnotatedSource = AnnotatedSource(
             self.open_database(),
