@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from caffepy.engine.fork_types import FORK_OF, INSTEAD
 from caffepy.proto.errors import did_you_mean
 
 # BVLC Caffe's own types.
@@ -16,32 +17,6 @@ _BVLC = """
     SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
 """
 
-# Types by the fork they are best known from.
-_FORKS = {
-    "SSD": """AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute
-        PriorBox VideoData""",
-    "Fast R-CNN": "ROIPooling SmoothL1Loss",
-    "R-FCN": """BoxAnnotatorOHEM PSROIPooling Proposal SmoothL1LossOHEM SoftmaxWithLossOHEM""",
-    "MobileNet": "ConvolutionDepthwise DepthwiseConvolution",
-    "ShuffleNet": "ShuffleChannel",
-    "SENet": "Axpy",
-    "DeepLab and PSPNet": "DenseCRF ImageSegData Interp MatRead MatWrite SegAccuracy",
-    "SegNet": "BN DenseImageData Upsample",
-    "MobileNet-YOLO": """Mish ReLU6 RegionLoss Reorg SegmentationEvaluate YoloDetectionOutput
-        Yolov3 Yolov3DetectionOutput""",
-    "waifu2x": "CropCenter",
-    "face recognition": "CenterLoss MarginInnerProduct TripletLoss",
-    "FocalLoss": "FocalLoss MultiBoxFocalLoss",
-    "OCR (CTC)": """CTCGreedyDecoder ContinuationIndicator CtcLoss DenseBlock
-        LabelsequenceAccuracy Lstm Reverse Transpose WarpCTCLoss""",
-    "FlowNet 2": """Correlation CustomData DataAugmentation Downsample FlowWarp L1Loss Resample""",
-    "CRF-RNN": "MultiStageMeanfield",
-    "OpenPose": "CPMData",
-    "spatial transformers": "SpatialTransformer",
-    "EAST": "DiceCoefLoss",
-}
-_FORK_OF = {name: fork for fork, names in _FORKS.items() for name in names.split()}
-
 _LOAD = "--layers FILE, in Python caffepy.load_layers('FILE')"
 
 
@@ -52,12 +27,22 @@ def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
         return 'expected a `type`, got none. Write it, as in type: "Convolution".'
     if layer_type in _BVLC.split():
         return f"type '{layer_type}' is one of Caffe's, not implemented in this version. {own}"
-    if layer_type in _FORK_OF:
-        fork = _FORK_OF[layer_type]
+    if layer_type in FORK_OF:
+        if layer_type in INSTEAD:
+            own = (
+                f"{INSTEAD[layer_type]} Or load one of your own under this name ({_LOAD}). "
+                "docs/forks.md says more."
+            )
+        fork = FORK_OF[layer_type]
         return f"type '{layer_type}' is known from the {fork} fork, not implemented. {own}"
-    known = (*registered, *_BVLC.split(), *_FORK_OF)  # nearest first to what can be had
+    known = (*registered, *_BVLC.split(), *FORK_OF)  # nearest first to what can be had
     remedy = did_you_mean(layer_type, registered) or did_you_mean(layer_type, known)
     remedy = remedy or (
         f" Use one of {', '.join(registered)}, or load the file that registers it: {_LOAD}."
     )
     return f"type '{layer_type}' does not exist.{remedy}"
+
+
+def is_caffes(layer_type: str) -> bool:
+    """Whether BVLC Caffe has a layer type of this name."""
+    return layer_type in _BVLC.split()

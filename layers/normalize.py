@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffepy.engine.core.dialect import Reading, meant
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.proto.caffe_pb2 import FillerParameter
 
+_READINGS = {
+    "ssd": Reading("y = scale x / length, with a learnt scale", "norm_param { }"),
+    "happynear": Reading("y = x / length, without a scale", "normalize_param { }"),
+}
 TINY = 1e-6  # under the root in the reading with normalize_param
 
 
@@ -27,8 +32,9 @@ class NormalizeLayer(Layer):
     sqrt(sum of x^2 + 1e-6), with "L1" the sum of |x| + 1e-6; bp_norm (false): the second top's
     gradient counts; fix_gradient (false): true is refused; the others: refused
 
-    Which of the two forks is meant is told by the block; without one it is SSD's with one top, the
-    other one with two.
+    Which of the two forks is meant is told by the block; without one it is the other one's with two
+    tops, SSD's with `param`, else what `--dialect ssd` or `--dialect happynear` says; SSD's where
+    nothing does, with a warning.
 
     Raises: NetError where both blocks are given, or a second top with norm_param; ShapeError where
     there are no channels, or another number of them than at set-up.
@@ -54,7 +60,7 @@ class NormalizeLayer(Layer):
                 "expected norm_param or normalize_param, got both: they are two forks' layers of "
                 "one name. Remove one."
             )
-        self.plain = self.param.HasField("normalize_param") or len(top) > 1
+        self.plain = meant(self, _READINGS, self._shown(top), usual="ssd") == "happynear"
         if self.plain:
             self._set_up_plain(top)
             return
@@ -66,6 +72,12 @@ class NormalizeLayer(Layer):
             () if param.channel_shared else bottom[0].shape[1:2],
             param.scale_filler if param.HasField("scale_filler") else ones,
         )
+
+    def _shown(self, top: Blobs) -> str:
+        """The fork whose layer the blocks, tops and `param` show this to be, if they do."""
+        if self.param.HasField("normalize_param") or len(top) > 1:
+            return "happynear"
+        return "ssd" if self.param.HasField("norm_param") or self.param.param else ""
 
     def _set_up_plain(self, top: Blobs) -> None:
         if self.param.HasField("norm_param"):

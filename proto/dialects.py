@@ -323,6 +323,7 @@ FORK_OF = {
 # Types that read a field which is not called like them (ROIPooling reads roi_pooling_param).
 _READERS = {
     "augmentation_param": ("DataAugmentation", "GenerateAugmentationParameters"),
+    "bbox_reg_param": ("BboxAccuracy",),
     "cpm_transform_param": ("CPMData",),
     "ctc_decoder_param": ("CTCGreedyDecoder", "CTCBeamSearchDecoder"),
     "ctc_loss_param": ("WarpCTCLoss",),

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from caffepy.proto import caffe_pb2 as pb
@@ -29,7 +29,7 @@ from caffepy.proto.fields import PRIVATE_NUMBERS, is_repeated, strip_notes, stri
 from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Field, Wire, decoded, header, varint
 
 _NET_LAYER, _TYPE, _BLOBS = 100, 2, 7
-_FIELDS = pb.LayerParameter.DESCRIPTOR.fields_by_name
+_FIELDS: Mapping[str, Any] = pb.LayerParameter.DESCRIPTOR.fields_by_name
 _NUMBERS = pb.LayerParameter.DESCRIPTOR.fields_by_number
 _HIDDEN = 1 << 28  # added to a number, so that protobuf keeps what stands there as unknown
 _TEXT_LENGTH = 64  # of a string that is taken for one by its looks
@@ -232,8 +232,9 @@ def _outward(name: str, number: int, payload: bytes) -> bytes:
     return _renamed(payload, {ours: theirs for theirs, ours in inside.items()})
 
 
-def _with_utf8(wire: Wire, part: Field, parent: Descriptor) -> bytes | memoryview:
-    """A field of a message of this type, its strings in UTF-8 as protobuf wants them."""
+def _with_utf8(wire: Wire, part: Field, parent: Any) -> bytes | memoryview:
+    """A field of a message with the descriptor `parent`, its strings in UTF-8, as protobuf wants
+    them."""
     known = parent.fields_by_number.get(part.number)
     whole = wire.data[part.at : part.end]
     if part.kind != BYTES or known is None:

@@ -19,6 +19,7 @@ from caffepy.tools.arguments import normalise, option_table
 COMMANDS = {
     "train": ("train_net", "Train or fine-tune a net by a solver prototxt."),
     "test": ("test_net", "Score weights on the test net of a prototxt."),
+    "test_detection": ("test_detection", "Mean average precision of a detection net."),
     "time": ("time_net", "Time each layer, forward and backward."),
     "device_query": ("device_query", "What the GPUs are."),
     "compute_image_mean": ("compute_image_mean", "Mean image of a database."),

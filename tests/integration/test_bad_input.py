@@ -47,8 +47,8 @@ def layer(kind: str, body: str = "", bottom: str = "data") -> str:
         (INPUT + layer("priorbox"), "type 'priorbox' does not exist. Did you mean 'PriorBox'?"),
         (INPUT + layer(""), "net.prototxt:3:25: layer 'x': expected a `type`, got none"),
         (
-            INPUT + layer("PriorBox"),
-            "net.prototxt:3:25: layer 'x': type 'PriorBox' is known from the SSD fork, not impl",
+            INPUT + layer("Proposal"),
+            "net.prototxt:3:25: layer 'x': type 'Proposal' is known from the R-FCN fork, not im",
         ),
         (
             INPUT + layer("ReLU", bottom="dta"),

@@ -12,6 +12,7 @@ from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from tests import harness
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
+from tests.nets import make_net
 
 RANDOM = np.random.default_rng(0)
 # Where the fork's gradient of x is not the true one: the scales differ.
@@ -164,3 +165,28 @@ def test_other_channels_than_at_setup_are_refused() -> None:
         run.layer.reshape(run.bottom, run.top)
     with pytest.raises(ShapeError, match="expected at least 2 axes"):
         make_layer(layer(), [np.ones(3)])
+
+
+@pytest.mark.parametrize(
+    ("layer", "dialect", "blobs", "warned"),
+    [
+        ("", "", 1, True),
+        ("", "ssd", 1, False),
+        ("", "happynear", 0, False),
+        ("", "nv", 1, True),
+        ("param { lr_mult: 0 }", "", 1, False),
+        ("norm_param { }", "happynear", 1, False),
+        ("normalize_param { }", "ssd", 0, False),
+        ('top: "length"', "ssd", 0, False),
+    ],
+)
+def test_whose_layer_it_is_follows_from_itself_or_the_dialect(
+    layer: str, dialect: str, blobs: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = make_net(
+        f"""layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 3 }} }} }}
+        layer {{ name: "l" type: "Normalize" bottom: "x" top: "y" {layer} }}""",
+        dialect=dialect,
+    )
+    assert len(net.layers[-1].blobs) == blobs
+    assert ("Taken as in weiliu89/caffe, branch ssd, as is usual." in caplog.text) == warned
