@@ -86,8 +86,7 @@ class AnnotatedDataLayer(DatabaseLayer):
             color,
             True if annotated.HasField("anno_type") else None,
         )
-        _, shape = self.source.first_record()
-        self.start(top, self.source, param.batch_size, shape)
+        self.start(top, self.source, param.batch_size, self.first_shape())
         if len(top) > 1:
             labels = (1, 1, 1, COLUMNS) if self.source.boxed else (param.batch_size, 1, 1, 1)
             top[1].reshape(labels)
@@ -100,7 +99,7 @@ class AnnotatedDataLayer(DatabaseLayer):
     def sample_at(self, top_index: int, place: int, shape: Shape) -> int:
         if top_index == 0 or not self.source.boxed:
             return super().sample_at(top_index, place, shape)
-        row = place // COLUMNS
+        row = place // COLUMNS % shape[2]  # SSD's losses count images in front of the rows
         return int(self._items[row]) if row < len(self._items) else 0
 
     def _check(self, param: AnnotatedDataParameter) -> None:
