@@ -55,7 +55,7 @@ class AnnotatedDataLayer(DatabaseLayer):
     key; NetError for parameters that make no sense.
     Differs: in the SSD fork colours, border and window come in phase TEST too, and each of them
     packs an image that was packed as JPEG again; a sample_constraint of several kinds asks for the
-    first of them only; the border of raw images is filled with 32, and they cannot be scaled.
+    first of them only; raw images keep their colours, cannot be scaled, and get a border of 32.
     Source: the SSD fork. W. Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016.
 
     Example: -> data (2, 3, 8, 8), label (1, 1, 1, 8)
