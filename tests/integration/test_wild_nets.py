@@ -14,7 +14,7 @@ import pytest
 from caffepy.proto.caffe_pb2 import TEST, TRAIN, Phase
 from caffepy.proto.errors import CaffepyError
 from tests.nets import make_net
-from tests.wild import Shapeless, Shapes, fill_inputs, without_data
+from tests.wild import Shapeless, Shapes, fill_inputs, follow_advice, without_data
 
 BUILDS, NO_DATA = "builds", "no data in this phase"
 FIELDS = (
@@ -168,13 +168,18 @@ def test_wild_nets_build_and_run_or_say_why_not(shared: Path, folder: str) -> No
                 assert told in (BUILDS, NO_DATA), name
 
 
-def outcome(path: Path, phase: int, run: bool = False) -> str:
-    """BUILDS, NO_DATA, or why the net is refused, without the place.  run: one pass too."""
+def outcome(path: Path, phase: int, run: bool = False, advised: bool = False) -> str:
+    """BUILDS, NO_DATA, or why the net is refused, without the place.
+
+    run: one pass too.  advised: without layers that are not ours, or with others for them.
+    """
     name = f"{path.parent.name}/{path.stem}"
     try:
         param = without_data(path, phase, SHAPES.get(name))
         if param is None:
             return NO_DATA
+        if advised:
+            follow_advice(param)
         net = make_net(param, phase=phase, folders=(path.parent,))
         if run:
             fill_inputs(net)
@@ -190,9 +195,10 @@ def outcome(path: Path, phase: int, run: bool = False) -> str:
 def main(folder: Path) -> None:
     for path in sorted(folder.glob("*-*/*.prototxt")):
         for phase in (TRAIN, TEST):
-            print(
-                f"{path.parent.name}/{path.stem} {Phase.Name(phase)}: {outcome(path, phase, True)}"
-            )
+            told = outcome(path, phase, run=True)
+            if told not in (BUILDS, NO_DATA):
+                told += f"\n    as docs/forks.md advises: {outcome(path, phase, True, True)}"
+            print(f"{path.parent.name}/{path.stem} {Phase.Name(phase)}: {told}", flush=True)
 
 
 if __name__ == "__main__":
