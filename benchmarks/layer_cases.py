@@ -91,6 +91,44 @@ def regions(images: int, count: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
+def ssd_priors(count: int) -> Bottom:
+    """Boxes of many sizes all over the image, with SSD's variances."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        centres, sizes = random.random((count, 2)), random.uniform(0.05, 0.6, (count, 2))
+        boxes = np.concatenate((centres - sizes / 2, centres + sizes / 2), axis=1)
+        variances = np.tile([0.1, 0.1, 0.2, 0.2], (count, 1))
+        priors: np.ndarray = np.stack((boxes, variances)).reshape(1, 2, -1).astype(np.float32)
+        return priors
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_scores(images: int, priors: int, classes: int) -> Bottom:
+    """Scores of which one in a hundred is above a quarter, as those of a trained net."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        scores: np.ndarray = 0.25 * random.random((images, priors * classes), np.float32)
+        scores[random.random(scores.shape, np.float32) < 0.01] *= 4
+        return scores
+
+    return Bottom(draw, learns=False)
+
+
+def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
+    """Boxes of objects, as AnnotatedData gives them."""
+
+    def draw(random: np.random.Generator) -> np.ndarray:
+        rows = np.zeros((1, 1, images * each, 8), np.float32)
+        rows[..., 0] = np.repeat(np.arange(images), each)
+        rows[..., 1] = random.integers(1, classes, images * each)
+        rows[..., 3:5] = random.uniform(0, 0.5, (images * each, 2))
+        rows[..., 5:7] = rows[..., 3:5] + random.uniform(0.1, 0.5, (images * each, 2))
+        return rows
+
+    return Bottom(draw, learns=False)
+
+
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -164,6 +202,8 @@ def _windows(batch: int, few: int) -> list[Case]:
             "5x5 group 2",
         ),
         Case("Convolution", convolution(depthwise), caffenet, "3x3 depthwise"),
+        Case("ConvolutionDepthwise", convolution(depthwise), caffenet),
+        Case("DepthwiseConvolution", convolution(depthwise), caffenet),
         Case(
             "Convolution",
             convolution("num_output: 64 kernel_size: 3 pad: 2 dilation: 2"),
@@ -296,7 +336,23 @@ def _shapes(batch: int) -> list[Case]:
         Case("Silence", "", x, tops=0),
         Case("Slice", "slice_param { slice_point: 12 }", x, tops=2),
         Case("Split", "", x, tops=2),
+        *_larger(batch),
         Case("Tile", "tile_param { tiles: 4 }", (normal(batch, 8, 32, 32),)),
+    ]
+
+
+def _larger(batch: int) -> list[Case]:
+    """Upsample, by copies and by the mask of windows of 2 x 2."""
+    shape = batch, 32, 16, 16
+
+    def mask(random: np.random.Generator) -> np.ndarray:
+        rows, columns = (2 * np.arange(16) + random.integers(0, 2, shape) for _ in range(2))
+        return (rows.swapaxes(2, 3) * 32 + columns).astype(np.float32)
+
+    x = normal(*shape)
+    return [
+        Case("Upsample", "upsample_param { scale: 2 }", (x,), "nearest"),
+        Case("Upsample", "upsample_param { scale: 2 }", (x, Bottom(mask, False)), "by mask"),
     ]
 
 
@@ -304,6 +360,10 @@ def _losses(batch: int, few: int) -> list[Case]:
     scores, classes = normal(batch, 1000), labels(1000, batch)
     pixels, of_pixels = normal(few, 21, 64, 64), labels(21, few, 1, 64, 64)
     pair = normal(batch, 256), normal(batch, 256)
+    ssd = normal(few, 8732 * 4), normal(few, 8732 * 21), ssd_priors(8732), ssd_boxes(few, 5, 21)
+    detections = "detection_output_param { num_classes: 21 code_type: CENTER_SIZE keep_top_k: 200 "
+    detections += "confidence_threshold: 0.25 nms_param { nms_threshold: 0.45 top_k: 400 } }"
+    multibox = "multibox_loss_param { num_classes: 21 code_type: CENTER_SIZE"
     infogain = normal(batch, 100), labels(100, batch), Bottom(between(0, 1, 100, 100).draw, False)
     return [
         Case("Accuracy", "", (scores, classes), learns=False),
@@ -325,11 +385,16 @@ def _losses(batch: int, few: int) -> list[Case]:
             "contrastive_loss_param { margin: 24 }",
             (*pair, labels(2, batch)),
         ),
+        Case(
+            "DetectionOutput", detections, (ssd[0], ssd_scores(few, 8732, 21), ssd[2]), learns=False
+        ),
         Case("EuclideanLoss", "", (normal(batch, 4096), normal(batch, 4096))),
         Case("FocalLoss", "", (pixels, of_pixels), "of pixels"),
         Case("HingeLoss", "hinge_loss_param { norm: L1 }", (scores, classes), "L1"),
         Case("HingeLoss", "hinge_loss_param { norm: L2 }", (scores, classes), "L2"),
         Case("InfogainLoss", "", infogain),
+        Case("MultiBoxFocalLoss", f"{multibox} mining_type: NONE }}", ssd),
+        Case("MultiBoxLoss", f"{multibox} }}", ssd, "SSD300"),
         Case("MultinomialLogisticLoss", "", (Bottom(shares(batch, 1000).draw), classes)),
         Case(
             "SigmoidCrossEntropyLoss",
@@ -337,6 +402,30 @@ def _losses(batch: int, few: int) -> list[Case]:
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
         Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
+        Case(
+            "SmoothL1LossOHEM",
+            "loss_weight: 1 loss_weight: 0",
+            (normal(8 * batch, 8), normal(8 * batch, 8)),
+            tops=2,
+        ),
+        Case(
+            "SoftmaxWithLossOHEM",
+            "",
+            (normal(8 * batch, 21), labels(21, 8 * batch)),
+            tops=3,
+        ),
+        Case(
+            "BoxAnnotatorOHEM",
+            "box_annotator_ohem_param { roi_per_img: 128 }",
+            (
+                regions(2, 8 * batch),
+                between(0, 1, 8 * batch),
+                labels(21, 8 * batch),
+                between(0, 1, 8 * batch, 8),
+            ),
+            tops=2,
+            learns=False,
+        ),
         Case("SoftmaxCrossEntropyLoss", "", (normal(few, 313, 32, 32), shares(few, 313, 32, 32))),
         Case("SoftmaxWithLoss", "", (scores, classes)),
         Case("SoftmaxWithLoss", "", (pixels, of_pixels), "of pixels"),

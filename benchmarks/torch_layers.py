@@ -167,6 +167,13 @@ def _convolution(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Res
     return functional.conv2d(x[0], *w, stride, pad, dilation, fields.group)
 
 
+@equivalent("ConvolutionDepthwise")
+@equivalent("DepthwiseConvolution")
+def _depthwise(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    fields = param.convolution_param
+    return functional.conv2d(x[0], *w, 1, fields.pad[0], groups=len(w[0]))
+
+
 @equivalent("Crop")
 def _crop(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     start = param.crop_param.offset[0]
@@ -334,6 +341,14 @@ def _scale(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     if len(x) == 2:
         return x[0] * x[1]
     return torch.addcmul(_per_channel(w[1]), x[0], _per_channel(w[0]))
+
+
+@equivalent("Upsample")
+def _upsample(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
+    scale = int(param.upsample_param.scale)
+    if len(x) == 1:
+        return functional.interpolate(x[0], scale_factor=scale)
+    return functional.max_unpool2d(x[0], x[1].long(), scale)
 
 
 @equivalent("SigmoidCrossEntropyLoss")

@@ -1,4 +1,4 @@
-"""How far each layer type is tested: recorded cases of Caffe's, and gradient checks."""
+"""How far each layer type is tested: recorded cases of Caffe and its forks, gradient checks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from caffepy.proto.splits import insert_splits
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 GOLDEN = TESTS / "golden"
 _CHECKS = {"check_layer_gradient", "check_layer", "check_gradient"}
-_COLUMNS = {
+_COLUMNS = {  # those of forks lie in sets of their own, such as fork_layers
     "layers": "*layers/*/net.prototxt",
-    "netfb": "netfb/*/net.prototxt",
+    "netfb": "*netfb/*/net.prototxt",
     "nets": "nets/*/shapes.json",
     "batches": "*formats/transforms/*/net.prototxt formats/memory_data/net.prototxt "
     "formats/hdf5_output/net.prototxt",

@@ -8,12 +8,13 @@ python -m docs.generate --check    # fails where a file is not current, and writ
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.data.transformer import Transformer
+from caffepy.engine.known_types import is_caffes
 from docs import coverage, forks
 from docs.pages import markdown, read_page
 
@@ -32,22 +33,29 @@ where they ask for something that is not done here.
 """
 TESTED = """## What is tested
 
-Cases that BVLC Caffe was recorded in and that this type has to equal: single layers (`layers`),
-small whole nets, forward and backward (`netfb`), published nets as Caffe builds them (`nets`), and
-batches of data layers (`batches`). `gradient` names the tests that compare the gradient with
+Cases that BVLC Caffe, or the fork which has the type, was recorded in and that this type has to
+equal: single layers (`layers`), small whole nets, forward and backward (`netfb`), published nets as
+Caffe builds them (`nets`), and batches of data layers (`batches`). Where a recording holds a wrong
+gradient, the page says so under what differs. Types without a case have tests that compare them
+with plain loops. `gradient` names the tests that compare the gradient with
 differences in float64, or says that there is none. Each type leads to its page above.
 """
 
 
 def pages() -> str:
     """What the file should hold."""
-    names = [*LAYERS, "Transformations"]
-    index = ", ".join(f"[{name}](#{name.lower()})" for name in names)
+    caffes = [*filter(is_caffes, LAYERS), "Transformations"]
+    forks = [name for name in LAYERS if not is_caffes(name)]
+    index = f"Caffe's: {_links(caffes)}.\n\nOf its forks: {_links(forks)}."
     sections = [markdown(read_page(name, cls)) for name, cls in LAYERS.items()]
     transformations = read_page("Transformations", Transformer)
     transformations.notes = transformations.notes[:-1]  # the last speaks of Python arguments
     sections.append(markdown(transformations))
     return "\n".join((HEAD, index + "\n", *sections, TESTED, coverage.table()))
+
+
+def _links(names: Iterable[str]) -> str:
+    return ", ".join(f"[{name}](#{name.lower()})" for name in names)
 
 
 def main(arguments: Sequence[str]) -> int:

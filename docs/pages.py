@@ -11,7 +11,7 @@ The docstring of a layer's class has this form, in paragraphs:
     Whatever else there is to say.
 
     Raises: errors, and when.
-    Differs: from Caffe, in what.
+    Differs: from Caffe, or from the fork that has the layer, in what.
     Source: where it comes from.
 
     Example: bottom (shape), bottom (shape) -> top (shape)
@@ -32,6 +32,8 @@ from typing import cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from caffepy.engine.core.layer import Layer
+from caffepy.engine.known_types import is_caffes
 from caffepy.proto.caffe_pb2 import LayerParameter
 from caffepy.proto.fields import PRIVATE_NUMBERS, is_repeated
 
@@ -96,6 +98,7 @@ class Page:
     """What the docstring of a class says."""
 
     title: str
+    origin: str = "Caffe"  # what it may differ from
     formula: str = ""
     blobs: list[tuple[str, str]] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -109,7 +112,8 @@ class Page:
 
 def read_page(title: str, documented: type) -> Page:
     """The page of a class. Raises: PageError where its docstring is not of the form."""
-    page = Page(title)
+    of_fork = issubclass(documented, Layer) and not is_caffes(title)
+    page = Page(title, "the fork" if of_fork else "Caffe")
     paragraphs = (inspect.getdoc(documented) or "").split("\n\n")
     page.formula = _joined(paragraphs[0])
     for paragraph in paragraphs[1:]:
@@ -214,7 +218,8 @@ def markdown(page: Page) -> str:
     if page.without_fields:
         parts.append(NO_FIELDS)
     parts += [_escaped(note) for note in page.notes]
-    for label, title in (("Raises", "Raises"), ("Differs", "Differs from Caffe"), ("Source",) * 2):
+    differs = f"Differs from {page.origin}"
+    for label, title in (("Raises", "Raises"), ("Differs", differs), ("Source", "Source")):
         if label in page.labels:
             parts.append(f"**{title}:** {_escaped(page.labels[label])}")
         elif label == "Differs" and page.example:

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from caffepy.engine.core.errors import CaffepyError, SaveError
 
@@ -70,40 +68,6 @@ def refusing(path: Path, refusal: type[CaffepyError] = SaveError) -> Iterator[No
             f"{path}: cannot be written: {error.strerror or error}. Check the folder, its rights "
             "and the free space."
         ) from None
-
-
-@contextlib.contextmanager
-def read_hdf5(path: Path, refusal: type[CaffepyError]) -> Iterator[Any]:
-    """The h5py.File at `path`, open for reading.
-
-    Raises: `refusal` where the block finds that it cannot be read.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except CaffepyError:
-        raise
-    except Exception as error:  # of a damaged file h5py raises nearly anything
-        reason = " ".join(str(error.args[0] if error.args else error).split())
-        raise refusal(
-            f"{path}: expected an HDF5 file, got something that cannot be read as HDF5: "
-            f"{reason or type(error).__name__}. Fix the path, or fetch or make the file again."
-        ) from None
-
-
-def hdf5_bytes(fill: Callable[[Any], None]) -> memoryview:
-    """The HDF5 file that `fill(h5py.File)` makes, in memory.
-
-    What libhdf5 writes to a disk that is full ends the whole process.
-    """
-    import h5py
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        fill(file)
-    return buffer.getbuffer()
 
 
 def file_hash(path: Path) -> str:

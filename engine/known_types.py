@@ -41,3 +41,8 @@ def unknown_type(layer_type: str, registered: Iterable[str]) -> str:
         f" Use one of {', '.join(registered)}, or load the file that registers it: {_LOAD}."
     )
     return f"type '{layer_type}' does not exist.{remedy}"
+
+
+def is_caffes(layer_type: str) -> bool:
+    """Whether BVLC Caffe has a layer type of this name."""
+    return layer_type in _BVLC.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from caffepy.engine.core.blob import MAX_COUNT
 from caffepy.engine.core.layer import Blobs, Layer
@@ -126,7 +127,8 @@ class SlidingLayer(Layer):
 class KernelLayer(SlidingLayer):
     """A sliding layer with learnable kernels: Convolution, and its transpose.
 
-    A subclass says in `geometry_of` which convolution its weights belong to.
+    A subclass says in `geometry_of` which convolution its weights belong to. After setup:
+    num_output, the channels of the tops, and group.
     """
 
     bottoms = (1, None)
@@ -137,6 +139,16 @@ class KernelLayer(SlidingLayer):
         """Raises: NetError where a size is missing or 0; ShapeError where channels do not divide
         into groups."""
         super().setup(bottom, top)
+        self.num_output, self.group = self.outputs_and_groups(bottom)
+        param = self.param.convolution_param
+        self.add_parameter(self.geometry_of(bottom[0].shape).weight_shape, param.weight_filler)
+        if param.bias_term:
+            self.add_parameter((self.num_output,), param.bias_filler)
+
+    def outputs_and_groups(self, bottom: Blobs) -> tuple[int, int]:
+        """The channels of the tops, and in how many parts, as convolution_param says.
+
+        Raises: NetError where one is 0; ShapeError where channels do not divide into groups."""
         param = self.param.convolution_param
         if param.num_output == 0:
             self.error("convolution_param.num_output: expected at least 1, got 0. Set it.")
@@ -150,9 +162,7 @@ class KernelLayer(SlidingLayer):
                 self.shape_error(
                     what, f"a multiple of group ({param.group})", str(count), "Change group."
                 )
-        self.add_parameter(self.geometry_of(bottom[0].shape).weight_shape, param.weight_filler)
-        if param.bias_term:
-            self.add_parameter((param.num_output,), param.bias_filler)
+        return param.num_output, param.group
 
     def geometry_of(self, shape: Shape) -> ConvolutionGeometry:
         """The convolution of these weights for bottoms of `shape`."""
@@ -166,6 +176,46 @@ class KernelLayer(SlidingLayer):
     def seen(self, value: Value, shape: Shape) -> Value:
         """`value` of a bottom or top in the geometry's shape."""
         return value if self.axis == 1 else value.viewed(shape)
+
+
+class ConvolvingLayer(KernelLayer):
+    """A convolution: the layers of it differ in where their outputs and groups come from."""
+
+    def geometry_of(self, shape: Shape) -> ConvolutionGeometry:
+        return self.sliding(self.as_samples(shape), self.num_output, self.group)
+
+    def reshape(self, bottom: Blobs, top: Blobs) -> bool:
+        if not super().reshape(bottom, top):
+            return False
+        self.geometry = self.geometry_of(bottom[0].shape)
+        self.refuse_small_images(bottom, self.geometry)
+        for blob in top:
+            blob.reshape((*bottom[0].shape[: self.axis], *self.geometry.out_shape[1:]))
+        self.op = self.ops.convolution(self.geometry)
+        self.multiply_adds = len(bottom) * self.geometry.multiply_adds
+        return True
+
+    def forward(self, bottom: Blobs, top: Blobs) -> None:
+        geometry = self.geometry
+        for source, target in zip(bottom, top, strict=True):
+            x = self.seen(source.data, geometry.shape)
+            y = self.seen(target.data, geometry.out_shape)
+            self.op.forward(x, self.blobs[0].data, self.bias, out=y)
+
+    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
+        geometry = self.geometry
+        for source, target, wanted in zip(bottom, top, propagate_down, strict=True):
+            gradient = self.seen(target.diff, geometry.out_shape)
+            if any(self.param_propagate_down):
+                self.op.backward_params(
+                    gradient,
+                    self.seen(source.data, geometry.shape),
+                    add_w=self.learning_diff(0),
+                    add_b=self.learning_diff(1),
+                )
+            if wanted:
+                out = self.seen(source.diff, geometry.shape)
+                self.op.backward_data(gradient, self.blobs[0].data, out=out)
 
 
 # Fields of forks that choose how a convolution is computed, not what.

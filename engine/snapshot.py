@@ -20,7 +20,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from caffepy.engine.core.errors import SnapshotError
-from caffepy.engine.files import file_hash, hdf5_bytes, written_whole
+from caffepy.engine.files import file_hash, written_whole
+from caffepy.engine.hdf5_file import check_length, check_pieces, hdf5_bytes
 from caffepy.engine.weights_file import is_hdf5
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import SolverState
@@ -93,6 +94,7 @@ def read_learned_net(path: Path) -> str:
         if is_hdf5(path):
             import h5py
 
+            check_length(path, SnapshotError)
             with h5py.File(path, "r") as file:
                 return _hdf5_name(file)
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -208,6 +210,7 @@ def _read_hdf5(path: Path) -> tuple[Snapshot, bytes]:
     import h5py
 
     try:
+        check_length(path, SnapshotError)
         with h5py.File(path, "r") as file:
             missing = {"iter", "history"} - set(file)
             if missing:
@@ -217,6 +220,8 @@ def _read_hdf5(path: Path) -> tuple[Snapshot, bytes]:
                     "is for --weights."
                 )
             history = file["history"]
+            for blob in history.values():
+                check_pieces(path, blob, SnapshotError)
             notes = file["caffepy_state"][()].tobytes() if "caffepy_state" in file else b""
             snapshot = Snapshot(
                 int(np.ravel(file["iter"][()])[0]),

@@ -17,12 +17,11 @@ import numpy as np
 
 from caffepy.engine.core.errors import SnapshotError, WeightsError
 from caffepy.engine.core.layer import Layer
-from caffepy.engine.files import hdf5_bytes, read_hdf5, written_whole
+from caffepy.engine.files import written_whole
+from caffepy.engine.hdf5_file import SIGNATURE, check_pieces, hdf5_bytes, read_hdf5
 from caffepy.engine.net import Net
 from caffepy.proto import weights
 from caffepy.proto.caffe_pb2 import LayerParameter, Phase
-
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def is_hdf5(path: Path) -> bool:
     """Whether a file begins like HDF5. Raises: WeightsError where it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+            return file.read(len(SIGNATURE)) == SIGNATURE
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file. Fix the path.") from None
     except OSError as error:
@@ -154,6 +153,7 @@ def _content(path: Path, dataset: Any) -> np.ndarray:
             f"integers, got {dataset.size} values of type {dataset.dtype}. The file is damaged, or "
             "of another kind: fetch it again, or give the right one."
         )
+    check_pieces(path, dataset, WeightsError)
     return np.asarray(dataset[()])
 
 

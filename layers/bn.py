@@ -28,7 +28,7 @@ class BNLayer(ChannelNormLayer):
 
     bottom[0]: (N, C, ...), or (N) as one channel   top[0]: the same shape, may be the bottom
     top[1], top[2]: (1, C, 1, 1) mean and variance of the batch, if wanted; SegNet's only; 0 with
-    INFERENCE
+    INFERENCE; their gradients are not passed on
     blobs[0]: (1, C, 1, 1) s   blobs[1]: (1, C, 1, 1) b
     blobs[2], blobs[3]: (1, C, 1, 1) running mean and variance, that of all m elements divided by m;
     PSPNet's only. Their lr_mult is 0, whatever is given
@@ -48,7 +48,7 @@ class BNLayer(ChannelNormLayer):
     nothing to take statistics of.
     Differs: in phase TEST the gradient of PSPNet's is that of the running statistics; the fork's is
     that of a batch. The variance is the mean of squared distances; SegNet takes the difference of
-    two large numbers. The gradient of top[1] and top[2] is not passed on, as in the fork.
+    two large numbers.
     Source: the forks alexgkendall/caffe-segnet, and hszhao/PSPNet and yjxiong/caffe; S. Ioffe and
     C. Szegedy, 2015; stock Caffe does not have it.
 
@@ -74,13 +74,12 @@ class BNLayer(ChannelNormLayer):
         if not self.running:
             self.add_parameter(shape, param.scale_filler)
             self.add_parameter(shape, param.shift_filler)
-            self.statistics = [Value(shape, self.ops.dtype) for _ in range(2)]
+            self.of_last = [Value(shape, self.ops.dtype) for _ in range(2)]  # mean, variance
         else:
             self.add_parameter(shape, param.slope_filler)
             self.add_parameter(shape, param.bias_filler)
             self.add_parameter(shape)
             self.add_parameter(shape, FillerParameter(type="constant", value=float(self.frozen)))
-            self.statistics = [blob.data for blob in self.blobs[2:]]
             self._fix_learning_rates()
         self.weight = Value((1,), self.ops.dtype)  # of the statistics
         self.weight.write()[...] = 1
@@ -104,13 +103,14 @@ class BNLayer(ChannelNormLayer):
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         y, x = top[0].data, bottom[0].data
+        statistics = [blob.data for blob in self.blobs[2:]] if self.running else self.of_last
         if self.of_batch:
-            self.op.forward_train(x, *self.statistics, self.weight, out=y)
+            self.op.forward_train(x, *statistics, self.weight, out=y)
             x = y
         elif self.running:
-            self.op.forward_test(x, *self.statistics, self.weight, out=y)
+            self.op.forward_test(x, *statistics, self.weight, out=y)
             x = y
-        for blob, statistic in zip(top[1:], self.statistics, strict=False):
+        for blob, statistic in zip(top[1:], statistics, strict=False):
             if self.of_batch:
                 self.copy.forward([statistic], out=blob.data)
             else:

@@ -62,7 +62,8 @@ class CenterLossLayer(LossLayer):
                 "Keep the number of features fixed.",
             )
         classes = self.param.center_loss_param.num_output
-        self.op = self.ops.center_loss(bottom[0].shape[0], classes, size, self.where)
+        samples, weight = bottom[0].shape[0], self.loss_weight(0)
+        self.op = self.ops.center_loss(samples, classes, size, self.where, weight)
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
@@ -71,12 +72,12 @@ class CenterLossLayer(LossLayer):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         self.refuse_label_gradient(propagate_down)
-        values = bottom[0].data, bottom[1].data, self.blobs[0].data
+        values = bottom[0].data, bottom[1].data, self.blobs[0].data, top[0].diff
         add_c = self.learning_diff(0)
         if add_c is not None:
             self.op.backward_params(*values, add_c=add_c)
         if propagate_down[0]:
-            self.op.backward_data(*values, top[0].diff, out=bottom[0].diff)
+            self.op.backward_data(*values, out=bottom[0].diff)
 
     def _features(self, bottom: Blobs) -> int:
         """K. Raises: ShapeError where axes between the samples and the features have more."""

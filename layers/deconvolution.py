@@ -45,8 +45,7 @@ class DeconvolutionLayer(KernelLayer):
             stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
             for size, kernel, stride, pad, dilation in sizes
         ]
-        param = self.param.convolution_param
-        return self.sliding((count, param.num_output, *out), channels, param.group)
+        return self.sliding((count, self.num_output, *out), channels, self.group)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):

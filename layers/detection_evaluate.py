@@ -9,7 +9,12 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.data.image_sizes import ImageSize, boxes_in_pixels, read_image_sizes
+from caffepy.engine.data.image_sizes import (
+    ImageSize,
+    boxes_in_pixels,
+    read_image_sizes,
+    resize_of,
+)
 
 _DETECTION, _OBJECT, _ROW = 7, 8, 5  # numbers in a row
 _DIFFICULT = 7  # the place in an object's row
@@ -28,14 +33,16 @@ class DetectionEvaluateLayer(Layer):
     top[0]: (1, 1, K + E, 5): for each of the K labels but the background's (-1, label, number of
     objects, -1, -1), then for each of the E detections (image, label, score, hit, miss), by image,
     label and falling score (in their order where the image has no object of the label)
-    detection_evaluate_param: num_classes: with the background's; background_label_id (0);
+    detection_evaluate_param: num_classes: with the background's; background_label_id (0): the one
+    that no object has, none where there is no such class;
     overlap_threshold (0.5): a hit has at least this intersection over union with an object that no
     detection of a higher score has hit; evaluate_difficult_gt (true): with false, difficult objects
-    do not count, and a detection of one is neither hit nor miss; name_size_file: a text file with
-    name, height and width of each image on a line, in their order: then overlaps are those of boxes
-    in pixels, both ends included, and the list goes on by one for each image that has rows in
-    bottom[0], and starts again at its end; resize_param: how the images were made to fit into the
-    net, with name_size_file: resize_mode (WARP), height, width, height_scale, width_scale
+    do not count, and a detection of one is neither hit nor miss; name_size_file (none): a text file
+    with name, height and width of each image on a line, in their order, with which overlaps are
+    those of boxes in pixels, both ends included, and whose next line is taken for each image that
+    has rows in bottom[0], the first one after the last; resize_param (none): how the images were
+    made to fit into the net, for name_size_file, of which resize_mode, height, width, height_scale
+    and width_scale count; output_logits (false): another fork's, refused
 
     Detections are compared by the object that they overlap most, also where that one is hit
     already. The layer is for phase TEST, and runs on the host.
@@ -47,38 +54,33 @@ class DetectionEvaluateLayer(Layer):
 
     Example: det (1, 1, 3, 7), label (1, 1, 2, 8) -> eval (1, 1, 23, 5)
         layer { name: "eval" type: "DetectionEvaluate" bottom: "det" bottom: "label" top: "eval"
-          include { phase: TEST } detection_evaluate_param { num_classes: 21 } }
+          detection_evaluate_param { num_classes: 21 background_label_id: 20 } }
     """
 
     bottoms = 2
     records = False
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
-        param = self.param.detection_evaluate_param
-        self.refuse_fork_fields(param, others=("output_logits",))
-        self.refuse_fork_fields(param.resize_param)
-        if param.num_classes < 2:
+        given = self.param.detection_evaluate_param
+        self.refuse_fork_fields(given, others=("output_logits",))
+        self.refuse_fork_fields(given.resize_param)
+        if given.num_classes < 2:
             self.error(
                 "detection_evaluate_param.num_classes: expected at least 2, one of them the "
-                f"background, got {param.num_classes}. Set it."
+                f"background, got {given.num_classes}. Set it."
             )
         self._labels = np.delete(
-            np.arange(param.num_classes),
-            [param.background_label_id] if param.background_label_id < param.num_classes else [],
+            np.arange(given.num_classes),
+            [given.background_label_id] if given.background_label_id < given.num_classes else [],
         )
-        self._threshold = np.float32(param.overlap_threshold)
-        self._difficult_count = param.evaluate_difficult_gt
+        self._threshold = np.float32(given.overlap_threshold)
+        self._difficult_count = given.evaluate_difficult_gt
         self._sizes: list[ImageSize] = []
         self._next_size = 0
-        if param.name_size_file:
-            path = self.find_file(param.name_size_file, "detection_evaluate_param.name_size_file")
+        if given.name_size_file:
+            path = self.find_file(given.name_size_file, "detection_evaluate_param.name_size_file")
             self._sizes = read_image_sizes(path)
-        self._resize = param.resize_param if param.HasField("resize_param") else None
-        if self._sizes and self._resize and not (self._resize.height and self._resize.width):
-            self.error(
-                "detection_evaluate_param.resize_param: expected height and width of the net's "
-                f"input, got {self._resize.height} x {self._resize.width}. Set both."
-            )
+        self._resize = resize_of(given, f"{self.where}: detection_evaluate_param")
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
@@ -99,6 +101,8 @@ class DetectionEvaluateLayer(Layer):
         detections, objects = (
             blob.data.read().reshape(blob.shape[2:]).astype(np.float32) for blob in bottom
         )
+        for rows in (detections, objects):
+            rows[:, :2] = np.trunc(rows[:, :2])  # images and labels
         ends = np.flatnonzero(objects[:, 0] == _NONE)
         objects = objects[: ends[0]] if len(ends) else objects
         self._check(objects, np.arange(len(objects)), bottom[1].name, slice(0, 7))
@@ -126,18 +130,17 @@ class DetectionEvaluateLayer(Layer):
 
     def _check(self, rows: np.ndarray, used: np.ndarray, name: str, numbers: slice) -> None:
         """Raises: DataError where a used row has a label that is none, or nan in `numbers`."""
-        labels = np.trunc(rows[used, 1])
-        bad = ~np.isin(labels, self._labels)
+        bad = ~np.isin(rows[used, 1], self._labels)
         not_numbers = np.isnan(rows[used, numbers]).any(axis=1)
         if not_numbers.any():
             row = int(used[not_numbers.argmax()])
             problem = f"expected numbers, got {_shown(rows[row])}. Look for nan in what gives it."
         elif bad.any():
             row = int(used[bad.argmax()])
-            param = self.param.detection_evaluate_param
+            given = self.param.detection_evaluate_param
             problem = (
-                f"expected a label of 0 to {param.num_classes - 1}, but not "
-                f"{param.background_label_id}, which is the background's, got {rows[row, 1]:g}. "
+                f"expected a label of 0 to {given.num_classes - 1}, but not "
+                f"{given.background_label_id}, which is the background's, got {rows[row, 1]:g}. "
                 "Correct the labels, or num_classes."
             )
         else:

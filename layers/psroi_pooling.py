@@ -58,3 +58,6 @@ class PSROIPoolingLayer(RegionLayer):
         top[0].reshape(geometry.out_shape)
         self.op = self.ops.psroi_pooling(geometry, self.where)
         return True
+
+    def backward_maps(self, top: Blobs, bottom: Blobs) -> None:
+        self.op.backward(top[0].diff, bottom[1].data, out=bottom[0].diff)

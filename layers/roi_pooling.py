@@ -51,3 +51,6 @@ class ROIPoolingLayer(RegionLayer):
         top[0].reshape(geometry.out_shape)
         self.op = self.ops.roi_pooling(geometry, self.where)
         return True
+
+    def backward_maps(self, top: Blobs, bottom: Blobs) -> None:
+        self.op.backward(top[0].diff, bottom[0].data, bottom[1].data, out=bottom[0].diff)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
+from caffepy.engine.core.smooth_l1_layer import SmoothL1Layer
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
 @register_layer("SmoothL1Loss")
-class SmoothL1LossLayer(LossLayer):
+class SmoothL1LossLayer(SmoothL1Layer):
     """E = 1/N sum of w_out f(w_in (a - b)); f(d) = (sigma d)^2 / 2 where |d| < 1 / sigma^2, else
     |d| - 1 / (2 sigma^2).
 
@@ -52,40 +50,10 @@ class SmoothL1LossLayer(LossLayer):
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        for other in bottom[1:]:
-            self.check_equal_counts((bottom[0], other))
         samples = bottom[0].shape[0]
         self.op = self.ops.smooth_l1_loss(
             AxisGeometry(1, bottom[0].count, 1),
             samples or 1,
             self.param.smooth_l1_loss_param.sigma,
         )
-        self.no_gradient = self.ops.fill(0.0)
         return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        a, b, w_in, w_out = _operands(bottom)
-        self.op.forward(a, b, w_in, w_out, out=top[0].data)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        outs = [
-            blob.diff if wanted else None
-            for blob, wanted in zip(bottom, propagate_down, strict=True)
-        ]
-        if any(propagate_down[:2]):
-            a, b, w_in, w_out = _operands(bottom)
-            self.op.backward(a, b, w_in, w_out, top[0].diff, out_a=outs[0], out_b=outs[1])
-        for out in outs[2:]:
-            if out is not None:
-                self.no_gradient.forward(out=out)
-
-    def allow_force_backward(self, bottom_index: int) -> bool:
-        """What is compared, not the weights."""
-        return bottom_index < 2
-
-
-def _operands(bottom: Blobs) -> tuple[Value, Value, Value | None, Value | None]:
-    """a, b, w_in and w_out."""
-    a, b, *weights = (blob.data for blob in bottom)
-    w_in, w_out = (*weights, None, None)[:2]
-    return a, b, w_in, w_out

@@ -33,14 +33,15 @@ class PaddedLayout(HostLayout):
         self, shape: tuple[int, ...], dtype: np.dtype, memory: np.ndarray | None = None
     ) -> np.ndarray:
         if memory is None:
-            return np.full(_padded(shape), POISON, dtype)
+            return np.full(_padded(shape), _poison(dtype), dtype)
         return memory[: self.bytes(shape, dtype)].view(dtype).reshape(_padded(shape))
 
     def load(self, plain: np.ndarray, buffer: np.ndarray) -> None:
-        buffer[...] = POISON
+        buffer[...] = _poison(buffer.dtype)
         if plain.ndim == 4:
             n, c, h, w = plain.shape
-            channels = np.full((n, buffer.shape[1] * BLOCK, h, w), POISON, plain.dtype)
+            poison = _poison(plain.dtype)
+            channels = np.full((n, buffer.shape[1] * BLOCK, h, w), poison, plain.dtype)
             channels[:, :c] = plain
             buffer[...] = channels.reshape(n, buffer.shape[1], BLOCK, h, w).transpose(0, 1, 3, 4, 2)
         else:
@@ -128,6 +129,11 @@ def _values(argument: Any) -> list[Value]:
     return [member for member in members if isinstance(member, Value)]
 
 
+def _poison(dtype: np.dtype) -> float:
+    """What nobody should read: the least number of integers, which have no NaN."""
+    return np.iinfo(dtype).min if dtype.kind == "i" else POISON
+
+
 def _plain_copy(
     value: Value, needed: set[int], plain: dict[int, tuple[Value, Value, int]]
 ) -> Value:
@@ -138,7 +144,7 @@ def _plain_copy(
         if key in needed:
             PADDED.store(value.read(PADDED), copy.write())
         else:
-            copy.write()[...] = POISON
+            copy.write()[...] = _poison(copy.dtype)
         plain[key] = value, copy, copy.version
     copy = plain[key][1]
     return copy if copy.shape == value.shape else copy.viewed(value.shape)

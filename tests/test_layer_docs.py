@@ -19,6 +19,7 @@ from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import create_db
 from caffepy.engine.data.transformer import Transformer
+from caffepy.engine.known_types import is_caffes
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import AnnotatedDatum, NetParameter
 from caffepy.proto.fields import is_repeated
@@ -43,8 +44,11 @@ OWN_DEFAULTS = {
 # Types that no case was recorded of; their tests compare them with plain loops.
 NOT_RECORDED = {
     "BN",
+    "BoxAnnotatorOHEM",
     "Python",
     "Reorg",
+    "SmoothL1LossOHEM",
+    "SoftmaxWithLossOHEM",
 }
 DOUBLE = """
 import caffe
@@ -135,7 +139,8 @@ def test_every_type_has_one_section_with_all_parts() -> None:
     assert list(by_name) == [*LAYERS, "Transformations", "What is tested"]
     for name in LAYERS:
         section = by_name[name]
-        for part in ("| blob |", "ields", "**Differs from Caffe:**", "**Source:**", "\nExample, "):
+        differs = f"**Differs from {'Caffe' if is_caffes(name) else 'the fork'}:**"
+        for part in ("| blob |", "ields", differs, "**Source:**", "\nExample, "):
             assert part in section, (name, part)
         assert re.search(r"^(Fields of|There are no fields\.$)", section, re.M), name
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from caffepy.tools.stored_image import ImageOptions
 
@@ -20,9 +20,19 @@ TOGETHER = 8  # images that a thread reads at a time
 LISTED = 20  # unreadable images that are listed again at the end
 
 Size = tuple[int, ...]  # height, width, channels
-# Gives the record of an image of the list, by its place there, and the image's size; raises
-# DataError where it cannot be read.
-Reader = Callable[[int], tuple[bytes | bytearray, Size]]
+
+
+class Read(NamedTuple):
+    """record: of an image.  size: of that.  warnings: what is odd about it."""
+
+    record: bytes | bytearray | DataError
+    size: Size = ()
+    warnings: Sequence[str] = ()
+
+
+# Gives what was read of an image of the list, by its place there; raises DataError where it cannot
+# be read.
+Reader = Callable[[int], Read]
 
 
 class Listed(Protocol):
@@ -61,14 +71,14 @@ class Images:
         name = self.listed.name(self.order[number])
         return f"{number:08d}_{name}".encode("utf-8", "surrogateescape")
 
-    def read(self, number: int) -> tuple[int, bytes | bytearray | DataError, Size]:
-        """The number, the record or why there is none, and the image's size."""
+    def read(self, number: int) -> tuple[int, Read]:
+        """The number, and what was read, or why there is nothing."""
         from caffepy.engine.core.errors import DataError
 
         try:
-            return number, *self.reader(self.order[number])
+            return number, self.reader(self.order[number])
         except DataError as error:
-            return number, error, ()
+            return number, Read(error)
 
 
 def rooted(root_folder: str, name: str) -> Path:
@@ -127,12 +137,14 @@ def write(
         if finished:
             log.info(f"Going on after {first} images, which an interrupted run has read.")
             unread += sorted(set(range(first)).difference(finished))
-            first_size = images.read(finished[0])[2]
+            first_size = images.read(finished[0])[1].size
         count = len(finished)
         work = in_order(images.read, range(first, total), threads, together=TOGETHER)
         with Task("images", total, done=first) as task:
-            for number, record, size in work:
+            for number, (record, size, warnings) in work:
                 task.advance()
+                for warning in warnings:
+                    log.warning(warning)
                 if isinstance(record, DataError):
                     where = f"{images.list_file}:{images.line(number)}"
                     log.warning(f"{where}: {images.failure} {record}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from caffepy.tools.common import reader_threads_option
-from caffepy.tools.conversion import Images, Size, in_order_of, rooted, stamp, write
+from caffepy.tools.conversion import Images, Read, Size, in_order_of, rooted, stamp, write
 from caffepy.tools.stored_image import ImageOptions, stored_image
 
 
@@ -85,9 +85,9 @@ def run(
     options.check()
     listed = ImageList(Path(list_file))
 
-    def read(index: int) -> tuple[bytes | bytearray, Size]:
+    def read(index: int) -> Read:
         path = rooted(root_folder, listed.name(index))
-        return read_image(path, int(listed.labels[index]), options)
+        return Read(*read_image(path, int(listed.labels[index]), options))
 
     order = in_order_of(listed, "convert_imageset" if shuffle else "")
     return write(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
-from caffepy.engine.files import read_hdf5
+from caffepy.engine.hdf5_file import SIGNATURE, check_pieces, read_hdf5
 from caffepy.engine.snapshot import read_snapshot
-from caffepy.engine.weights_file import HDF5_SIGNATURE, read_layers
+from caffepy.engine.weights_file import read_layers
 from caffepy.proto import renumber, text, weights
 from caffepy.proto.errors import WeightsError
 from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Wire
@@ -70,7 +70,7 @@ def read_file(path: Path, tell: Tell) -> Content:
             start = file.read(64)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}. Fix the path.") from None
-    if start.startswith(HDF5_SIGNATURE):
+    if start.startswith(SIGNATURE):
         return _hdf5(path, tell)
     if start.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _numpy(path, tell)
@@ -164,18 +164,19 @@ def _hdf5(path: Path, tell: Tell) -> Content:
         found: dict[str, Any] = {}
         file.visititems(found.__setitem__)
         sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
-        entries = [_dataset(name, item, tell) for name, item in sets.items()]
+        entries = [_dataset(path, name, item, tell) for name, item in sets.items()]
         rows = {entry.shape[0] for entry in entries if entry.shape}
         facts = {"rows": rows.pop() if len(rows) == 1 else "not the same in all datasets"}
         return Content("data (HDF5)", facts if entries else {}, entries)
 
 
-def _dataset(name: str, dataset: Any, tell: Tell) -> Entry:
+def _dataset(path: Path, name: str, dataset: Any, tell: Tell) -> Entry:
     """A dataset, read a part at a time."""
     tell()
     shape = tuple(dataset.shape or ())
     if dataset.dtype.kind not in _NUMERIC or not dataset.size:
         return Entry(name, "dataset", shape, str(dataset.dtype))
+    check_pieces(path, dataset, DataError)
 
     def parts() -> Iterator[np.ndarray]:
         if not shape:

@@ -14,6 +14,9 @@ PROGRAMS = {
     "caffe": "",
     "compute_image_mean": "compute_image_mean",
     "convert_imageset": "convert_imageset",
+    "convert_annoset": "convert_annoset",  # this and the next two: of the SSD fork
+    "create_label_map": "create_label_map",
+    "get_image_size": "get_image_size",
     "extract_features": "extract_features",
     "upgrade_net_proto_text": "upgrade_net_proto_text",
     "upgrade_net_proto_binary": "upgrade_net_proto_binary",

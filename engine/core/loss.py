@@ -16,21 +16,24 @@ from caffepy.proto.caffe_pb2 import LossParameter
 @dataclass(frozen=True)
 class LossNormalization:
     """What the sum of a loss over (outer, inner) elements is divided by: FULL all of them, VALID
-    those that are not ignored, BATCH_SIZE outer, NONE 1; never by less than 1."""
+    those that are not ignored, BATCH_SIZE outer, NONE 1, PRE_FIXED `fixed`; never by less than
+    1."""
 
     MODES: ClassVar[tuple[str, ...]] = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 
     mode: str
     outer: int
     inner: int
+    fixed: float = 1.0
 
-    def divisor(self, valid: int) -> int:
+    def divisor(self, valid: int) -> float:
         """valid: how many elements are not ignored."""
-        sizes = {
+        sizes: dict[str, float] = {
             "FULL": self.outer * self.inner,
             "VALID": valid,
             "BATCH_SIZE": self.outer,
             "NONE": 1,
+            "PRE_FIXED": self.fixed,
         }
         return max(1, sizes[self.mode])
 
@@ -110,13 +113,14 @@ class LossLayer(Layer):
     `has_default_weight` is False, which warn where none is given.
 
     probabilities_by: the layer type that makes of the scores what a second top would be taken for,
-    where there is none.
+    where there is none.  normalizations: the modes that loss_param may ask for.
     """
 
     bottoms: ClassVar[int | tuple[int, int | None]] = 2
     auto_tops = True
     is_loss = True
     probabilities_by: ClassVar[str] = ""
+    normalizations: ClassVar[tuple[str, ...]] = LossNormalization.MODES
 
     def check_blob_counts(self, bottoms: int, tops: int) -> None:
         """Raises: NetError like every layer; at a second top with the layer to add instead."""
@@ -134,7 +138,8 @@ class LossLayer(Layer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         """Raises: NetError where loss_param asks for what only a fork has."""
-        self.refuse_fork_fields(self.param.loss_param)
+        fixed = ("pre_fixed_normalizer",) if "PRE_FIXED" in self.normalizations else ()
+        self.refuse_fork_fields(self.param.loss_param, fixed)
         if not (self.has_default_weight or self.param.loss_weight):
             log.warning(
                 f"{self.where}: this loss has no loss_weight, and its type no default: its weight "
@@ -226,12 +231,21 @@ class LossLayer(Layer):
         elif param.HasField("normalize"):
             mode = LossParameter.VALID if param.normalize else LossParameter.BATCH_SIZE
         name = LossParameter.NormalizationMode.Name(mode)
-        if name not in LossNormalization.MODES:
-            known = ", ".join(LossNormalization.MODES)
+        if name not in self.normalizations:
+            known = ", ".join(self.normalizations)
             self.error(
                 f"loss_param.normalization: expected {known}, got {name}. Choose one of these."
             )
-        return LossNormalization(name, outer, inner)
+        return LossNormalization(name, outer, inner, param.pre_fixed_normalizer)
+
+    def refuse_other_losses(self) -> None:
+        """Raises: NetError where a top besides the loss has a loss weight."""
+        for name, weight in list(zip(self.param.top, self.param.loss_weight))[1:]:
+            if weight:
+                self.error(
+                    f"loss_weight of top '{name}': expected 0, got {weight:g}: only the first top "
+                    "has a gradient. Set it to 0."
+                )
 
     def refuse_label_gradient(self, propagate_down: Sequence[bool]) -> None:
         """Raises: NetError where the second bottom or a later one is to get a gradient."""

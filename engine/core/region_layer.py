@@ -19,7 +19,7 @@ class RegionLayer(Layer):
     """
 
     bottoms: ClassVar[int | tuple[int, int | None]] = 2
-    op: Any  # with forward(x, rois, out=) and backward(dy, rois, out=)
+    op: Any  # with forward(x, rois, out=)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
@@ -65,9 +65,13 @@ class RegionLayer(Layer):
 
     def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
         if propagate_down[0]:
-            self.op.backward(top[0].diff, bottom[1].data, out=bottom[0].diff)
+            self.backward_maps(top, bottom)
         if propagate_down[1]:
             self.no_gradient.forward(out=bottom[1].diff)
+
+    def backward_maps(self, top: Blobs, bottom: Blobs) -> None:
+        """Overwrites the gradient of the maps."""
+        raise NotImplementedError(f"{type(self).__name__}.backward_maps")
 
     def allow_force_backward(self, bottom_index: int) -> bool:
         """The maps, not the regions."""

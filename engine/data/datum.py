@@ -5,6 +5,7 @@ The SSD family's databases hold AnnotatedDatums: a Datum with boxes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,11 +13,12 @@ from google.protobuf.message import DecodeError
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import images
-from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, AnnotationGroup, Datum
 from caffepy.proto.wire import header
 
 M = TypeVar("M", Datum, AnnotatedDatum)
 
+_DATUM = AnnotatedDatum.DESCRIPTOR.fields_by_name["datum"].number
 _DATA = Datum.DESCRIPTOR.fields_by_name["data"].number
 _MESSAGE_FIRST = b"\x0a"  # field 1, of a known number of bytes
 
@@ -96,9 +98,14 @@ def encoded(file: bytes, label: int) -> Datum:
     return Datum(data=file, label=label, encoded=True)
 
 
-def serialized_file(file: bytes, label: int) -> bytes:
-    """The bytes of a Datum of the bytes of an image file."""
-    return b"".join((header(_DATA, len(file)), file, _after(label, encoded=True)))
+def serialized_file(file: bytes, label: int, size: tuple[int, int, int] | None = None) -> bytes:
+    """The bytes of a Datum of the bytes of an image file. size: height, width and channels where
+    they are to be told besides."""
+    before = b""
+    if size is not None:
+        height, width, channels = size
+        before = Datum(channels=channels, height=height, width=width).SerializeToString()
+    return b"".join((before, header(_DATA, len(file)), file, _after(label, encoded=True)))
 
 
 def serialized_pixels(image: np.ndarray, label: int) -> bytearray:
@@ -114,6 +121,14 @@ def serialized_pixels(image: np.ndarray, label: int) -> bytearray:
     pixels = np.frombuffer(record, np.uint8, image.size, len(before))
     images.split(image, pixels.reshape(channels, height, width))
     return record
+
+
+def annotated(datum: bytes | bytearray, groups: Sequence[AnnotationGroup] | None) -> bytes:
+    """The bytes of an AnnotatedDatum of those of a Datum and its boxes; None: of no type."""
+    rest = AnnotatedDatum(annotation_group=groups)
+    if groups is not None:
+        rest.type = AnnotatedDatum.BBOX
+    return b"".join([header(_DATUM, len(datum)), datum, rest.SerializeToString()])
 
 
 def _after(label: int, encoded: bool) -> bytes:

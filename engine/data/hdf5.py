@@ -10,7 +10,8 @@ import numpy as np
 
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.units import size
-from caffepy.engine.files import read_hdf5
+from caffepy.engine.data.images import check_size
+from caffepy.engine.hdf5_file import check_pieces, read_hdf5
 from caffepy.engine.machine import memory_bytes
 
 _KINDS = "fiu"  # floating point, signed and unsigned integers: what Caffe converts
@@ -57,6 +58,8 @@ def _read(path: Path, file: Any, name: str, dtype: np.dtype) -> np.ndarray:
             f"{path}: dataset '{name}': expected at least one axis and one row, got shape "
             f"{dataset.shape}. Put samples along the first axis, or take the file off the list."
         )
+    check_pieces(path, dataset, DataError)
+    check_size(dataset.nbytes // len(dataset), f"{path}: dataset '{name}': a row")
     memory = memory_bytes()
     if memory is not None and dataset.size * dtype.itemsize > memory:
         raise DataError(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import Message
 
-from caffepy.engine.core.errors import DataError
+from caffepy.engine.core.errors import DataError, NetError
 from caffepy.proto.caffe_pb2 import ResizeParameter
 
 _MOST = 1 << 24  # pixels, that a float32 holds exactly
@@ -51,6 +52,22 @@ def read_image_sizes(path: Path) -> list[ImageSize]:
             "the order in which the net gets them."
         )
     return found
+
+
+def resize_of(message: Message, where: str) -> ResizeParameter | None:
+    """What the field resize_param of a message says; None where it says nothing.
+
+    where: of the message.  Raises: NetError where it lacks the size of the net's input.
+    """
+    if not message.HasField("resize_param"):
+        return None
+    resize: ResizeParameter = message.resize_param  # type: ignore[attr-defined]
+    if not (resize.height and resize.width):
+        raise NetError(
+            f"{where}.resize_param: expected height and width of the net's input, got "
+            f"{resize.height} x {resize.width}. Set both."
+        )
+    return resize
 
 
 def boxes_in_pixels(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError
-from caffepy.engine.data import datum
+from caffepy.engine.data import datum, images, raw_records
 from caffepy.engine.data.db import Database, Record
 from caffepy.engine.data.in_order import in_order
 from caffepy.engine.files import written_whole
 from caffepy.proto.caffe_pb2 import BlobProto
 
 LOG_EVERY = 10_000  # records
-TOGETHER, TOGETHER_BYTES = 64, 1 << 24  # records that a thread adds up, so few that 16 bits hold it
+TOGETHER, TOGETHER_BYTES = 256, 1 << 24  # records that a thread adds up: floats hold it exactly
+PART_BYTES = 1 << 19  # of records that are taken apart together
 
 
 def compute_mean(
@@ -31,7 +32,7 @@ def compute_mean(
     tell: called with the number of records that have become more.
     Raises: DataError for a record that cannot be read or has another shape, naming its key.
     """
-    first, parts = _look_ahead(_pieces(database.records()))
+    first, parts = _look_ahead(_pieces(database.records(), TOGETHER, TOGETHER_BYTES))
     record = datum.parse(first[1], _where(database, first[0]))
     if record.encoded:
         log.info("Decoding Datum")
@@ -54,14 +55,14 @@ def compute_mean(
     return (total / count).astype(np.float32)
 
 
-def _pieces(records: Iterator[Record]) -> Iterator[list[Record]]:
+def _pieces(records: Iterable[Record], most: int, most_bytes: int) -> Iterator[list[Record]]:
     """The records, in lists of a size that depends on them alone."""
     piece: list[Record] = []
     size = 0
     for record in records:
         piece.append(record)
         size += len(record[1])
-        if len(piece) == TOGETHER or size >= TOGETHER_BYTES:
+        if len(piece) == most or size >= most_bytes:
             yield piece
             piece, size = [], 0
     if piece:
@@ -75,24 +76,55 @@ def _look_ahead(pieces: Iterator[list[Record]]) -> tuple[Record, Iterator[list[R
 
 
 def _sum(database: Database, piece: list[Record], shape: tuple[int, ...]) -> np.ndarray:
-    """Of the images of some records: (C, H, W) uint16 for bytes, else float64."""
-    total: np.ndarray | None = None
-    for key, value in piece:
-        where = _where(database, key)
-        image = datum.array(datum.parse(value, where), where)
-        if image.shape != shape:
-            raise DataError(
-                f"{where}: expected shape {shape}, that of the records before, got "
-                f"{image.shape}. Resize the images to one size when the database is made "
-                "(convert_imageset --resize_width --resize_height)."
-            )
-        if total is None:
-            total = np.zeros(shape, np.uint16 if image.dtype == np.uint8 else np.float64)
-        elif total.dtype == np.uint16 and image.dtype != np.uint8:
-            total = total.astype(np.float64)
-        total += image
-    assert total is not None
-    return total
+    """Of the images of some records: (C, H, W), float32 where all are of bytes, else float64."""
+    total = _Total(shape)
+    for part in _pieces(piece, TOGETHER, PART_BYTES):
+        raw = raw_records.read([value for _, value in part])
+        if raw is not None and raw.images.shape[1:] == shape:
+            for image in raw.images:
+                total.add(image)
+            continue
+        for key, value in part:
+            where = _where(database, key)
+            image = datum.array(datum.parse(value, where), where)
+            if image.shape != shape:
+                raise DataError(
+                    f"{where}: expected shape {shape}, that of the records before, got "
+                    f"{image.shape}. Resize the images to one size when the database is made "
+                    "(convert_imageset --resize_width --resize_height)."
+                )
+            total.add(image)
+    return total.result()
+
+
+class _Total:
+    """The sum of up to TOGETHER images (C, H, W) of a shape, exact for those of bytes, which are
+    added as they lie in memory."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        channels, height, width = self._shape = shape
+        self._planes = np.zeros((channels * height, width), np.float32)
+        self._pixels = np.zeros((height, width * channels), np.float32)  # that lie pixel by pixel
+        self._floats: np.ndarray | None = None
+        self._accumulate = images.opencv().accumulate
+
+    def add(self, image: np.ndarray) -> None:
+        """image: (C, H, W) uint8 or floats."""
+        if images.is_interleaved(image):
+            rows = image.transpose(1, 2, 0).reshape(self._pixels.shape)
+            self._accumulate(rows, self._pixels)
+        elif image.dtype == np.uint8:
+            self._accumulate(image.reshape(self._planes.shape), self._planes)
+        else:
+            if self._floats is None:
+                self._floats = np.zeros(self._shape)
+            self._floats += image
+
+    def result(self) -> np.ndarray:
+        channels, height, width = self._shape
+        total = self._planes.reshape(self._shape)
+        total += self._pixels.reshape(height, width, channels).transpose(2, 0, 1)
+        return total if self._floats is None else total + self._floats
 
 
 def _where(database: Database, key: bytes) -> str:

@@ -71,10 +71,12 @@ def _alike(values: Sequence[bytes]) -> RawRecords | None:
         return None
     rows = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), -1)
     (data, data_end), (label, label_end) = form.data, form.label
-    same, first = np.ones(rows.shape[1], bool), rows[0]
-    same[data:data_end] = same[label:label_end] = False
-    labelled = rows[:, label:label_end]
-    if (rows[:, same] != first[same]).any() or ((labelled ^ labelled[0]) & 0x80).any():
+    labelled, at = rows[:, label:label_end], 0
+    for start, end in sorted((form.data, form.label)):
+        if (rows[1:, at:start] != rows[0, at:start]).any():
+            return None
+        at = max(at, end)
+    if (rows[1:, at:] != rows[0, at:]).any() or ((labelled ^ labelled[0]) & 0x80).any():
         return None
     numbers = np.zeros(len(values), np.uint64)
     for place in range(label_end - label):

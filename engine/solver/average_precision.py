@@ -10,7 +10,8 @@ Numbers are float32, and sums have the fork's order: a recall of 0.7 lies below 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,14 @@ ROW = 5  # numbers of a detection: image, label, score, hit, miss
 _HEAD = -1  # in place of the image: label, number of objects
 
 Measure = Callable[[np.ndarray, np.ndarray], np.float32]  # of precision and recall, scores falling
+
+
+class LabelCounts(NamedTuple):
+    """How many objects of a label there are, how many detections, and how many of these hit one."""
+
+    objects: int
+    detections: int
+    hits: int
 
 
 class DetectionPool:
@@ -46,14 +55,24 @@ class DetectionPool:
 
         version: one of VERSIONS.  Raises: DataError where a label has more hits than objects.
         """
-        found = np.concatenate(self._found) if self._found else np.empty((0, 4), np.float32)
-        found = found[np.argsort(-found[:, 1], kind="stable")]
+        measure = VERSIONS[version]
+        return {label: self._precision(label, rows, measure) for label, rows in self._by_label()}
+
+    def counts(self) -> dict[int, LabelCounts]:
+        """By label, in order."""
         return {
-            label: self._of(label, found[found[:, 0] == label], VERSIONS[version])
-            for label in sorted(self._objects)
+            label: LabelCounts(self._objects[label], len(rows), int(rows[:, 2].sum()))
+            for label, rows in self._by_label()
         }
 
-    def _of(self, label: int, rows: np.ndarray, measure: Measure) -> float | None:
+    def _by_label(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each label with what was found of it, scores falling."""
+        found = np.concatenate(self._found) if self._found else np.empty((0, 4), np.float32)
+        found = found[np.argsort(-found[:, 1], kind="stable")]
+        for label in sorted(self._objects):
+            yield label, found[found[:, 0] == label]
+
+    def _precision(self, label: int, rows: np.ndarray, measure: Measure) -> float | None:
         if not len(rows):
             return None
         objects = self._objects[label]

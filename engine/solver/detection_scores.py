@@ -24,7 +24,7 @@ class DetectionScores:
         self._net = net
         self._version = version
         self._per_class = per_class
-        where = f"test net '{net.name}', output"
+        where = f"net '{net.name}', output"
         self._pools = {name: DetectionPool(f"{where} '{name}'") for name in net.outputs}
         self._precisions: dict[str, dict[int, float | None]] = {}
         self._loss = 0.0
@@ -72,20 +72,24 @@ def make_scores(net: Net, param: SolverParameter) -> Scores | DetectionScores:
 def check_outputs(test_nets: Sequence[Net], param: SolverParameter) -> None:
     """Raises: NetError where a test net's outputs are not what the solver's eval_type takes."""
     for net in test_nets if param.eval_type == _DETECTION else ():
-        _check_detects(net)
+        check_detects(net, 'the solver\'s eval_type is "detection"')
 
 
-def _check_detects(net: Net) -> None:
+def check_detects(net: Net, since: str) -> None:
+    """Raises: NetError where the outputs of a net are not those of DetectionEvaluate layers.
+
+    since: why they should be.
+    """
     if not net.outputs:
         raise NetError(
-            f"test net '{net.name}': expected an output, since the solver's eval_type is "
-            '"detection", got none. Add a DetectionEvaluate layer.'
+            f"net '{net.name}': expected an output, since {since}, got none. Add a "
+            "DetectionEvaluate layer."
         )
     for name in net.outputs:
         shape = net.blobs[name].shape
         if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != ROW:
             raise NetError(
-                f"test net '{net.name}': output '{name}': expected the top of a DetectionEvaluate "
-                'layer, shape (1, 1, rows, 5), since the solver\'s eval_type is "detection", got '
-                f"shape {shape}. Put a Silence layer on it, or leave eval_type out."
+                f"net '{net.name}': output '{name}': expected the top of a DetectionEvaluate "
+                f"layer, shape (1, 1, rows, {ROW}), since {since}, got shape {shape}. Put a "
+                "Silence layer on it."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,21 @@ class UntoldLayer(NeuronLayer):
 def test_lists_every_type_with_what_it_computes(run: Run) -> None:
     status, text = run("layers")
     assert status == 0
-    told = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
-    assert told == list(LAYERS)
+    sections = re.split(r"^(\S.*):\n", text, flags=re.M)[1:]
+    assert sections[::2] == ["Caffe's", "Of its forks"]
+    caffes, forks = (re.findall(r"^  (\w+)", section, re.M) for section in sections[1::2])
+    assert sorted(caffes + forks) == sorted(LAYERS)
+    assert "ReLU" in caffes
+    assert "Axpy" in forks
     assert "y = |x|; the gradient at 0 is 0." in text
+
+
+@pytest.mark.usefixtures("registry_as_before")
+def test_lists_types_of_ones_own_behind_the_others(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SIN)
+    status, text = run("layers", "--layers", "mine.py")
+    assert status == 0
+    assert re.search(r"\nLoaded:\n  Sin +y = sin\(x\)\.\n  Untold +It has no docstring\.\n", text)
 
 
 def test_prints_the_page_of_a_type(run: Run) -> None:

@@ -118,6 +118,10 @@ def test_rows_may_change_from_pass_to_pass() -> None:
     np.testing.assert_allclose(top[0, 0, 3:, 2], [0.95, 0.9])
 
 
+def test_images_and_labels_are_cut_to_whole_numbers() -> None:
+    assert rows([[0.7, 1.9, *HIT[2:]]], [OBJECT])[0] == [0, 1, pytest.approx(0.9), 1, 0]
+
+
 def test_boxes_that_are_no_boxes_hit_nothing() -> None:
     for box in ([np.nan] * 4, [0.75, 0.75, 0.25, 0.25], [-np.inf, 0, np.inf, 1]):
         assert rows([[0, 1, 0.9, *box]], [OBJECT])[0][3:] == [0, 1]
@@ -170,17 +174,16 @@ def test_bad_rows_are_refused() -> None:
         layer([HIT], [[0, 1, 0, 0, np.nan, 1, 1, 0]]).forward()
 
 
-def test_bad_fields_are_refused(tmp_path: Path) -> None:
+def test_bad_fields_are_refused() -> None:
     text = 'type: "DetectionEvaluate" detection_evaluate_param {{ {} }}'
     bottoms = [np.zeros((1, 1, 1, 7)), np.zeros((1, 1, 1, 8))]
     for fields, message in (
         ("", "num_classes: expected at least 2.*got 0"),
         ("num_classes: 4 output_logits: true", "output_logits: expected it to be left out"),
-        ('num_classes: 4 name_size_file: "s.txt" resize_param { height: 300 }', "300 x 0. Set bo"),
+        ("num_classes: 4 resize_param { height: 300 }", "300 x 0. Set bo"),
     ):
-        (tmp_path / "s.txt").write_text(SIZES)
         with pytest.raises(NetError, match=message):
-            make_layer(text.format(fields), bottoms, folders=(tmp_path,))
+            make_layer(text.format(fields), bottoms)
     run = layer([HIT], [OBJECT])
     with pytest.raises(NetError, match="needs a gradient, but it has no gradient"):
         run.layer.backward(run.top, [True, False], run.bottom)

@@ -25,6 +25,9 @@ from caffepy.engine.ops.cuda.adaptive_update import (
 )
 from caffepy.engine.ops.cuda.batch_norm import CudaBatchNorm
 from caffepy.engine.ops.cuda.bias import CudaBias
+from caffepy.engine.ops.cuda.box_losses import CudaBoxClassLoss, CudaBoxLocationLoss
+from caffepy.engine.ops.cuda.box_matching import CudaMatchBoxes
+from caffepy.engine.ops.cuda.box_mining import CudaMineBoxes
 from caffepy.engine.ops.cuda.center_loss import CudaCenterLoss
 from caffepy.engine.ops.cuda.class_loss import CudaHingeLoss, CudaLogisticLoss
 from caffepy.engine.ops.cuda.columns import CudaIm2col
@@ -32,10 +35,12 @@ from caffepy.engine.ops.cuda.concat import CudaConcat
 from caffepy.engine.ops.cuda.convolution import CudaConvolution
 from caffepy.engine.ops.cuda.cudnn_convolution import CudnnConvolution
 from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
+from caffepy.engine.ops.cuda.detection import CudaDetectionOutput
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
 from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
 from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
+from caffepy.engine.ops.cuda.hard_regions import CudaHardRegions
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
 from caffepy.engine.ops.cuda.interp import CudaInterp
 from caffepy.engine.ops.cuda.loss import CudaContrastiveLoss, CudaEuclideanLoss, CudaTripletLoss
@@ -72,6 +77,7 @@ from caffepy.engine.ops.cuda.transform import CudaTransform
 from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.unit_length import CudaUnitLength
 from caffepy.engine.ops.cuda.update import CudaLars, CudaNesterov, CudaSgd, CudaSumOfSquares
+from caffepy.engine.ops.cuda.upsample import CudaUnpool, CudaUpsample
 from caffepy.engine.ops.cuda.watch import Watch
 from caffepy.engine.ops.cuda.workspace import Workspace
 from caffepy.engine.ops.kernels import Kernels
@@ -177,9 +183,12 @@ class CudaOps(Ops):
     argmax = op(CudaArgMax)
     concat = op(CudaConcat)
     take_rows = op(CudaTakeRows)
+    detection_output = op(CudaDetectionOutput)
     embed = op(CudaEmbed)
     tile = op(CudaTile)
     crop = op(CudaCrop)
+    upsample = op(CudaUpsample)
+    unpool = op(CudaUnpool)
     interp = op(CudaInterp)
     transpose = op(CudaTranspose)
     sigmoid = op(CudaSigmoid)
@@ -228,6 +237,10 @@ class CudaOps(Ops):
     logistic_loss = op(CudaLogisticLoss)
     accuracy = op(CudaAccuracy)
     contrastive_accuracy = op(CudaContrastiveAccuracy)
+    match_boxes = op(CudaMatchBoxes)
+    mine_boxes = op(CudaMineBoxes)
+    box_location_loss = op(CudaBoxLocationLoss)
+    box_class_loss = op(CudaBoxClassLoss)
     lstm_unit = op(CudaLstmUnit)
     lstm = op(CudaLstm)
     rnn = op(CudaRnn)
@@ -237,6 +250,7 @@ class CudaOps(Ops):
     stochastic_pooling = op(CudaStochasticPooling)
     roi_pooling = op(CudaRoiPooling)
     psroi_pooling = op(CudaPsRoiPooling)
+    hard_regions = op(CudaHardRegions)
     lrn = op(CudaLrn)
     inner_product = op(CudaInnerProduct)
     pass_watch = op(CudaPassWatch)

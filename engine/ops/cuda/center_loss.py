@@ -19,14 +19,17 @@ class CudaCenterLoss(SummingOp):
 
     family = "center_loss"
 
-    def __init__(self, ops: DeviceOps, samples: int, classes: int, size: int, where: str) -> None:
-        """samples: N.  size: K.  where: the layer, for messages."""
+    def __init__(
+        self, ops: DeviceOps, samples: int, classes: int, size: int, where: str, weight: float
+    ) -> None:
+        """samples: N.  size: K.  where: the layer, for messages.  weight: that of the loss."""
         super().__init__(ops)
         self.samples = samples
         geometry = AxisGeometry(samples, classes, 1)
         self.labels = DeviceLabels(ops, geometry, None, where, "label", REMEDY)
         self.divisor = Divisor(ops, 2 * samples or 1).arguments
         self._sizes = classes, size
+        self._weight = weight if ops.scales_loss else 0
 
     @step(reads="x label c", writes="out")
     def forward(self, x: Value, label: Value, c: Value, *, out: Value) -> None:
@@ -41,8 +44,11 @@ class CudaCenterLoss(SummingOp):
         arguments = *self._sizes, x, c, *self.labels.check(label), dloss, self.samples or 1, out
         self.launch("center_loss_backward", x.count, *arguments)
 
-    @step(reads="x label c", adds="add_c")
-    def backward_params(self, x: Value, label: Value, c: Value, *, add_c: Value) -> None:
-        """Adds for each class the sum of c - x over its n samples, divided by n + 1."""
-        arguments = *self._sizes, x, c, *self.labels.check(label), add_c
+    @step(reads="x label c dloss", adds="add_c")
+    def backward_params(
+        self, x: Value, label: Value, c: Value, dloss: Value, *, add_c: Value
+    ) -> None:
+        """Adds for each class the sum of c - x over its n samples, divided by n + 1; on a backend
+        that scales losses so many times as dloss is the loss weight."""
+        arguments = *self._sizes, x, c, *self.labels.check(label), dloss, self._weight, add_c
         self.launch_rows("add_center_pulls", self.samples, *arguments)

@@ -42,7 +42,8 @@ class RegionOp(CudaOp):
 
 class CudaRoiPooling(RegionOp):
     """The maximum of each bin of each region, 0 in an empty bin; of equal ones the first in row
-    order gets the gradient. nan is left out; a bin without a number above -FLT_MAX gives that.
+    order gets the gradient. nan is left out; a bin without a number above -FLT_MAX gives that. Its
+    backward pass is that of the last forward pass, whose choices it keeps.
 
     x: geometry.shape.  rois: (regions, 5) elements.  y: geometry.out_shape.
     """
@@ -60,9 +61,9 @@ class CudaRoiPooling(RegionOp):
         given = *self.checked(rois), *self._pooled
         self.launch("roi_forward", out.count, *given, x, out, self._places)
 
-    @step(reads="dy rois", writes="out")
-    def backward(self, dy: Value, rois: Value, *, out: Value) -> None:
-        """After `forward`.  out: gradient of x; those of regions that overlap add up."""
+    @step(reads="dy x rois", writes="out")
+    def backward(self, dy: Value, x: Value, rois: Value, *, out: Value) -> None:
+        """out: gradient of x; those of regions that overlap add up."""
         given = *self.checked(rois), *self._pooled, self._regions
         self.launch("roi_backward", out.count, *given, dy, self._places, out)
 

@@ -65,6 +65,13 @@ class CudaSoftmaxLoss(LabelledSoftmax):
         weight = dloss, *divisor
         self.launch("softmax_loss_backward", out.count, *self._sizes, prob, *classes, *weight, out)
 
+    @step(reads="prob label", writes="out")
+    def forward_positions(self, prob: Value, label: Value, *, out: Value) -> None:
+        """After `forward`.  out: (outer, inner) elements, the loss of each position by itself, 0
+        where it is ignored."""
+        arguments = prob, *self.labels.check(label), out
+        self.launch("softmax_loss_positions", out.count, *self._sizes, *arguments)
+
 
 class CudaInfogainLoss(LabelledSoftmax):
     """-sum over classes l of H[label, l] log(max(p[l], 1e-20)) of each position."""

@@ -22,15 +22,20 @@ from caffepy.engine.ops.numpy.adaptive_update import (
 from caffepy.engine.ops.numpy.arrays import Scratch
 from caffepy.engine.ops.numpy.batch_norm import BatchNorm
 from caffepy.engine.ops.numpy.bias import Bias
+from caffepy.engine.ops.numpy.box_losses import BoxClassLoss, BoxLocationLoss
+from caffepy.engine.ops.numpy.box_matching import MatchBoxes
+from caffepy.engine.ops.numpy.box_mining import MineBoxes
 from caffepy.engine.ops.numpy.center_loss import CenterLoss
 from caffepy.engine.ops.numpy.class_loss import HingeLoss, LogisticLoss
 from caffepy.engine.ops.numpy.columns import Im2col
 from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
+from caffepy.engine.ops.numpy.detection import DetectionOutput
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
 from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
 from caffepy.engine.ops.numpy.focal_loss import FocalLoss
+from caffepy.engine.ops.numpy.hard_regions import HardRegions
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.interp import Interp
 from caffepy.engine.ops.numpy.loss import ContrastiveLoss, EuclideanLoss, TripletLoss
@@ -56,6 +61,7 @@ from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.unit_length import UnitLength
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate, SumOfSquares
+from caffepy.engine.ops.numpy.upsample import Unpool, Upsample
 from caffepy.engine.ops.numpy.workers import Workers
 
 
@@ -92,6 +98,7 @@ class NumpyOps(Ops):
     stochastic_pooling = op(StochasticPooling)
     roi_pooling = op(RoiPooling)
     psroi_pooling = op(PsRoiPooling)
+    hard_regions = op(HardRegions)
     inner_product = op(InnerProduct)
     relu = op(Relu)
     prelu = op(PRelu)
@@ -132,6 +139,7 @@ class NumpyOps(Ops):
     eltwise_max = op(EltwiseMax)
     argmax = op(ArgMax)
     take_rows = op(TakeRows)
+    detection_output = op(DetectionOutput)
     embed = op(Embed)
     bnll = op(Bnll)
     elu = op(Elu)
@@ -145,6 +153,8 @@ class NumpyOps(Ops):
     reduction = op(Reduction)
     tile = op(Tile)
     crop = op(Crop)
+    upsample = op(Upsample)
+    unpool = op(Unpool)
     interp = op(Interp)
     transpose = op(Transpose)
     im2col = op(Im2col)
@@ -153,6 +163,10 @@ class NumpyOps(Ops):
     infogain_loss = op(InfogainLoss)
     focal_loss = op(FocalLoss)
     soft_target_loss = op(SoftTargetLoss)
+    match_boxes = op(MatchBoxes)
+    mine_boxes = op(MineBoxes)
+    box_location_loss = op(BoxLocationLoss)
+    box_class_loss = op(BoxClassLoss)
     lstm_unit = op(LstmUnit)
     lstm = op(Lstm)
     rnn = op(Rnn)

@@ -19,20 +19,27 @@ import numpy as np
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """boxes: (..., 4).  Returns (...): width times height, 0 where either is negative."""
-    sizes = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    product: np.ndarray = sizes[..., 0] * sizes[..., 1]
+    product: np.ndarray = np.maximum(boxes[..., 2] - boxes[..., 0], 0)
+    product *= np.maximum(boxes[..., 3] - boxes[..., 1], 0)
     return product
 
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a: (A, 4).  b: (B, 4).  Returns (A, B): intersection over union of each pair, 0 where the two
-    do not meet in more than an edge."""
-    common = np.ones((len(a), len(b)), a.dtype)
-    for low, high in ((0, 2), (1, 3)):
-        extent = np.minimum(a[:, None, high], b[:, high])
-        extent -= np.maximum(a[:, None, low], b[:, low])
-        common *= np.maximum(extent, 0, out=extent)
-    union = area(a)[:, None] + area(b)
+    do not meet in more than an edge, or one has nan."""
+    return overlaps_between(a[:, None], b)
+
+
+def overlaps_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a, b: (..., 4), of shapes that go together.  Returns (...): their intersections over union,
+    as `overlaps` does."""
+    common: np.ndarray = np.minimum(a[..., 2], b[..., 2])
+    common -= np.maximum(a[..., 0], b[..., 0])
+    height = np.minimum(a[..., 3], b[..., 3])
+    height -= np.maximum(a[..., 1], b[..., 1])
+    np.fmax(common, 0, out=common)  # of nan 0
+    common *= np.fmax(height, 0, out=height)
+    union = area(a) + area(b)
     union -= common
     np.divide(common, union, out=common, where=common > 0)
     return common
@@ -71,7 +78,7 @@ def decode(
 ) -> np.ndarray:
     """priors, variances: (P, 4).  locations: (..., P, 4).  Returns (..., P, 4): the boxes, which
     may leave the image, and with CORNER and CORNER_SIZE have negative sizes."""
-    moves = locations.copy() if variance_encoded_in_target else locations * variances
+    moves: np.ndarray = locations.copy() if variance_encoded_in_target else locations * variances
     if code_type == "CENTER_SIZE":
         centres, sizes = _centres(priors)
         moves[..., :2] *= sizes

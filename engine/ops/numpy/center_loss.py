@@ -20,8 +20,10 @@ class CenterLoss(Op):
     x: (N, K) elements.  c: the centres, (classes, K).  label: (N,) elements.
     """
 
-    def __init__(self, ops: Ops, samples: int, classes: int, size: int, where: str) -> None:
-        """samples: N.  size: K.  where: the layer, for messages."""
+    def __init__(
+        self, ops: Ops, samples: int, classes: int, size: int, where: str, weight: float
+    ) -> None:
+        """samples: N.  size: K.  where: the layer, for messages.  weight: that of the loss."""
         super().__init__(ops)
         self.shape = samples, size
         self.samples = samples or 1
@@ -41,9 +43,12 @@ class CenterLoss(Op):
         weight = dloss.read() / self.samples
         np.multiply(self._differences(x, label, c), weight, out=out.write().reshape(self.shape))
 
-    @step(reads="x label c", adds="add_c")
-    def backward_params(self, x: Value, label: Value, c: Value, *, add_c: Value) -> None:
-        """Adds for each class the sum of c - x over its n samples, divided by n + 1."""
+    @step(reads="x label c dloss", adds="add_c")
+    def backward_params(
+        self, x: Value, label: Value, c: Value, dloss: Value, *, add_c: Value
+    ) -> None:
+        """Adds for each class the sum of c - x over its n samples, divided by n + 1; on a backend
+        that scales losses so many times as dloss is the loss weight."""
         classes = self._classes(label)
         counts = np.bincount(classes, minlength=self.classes)[classes] + 1
         pulls = self._differences(x, label, c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
@@ -107,53 +108,75 @@ class RoiPooling(ScratchOp):
         super().__init__(ops)
         self.geometry = geometry
         self._reader = RegionReader(geometry.naming, None, where)
-        _, channels, *pooled = geometry.out_shape
-        # of each maximum the place in its plane; -1: none
-        self._places = np.empty((geometry.regions, pooled[0] * pooled[1], channels), np.int32)
 
     @step(reads="x rois", writes="out")
     def forward(self, x: Value, rois: Value, *, out: Value) -> None:
         """out: y. Raises: LabelError where a region is of no sample."""
-        (samples, channels, height, width), regions = self.geometry.shape, self.geometry.regions
         images, corners = self._reader.regions(rois)
         rows, columns = self._bins(corners)
+        pixels, target = self._pixels(x), out.write()
+        _, channels, *pooled = self.geometry.out_shape
+        across = self.take("across", (self.geometry.shape[2], pooled[1], channels))
+        best = self.take("best", (*pooled, channels))
+        for region, image in enumerate(images):
+            best.fill(0)
+            (tops, bottoms), (lefts, rights) = (
+                (bins.first[region].tolist(), bins.last[region].tolist())
+                for bins in (rows, columns)
+            )
+            top, bottom = tops[0], bottoms[-1]
+            across.fill(0)
+            for j, (left, right) in enumerate(zip(lefts, rights, strict=True)):
+                if left < right and top < bottom:
+                    block = pixels[image, top:bottom, left:right]
+                    block.max(axis=1, out=across[top:bottom, j])
+            for k, (first, last) in enumerate(zip(tops, bottoms, strict=True)):
+                if first < last:
+                    across[first:last].max(axis=0, out=best[k])
+            target[region] = best.transpose(2, 0, 1)
+
+    @step(reads="dy x rois", writes="out")
+    def backward(self, dy: Value, x: Value, rois: Value, *, out: Value) -> None:
+        """out: gradient of x; those of regions that overlap add up."""
+        images, corners = self._reader.regions(rois)
+        rows, columns = self._bins(corners)
+        target, gradient = out.write(), dy.read()
+        target.fill(0)
+        _, channels, height, width = self.geometry.shape
+        flat, bins = self._pixels(x).reshape(-1, channels), math.prod(self.geometry.pooled)
+        few = max(1, CHUNK // (bins * channels or 1))
+        for start in range(0, len(images), few):
+            part = slice(start, start + few)
+            first = np.repeat(images[part], bins)[:, None]  # (bins of the part, 1)
+            parts = (Bins(each.first[part], each.last[part]) for each in (rows, columns))
+            places = self._find_maxima(flat, first[:, 0] * (height * width), *parts)
+            there = places >= 0
+            places += (first * channels + np.arange(channels)) * (height * width)
+            shares = gradient[part].reshape(-1, channels, bins).swapaxes(1, 2)
+            np.add.at(target.reshape(-1), places[there], shares.reshape(places.shape)[there])
+
+    def _pixels(self, x: Value) -> np.ndarray:
+        """(N, H, W, C) the numbers of x."""
+        samples, channels, height, width = self.geometry.shape
         pixels = self.take("pixels", (samples, height, width, channels))
         np.fmax(x.read().transpose(0, 2, 3, 1), LOWEST, out=pixels)
-        flat = pixels.reshape(-1, channels)
-        target = out.write().reshape(regions, channels, self._places.shape[1])
-        few = max(1, CHUNK // (target[:1].size or 1))
-        for start in range(0, regions, few):
-            part = slice(start, start + few)
-            places = self._places[part].reshape(-1, channels)
-            of_image = np.repeat(images[part], target.shape[2]) * (height * width)
-            best = self.take("best", places.shape)
-            best.fill(LOWEST)
-            places.fill(-1)
-            some = np.zeros(len(best), bool)
-            parts = (Bins(bins.first[part], bins.last[part]) for bins in (rows, columns))
-            for bins, row, column in _pixels(*parts):
-                some[bins] = True
-                place = row * width + column
-                found = flat[of_image[bins] + place]
-                so_far = best[bins]
-                better = found > so_far
-                best[bins] = np.maximum(found, so_far, out=found)
-                places[bins] = np.where(better, place[:, None], places[bins])
-            best[~some] = 0
-            target[part] = best.reshape(-1, target.shape[2], channels).swapaxes(1, 2)
+        return pixels
 
-    @step(reads="dy rois", writes="out")
-    def backward(self, dy: Value, rois: Value, *, out: Value) -> None:
-        """After `forward`.  out: gradient of x; those of regions that overlap add up."""
-        images, _ = self._reader.regions(rois)
-        channels = self.geometry.shape[1]
-        target = out.write()
-        target.fill(0)
-        plane = target[0, 0].size if target.size else 0
-        planes = images[:, None, None] * channels + np.arange(channels)
-        places = (planes * plane + self._places).swapaxes(1, 2).reshape(-1)
-        chosen = self._places.swapaxes(1, 2).reshape(-1) >= 0
-        np.add.at(target.reshape(-1), places[chosen], dy.read().reshape(-1)[chosen])
+    def _find_maxima(
+        self, flat: np.ndarray, images: np.ndarray, rows: Bins, columns: Bins
+    ) -> np.ndarray:
+        """(bins, C) where in its plane each maximum lies, -1: nowhere.  flat: (pixels, C).  images:
+        (bins,) the first pixel of each one's image."""
+        shape = len(images), flat.shape[1]
+        places, best = np.full(shape, -1), self.take("best", shape)
+        best.fill(LOWEST)
+        for bins, row, column in _pixels(rows, columns):
+            place = row * self.geometry.shape[3] + column
+            found, so_far = flat[images[bins] + place], best[bins]
+            better = found > so_far
+            best[bins] = np.maximum(found, so_far, out=found)
+            places[bins] = np.where(better, place[:, None], places[bins])
+        return places
 
     def _bins(self, corners: np.ndarray) -> tuple[Bins, Bins]:
         """The rows and the columns of all bins."""

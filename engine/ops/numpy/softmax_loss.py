@@ -46,7 +46,7 @@ class LabelledSoftmax(ScratchOp):
             gradient.swapaxes(1, 2)[~counted] = 0
         gradient *= dloss.read() / self._divisor(counted)
 
-    def _divisor(self, counted: np.ndarray) -> int:
+    def _divisor(self, counted: np.ndarray) -> float:
         return self.normalization.divisor(int(np.count_nonzero(counted)))
 
 
@@ -75,6 +75,15 @@ class SoftmaxLoss(LabelledSoftmax):
         np.copyto(gradient, p)
         gradient.reshape(-1)[self.labels.places(classes)] -= 1
         self._finish(gradient, counted, dloss)
+
+    @step(reads="prob label", writes="out")
+    def forward_positions(self, prob: Value, label: Value, *, out: Value) -> None:
+        """After `forward`.  out: (outer, inner) elements, the loss of each position by itself, 0
+        where it is ignored."""
+        classes, counted = self.labels.read(label)
+        chosen = prob.read().reshape(-1)[self.labels.places(classes)]
+        losses = -np.log(np.maximum(chosen, SMALLEST))
+        out.write().reshape(losses.shape)[...] = np.where(counted, losses, 0)
 
 
 class InfogainLoss(LabelledSoftmax):

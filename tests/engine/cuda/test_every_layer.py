@@ -11,6 +11,7 @@ import caffepy.layers  # noqa: F401 - registers the layer types
 from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.ops.cuda.port import CudaRuntime
 from tests.cuda_parity import check_parity
+from tests.multibox import batch
 
 RANDOM = np.random.default_rng(0)
 WEIGHTS = 'weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "uniform" }'
@@ -73,6 +74,12 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, True, False),
     ),
     "Convolution": (f"convolution_param {{ num_output: 4 kernel_size: 3 {WEIGHTS} }}", [x()]),
+    "BoxAnnotatorOHEM": (
+        'top: "a" top: "b" box_annotator_ohem_param { roi_per_img: 4 }',
+        [regions(3, 31), x(31), labels(5, 31), x(31, 8)],
+        (),
+    ),
+    "ConvolutionDepthwise": (f"convolution_param {{ kernel_size: 3 {WEIGHTS} }}", [x()]),
     "CropCenter": (
         "crop_center_param { crop_size: 0 crop_size: 1 crop_size: 2 crop_size: 3 }",
         [x()],
@@ -80,6 +87,15 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Crop": ("crop_param { offset: 1 }", [x(), x(3, 5, 4, 3)], (True, False)),
     "Deconvolution": (
         f"convolution_param {{ num_output: 4 kernel_size: 3 stride: 2 {WEIGHTS} }}",
+        [x()],
+    ),
+    "DetectionOutput": (
+        "detection_output_param { num_classes: 4 nms_param { top_k: 30 } }",
+        [x(3, 7 * 11 * 4), positive(3, 7 * 11 * 4), positive(1, 2, 7 * 11 * 4)],
+        (),
+    ),
+    "DepthwiseConvolution": (
+        f"convolution_param {{ num_output: 5 group: 5 kernel_size: 3 {WEIGHTS} }}",
         [x()],
     ),
     "Dropout": ("", [x()]),
@@ -110,6 +126,16 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
     "Log": ("", [positive()]),
     "MVN": ("", [x()]),
+    "MultiBoxFocalLoss": (
+        "multibox_loss_param { num_classes: 4 mining_type: NONE }",
+        batch(0).bottoms,
+        (True, True, False, False),
+    ),
+    "MultiBoxLoss": (
+        "multibox_loss_param { num_classes: 4 code_type: CENTER_SIZE }",
+        batch(0).bottoms,
+        (True, True, False, False),
+    ),
     "MultinomialLogisticLoss": ("", [shares(31, 5), labels(5, 31)], (True, False)),
     "Normalize": ("norm_param { across_spatial: false channel_shared: false }", [x()]),
     "PReLU": ("", [x()]),
@@ -145,6 +171,12 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Slice": (f"{TWO_TOPS} slice_param {{ slice_point: 2 }}", [x()]),
     "Softmax": ("", [x()]),
     "SmoothL1Loss": ("", [x(31, 5)] * 4),
+    "SmoothL1LossOHEM": (TWO_TOPS, [x(31, 5)] * 3),
+    "SoftmaxWithLossOHEM": (
+        'top: "a" top: "b" top: "c"',
+        [x(31, 5), labels(5, 31)],
+        (True, False),
+    ),
     "SoftmaxCrossEntropyLoss": ("", [x(31, 5), shares(31, 5)], (True, False)),
     "SoftmaxWithLoss": ("", [x(31, 5), labels(5, 31)], (True, False)),
     "Split": (TWO_TOPS, [x()]),
@@ -153,6 +185,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "Threshold": ("", [x()], ()),
     "Tile": ("tile_param { tiles: 3 }", [x()]),
     "TripletLoss": ("", [x(31, 5), x(31, 5), x(31, 5)]),
+    "Upsample": ("", [x(), labels(14 * 22, 3, 5, 7, 11)], (True, False)),
 }
 
 NOT_HERE = {

@@ -18,6 +18,8 @@ from tests.nets import make_net
 LAYERS = {
     "SoftmaxWithLoss": 'type: "SoftmaxWithLoss"',
     "SoftmaxWithLoss, ignoring": 'type: "SoftmaxWithLoss" loss_param { ignore_label: 9 }',
+    "FocalLoss": 'type: "FocalLoss"',
+    "CenterLoss": 'type: "CenterLoss" loss_weight: 1 center_loss_param { num_output: 3 }',
     "InfogainLoss": 'type: "InfogainLoss"',
     "HingeLoss": 'type: "HingeLoss"',
     "MultinomialLogisticLoss": 'type: "MultinomialLogisticLoss"',

@@ -129,6 +129,66 @@ def test_euclidean_loss(shape: Shape, wanted: tuple[bool, bool], cuda_runtime: C
     check_parity(cuda_runtime, 'type: "EuclideanLoss"', bottoms, propagate_down=wanted)
 
 
+@pytest.mark.parametrize("ignored", [None, 1, 255])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5, 2, 7), (MANY, 3)])
+def test_focal_loss(
+    shape: Shape, mode: str, ignored: int | None, cuda_runtime: CudaRuntime
+) -> None:
+    ignore = "" if ignored is None else f"ignore_label: {ignored}"
+    text = f"""type: "FocalLoss" focal_loss_param {{ alpha: 0.75 gamma: 1.5 }}
+      loss_param {{ normalization: {mode} {ignore} }}"""
+    bottoms = [scores(*shape), labels((shape[0], *shape[2:]), shape[1], ignored)]
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 800.0, -800.0])
+@pytest.mark.parametrize("gamma", [0, 0.5, 2])
+def test_focal_loss_of_extreme_scores(
+    gamma: float, number: float, cuda_runtime: CudaRuntime
+) -> None:
+    text = f'type: "FocalLoss" focal_loss_param {{ gamma: {gamma} }}'
+    for label in (0, 1):
+        x = scores(1, 3)
+        x[0, 1] = number
+        check_parity(cuda_runtime, text, [x, np.array([label])], propagate_down=[True, False])
+
+
+@pytest.mark.parametrize("wanted", [(True, True, True), (True, False, False), (False, True, True)])
+@pytest.mark.parametrize("shape", [(1, 1), (11, 131), (MANY, 2)])
+def test_triplet_loss(
+    shape: Shape, wanted: tuple[bool, bool, bool], cuda_runtime: CudaRuntime
+) -> None:
+    text = f'type: "TripletLoss" triplet_loss_param {{ margin: {shape[1] ** 0.5} }}'
+    a, p, n = scores(3, *shape)
+    p[::5], n[::7] = a[::5], p[::7]
+    check_parity(cuda_runtime, text, [a, p, n], propagate_down=wanted)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 1000])
+@pytest.mark.parametrize("shape", [(1, 1), (11, 131), (MANY, 2), (3, 2, 3, 1)])
+def test_center_loss(shape: Shape, classes: int, cuda_runtime: CudaRuntime) -> None:
+    text = f"""type: "CenterLoss" loss_weight: 0.5 center_loss_param {{
+      num_output: {classes} center_filler {{ type: "gaussian" }} }}"""
+    bottoms = [scores(*shape), labels(shape[:1], classes)]
+    check_parity(cuda_runtime, text, bottoms, propagate_down=[True, False])
+
+
+@pytest.mark.parametrize("weight", [0.5, 0])
+def test_a_loss_scale_is_that_of_the_centers_too(weight: float, cuda_runtime: CudaRuntime) -> None:
+    """Which the loss weight is not; updates divide by the scale."""
+    text = f'type: "CenterLoss" loss_weight: {weight} center_loss_param {{ num_output: 3 }}'
+    pulls = []
+    for scale, precision in ((1, "fp32"), (1024, "fp16")):
+        ops = CudaOps(cuda_runtime, precision=precision)
+        run = make_layer(text, [scores(5, 4), labels((5,), 3)], ops=ops)
+        run.top[0].diff.write()[...] = weight * scale
+        run.forward()
+        run.backward([False, False])
+        pulls.append(run.layer.blobs[0].diff.read() / (scale if weight else 1))
+    np.testing.assert_array_equal(*pulls)
+
+
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize("legacy", ["false", "true"])
 @pytest.mark.parametrize("shape", [(1, 1), (11, 131), (MANY, 2)])

@@ -26,7 +26,8 @@ def test_overlaps_of_pairs_are_intersection_over_union(dtype: type[np.floating])
     a = np.array([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0.7, 0.7, 0.2, 0.9]], dtype)
     b = np.array([[0, 0, 0.5, 0.5], [0.25, 0, 0.75, 0.5]], dtype)
     found = boxes.overlaps(a, b)
-    np.testing.assert_allclose(found, [[1, 1 / 3], [0, 1 / 3], [0, 0]], rtol=1e-6)
+    expected = np.array([[1, 1 / 3], [0, 1 / 3], [0, 0]])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found.dtype == dtype
 
 
@@ -46,9 +47,9 @@ def test_locations_are_those_of_the_formulas() -> None:
     }
     for code_type, plain in expected.items():
         found = boxes.encode(prior, variance, box, code_type, True)
-        np.testing.assert_allclose(found, [plain], atol=1e-12)
+        np.testing.assert_allclose(found, np.array([plain]), atol=1e-12)
         found = boxes.encode(prior, variance, box, code_type, False)
-        np.testing.assert_allclose(found, plain / variance, atol=1e-12)
+        np.testing.assert_allclose(found, np.array([plain]) / variance, atol=1e-12)
 
 
 @each_dtype

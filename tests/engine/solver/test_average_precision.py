@@ -95,5 +95,6 @@ def test_labels_without_detections_count_as_0() -> None:
 
 
 def test_more_hits_than_objects_are_refused() -> None:
-    with pytest.raises(DataError, match=r"label 1: expected at most .* objects, 1, got"):
+    wanted = "output 'eval': label 1: expected at most as many hits as objects, 1, got 2"
+    with pytest.raises(DataError, match=wanted):
         pool(judged(1, "++")).average_precisions("11point")

@@ -42,11 +42,14 @@ extern "C" __global__ void center_loss_backward(size_t count, size_t classes, si
 }
 
 // Adds for each class the sum of c - x over its n samples, divided by n + 1, in the order of the
-// samples: by rows, one for each sample; the first one of a class does its work. add_c: like c.
+// samples: by rows, one for each sample; the first one of a class does its work. All of that
+// dloss[0] / weight times, once where the weight is 0. add_c: like c.
 extern "C" __global__ void add_center_pulls(size_t samples, size_t classes, size_t size,
                                             const T* x, const T* c, const T* label, bool ignores,
                                             int ignore, unsigned long long number,
-                                            unsigned long long* add_watch, T* add_c) {
+                                            unsigned long long* add_watch, const T* dloss,
+                                            T weight, T* add_c) {
+  const T times = weight == 0 ? (T)1 : dloss[0] / weight;
   EACH_ROW(row, samples) {
     const long long own = class_of(label, row, classes, ignores, ignore, number, add_watch);
     T before = 0, after = 0;  // samples of the class; a whole number of them is exact
@@ -62,7 +65,7 @@ extern "C" __global__ void add_center_pulls(size_t samples, size_t classes, size
       for (size_t other = row; other < samples; ++other)
         if (class_of(label, other, classes, ignores, ignore, number, add_watch) == own)
           sum += center - x[other * size + column];
-      add_c[own * size + column] += sum / (after + 1);
+      add_c[own * size + column] += times * (sum / (after + 1));
     }
   }
 }

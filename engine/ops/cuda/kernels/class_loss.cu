@@ -27,6 +27,18 @@ extern "C" __global__ void softmax_loss(size_t parts, size_t positions, size_t s
   }
 }
 
+// The same of each position, 0 where it counts for nothing. out: (positions).
+extern "C" __global__ void softmax_loss_positions(size_t positions, size_t size, size_t inner,
+                                                  const T* p, const T* label, bool ignores,
+                                                  int ignore, unsigned long long number,
+                                                  unsigned long long* add_watch, T* out) {
+  EACH(position, positions) {
+    const long long own = class_of(label, position, size, ignores, ignore, number, add_watch);
+    const size_t first = start_of(position, size, inner);
+    out[position] = own < 0 ? (T)0 : -log(at_least(p[first + own * inner], SMALLEST));
+  }
+}
+
 // p - 1 at the label, else p, weighted
 extern "C" __global__ void softmax_loss_backward(size_t count, size_t size, size_t inner,
                                                  const T* p, const T* label, bool ignores,

@@ -1,0 +1,134 @@
+"""Files of detections, in the forms that VOC, ILSVRC and COCO evaluate."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffepy.engine.core import log
+from caffepy.engine.core.errors import DataError
+from caffepy.engine.data.image_sizes import ImageSize, boxes_in_pixels
+from caffepy.engine.files import written_whole
+from caffepy.proto.caffe_pb2 import ResizeParameter
+
+FORMATS = ("VOC", "ILSVRC", "COCO")
+_JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?|null|true|false")
+_ITEM = """\
+        {{
+            "image_id": {},
+            "category_id": {},
+            "bbox": [
+                {}
+            ],
+            "score": {}
+        }}"""
+
+
+class DetectionFiles:
+    """Collects the detections of images, whose names and sizes are known in their order, and writes
+    them when those of all are there; then the next ones begin anew.
+
+    folder: made where it is not there.  prefix: of the files' names.  form: one of FORMATS.
+    names: of the labels.  sizes: of the images.  resize: how they were made to fit into the net.
+    where: the layer, for messages.
+
+    VOC: a file `<prefix><name>.txt` for each label, lines `image score xmin ymin xmax ymax`;
+    ILSVRC: `<prefix>.txt`, lines `image label score xmin ymin xmax ymax`, coordinates cut to whole
+    pixels; COCO: `<prefix>.json`, boxes x, y, width, height in pixels with two decimals.
+
+    Raises: DataError where the folder or a file cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, prefix: str, form: str, names: Mapping[int, str],
+        sizes: Sequence[ImageSize], resize: ResizeParameter | None, where: str,
+    ) -> None:  # fmt: skip
+        self._folder, self._prefix, self._form = folder, prefix, form
+        self._names, self._sizes, self._resize = names, sizes, resize
+        self._where = where
+        self._images = 0  # whose detections are there
+        self._rows = np.empty((0, 7), np.float32)  # image, label, score, x, y, width, height
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{where}: save_output_param.output_directory: '{folder}' cannot be made: "
+                f"{error.strerror}. Name another folder."
+            ) from None
+
+    def add(self, rows: np.ndarray, images: int) -> None:
+        """rows: (D, 7), image, label, score and box as fractions of the net's input, by image.
+        images: how many they are the detections of; images count from 0."""
+        for image in range(images):
+            found = rows[rows[:, 0] == image].astype(np.float32)
+            found[:, 0] = self._images
+            boxes = boxes_in_pixels(found[:, 3:], self._sizes[self._images], self._resize)
+            boxes[:, 2:] -= boxes[:, :2]
+            found[:, 3:] = np.trunc(boxes * 100 + np.float32(0.5)) / 100.0
+            self._rows = np.concatenate([self._rows, found])
+            self._images += 1
+            if self._images == len(self._sizes):
+                self._write()
+                self._images, self._rows = 0, self._rows[:0]
+
+    def state(self) -> dict[str, Any]:
+        """What is there of the images so far."""
+        return {"images": self._images, "rows": self._rows.copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self._images = state["images"]
+        self._rows = np.array(state["rows"], np.float32).reshape(-1, 7)
+
+    def close(self) -> None:
+        """Says where images were too few for the files to be written."""
+        if self._images:
+            log.warning(
+                f"{self._where}: the detections of {self._images} images were not saved: expected "
+                f"{len(self._sizes)}. Run more iterations, or set save_output_param.num_test_image."
+            )
+
+    def _write(self) -> None:
+        if self._form == "VOC":
+            texts = {f"{name}.txt": self._lines(label) for label, name in self._names.items()}
+        elif self._form == "ILSVRC":
+            texts = {".txt": self._lines()}
+        else:
+            items = ",\n".join(_ITEM.format(*parts) for parts in self._items())
+            texts = {".json": f"[\n{items}\n    \n]\n"}
+        for end, content in texts.items():
+            with written_whole(self._folder / f"{self._prefix}{end}", DataError) as temporary:
+                temporary.write_bytes(content.encode("utf-8", "surrogateescape"))
+
+    def _lines(self, label: int | None = None) -> str:
+        """A line for each detection; of one label, or with the label in it."""
+        lines = []
+        for row in self._rows:
+            if label is None or row[1] == label:
+                x, y, width, height = (int(number) for number in row[3:])
+                named = f" {row[1]:g}" if label is None else ""
+                image = self._sizes[int(row[0])].name
+                lines.append(f"{image}{named} {row[2]:g} {x} {y} {x + width} {y + height}\n")
+        return "".join(lines)
+
+    def _items(self) -> list[tuple[str, ...]]:
+        """Image, category, box and score of each detection as JSON."""
+        return [
+            (
+                _quoted(self._sizes[int(row[0])].name),
+                _quoted(self._names[int(row[1])]),
+                ",\n                ".join(f"{number:.9g}" for number in row[3:]),
+                f"{row[2]:.9g}",
+            )
+            for row in self._rows
+        ]
+
+
+def _quoted(name: str) -> str:
+    """A string of JSON; a number where it is one, as COCO's own ids are."""
+    return name if _JSON_NUMBER.fullmatch(name) else json.dumps(name)

@@ -1,0 +1,395 @@
+"""DetectionOutput."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caffepy.engine.core.errors import DataError, NetError, ShapeError
+from caffepy.engine.ops.base import Ops
+from caffepy.proto.caffe_pb2 import TEST
+from tests.harness import LayerRun, golden_cases, make_layer, run_golden
+from tests.nets import make_net
+
+PARAM = 'type: "DetectionOutput" detection_output_param {{ {} }}'
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, that files are written to."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", golden_cases("DetectionOutput"), ids=lambda case: case.name)
+def test_equals_the_fork(case: Path, ops: Ops) -> None:
+    run_golden(case, ops)
+    expected = case / "expected_results"
+    if expected.is_dir():
+        names = sorted(path.name for path in expected.iterdir())
+        assert sorted(path.name for path in Path("results").iterdir()) == names
+        for name in names:
+            assert Path("results", name).read_text() == (expected / name).read_text(), name
+
+
+# ---- against loops over boxes
+
+Box = tuple[float, ...]
+
+
+def drawn(images: int, priors: int, classes: int, places: int = 1) -> list[np.ndarray]:
+    """Locations, scores and priors."""
+    low = RANDOM.uniform(0, 0.6, (priors, 2))
+    boxes = np.concatenate([low, low + RANDOM.uniform(0.1, 0.4, (priors, 2))], axis=1)
+    variances = np.tile([0.1, 0.1, 0.2, 0.2], (priors, 1))
+    loc = RANDOM.standard_normal((images, priors * places * 4))
+    conf = RANDOM.uniform(0, 1, (images, priors * classes))
+    return [loc, conf, np.concatenate([boxes.ravel(), variances.ravel()]).reshape(1, 2, -1)]
+
+
+def decoded(prior: np.ndarray, variance: np.ndarray, t: np.ndarray, code: str) -> Box:
+    size = [prior[2] - prior[0], prior[3] - prior[1]] * 2
+    moved = variance * t
+    if code == "CORNER":
+        return tuple(prior + moved)
+    if code == "CORNER_SIZE":
+        return tuple(prior + moved * size)
+    box = [0.0] * 4
+    for axis in (0, 1):
+        centre = (prior[axis] + prior[axis + 2]) / 2 + moved[axis] * size[axis]
+        half = math.exp(moved[axis + 2]) * size[axis] / 2
+        box[axis], box[axis + 2] = centre - half, centre + half
+    return tuple(box)
+
+
+def overlap(a: Box, b: Box) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [max(box[2] - box[0], 0) * max(box[3] - box[1], 0) for box in (a, b)]
+    return width * height / (sum(areas) - width * height)
+
+
+def expected_rows(
+    bottoms: list[np.ndarray], classes: int, *, background: int = 0, shared: bool = True,
+    code: str = "CORNER", in_target: bool = False, threshold: float = -1, top_k: int = -1,
+    nms: float = 0.3, eta: float = 1, keep: int = -1,
+) -> list[list[float]]:  # fmt: skip
+    """The same by loops."""
+    boxes, variances = bottoms[2].reshape(2, -1, 4)
+    found = []
+    for image, (locations, scores) in enumerate(zip(bottoms[0], bottoms[1], strict=True)):
+        rows: list[list[float]] = []
+        for label in range(classes):
+            if label == background:
+                continue
+            of_label = scores.reshape(-1, classes)[:, label]
+            candidates = [p for p in range(len(boxes)) if of_label[p] > threshold]
+            candidates.sort(key=lambda p: -of_label[p])
+            kept: list[Box] = []
+            limit = nms
+            for p in candidates if top_k < 0 else candidates[:top_k]:
+                t = locations.reshape(len(boxes), -1, 4)[p, 0 if shared else label]
+                variance = np.ones(4) if in_target else variances[p]
+                box = decoded(boxes[p], variance, t, code)
+                if all(overlap(box, other) <= limit for other in kept):
+                    kept.append(box)
+                    rows.append([image, label, of_label[p], *box])
+                    if eta < 1 and limit > 0.5:
+                        limit *= eta
+        if keep >= 0:
+            best = sorted(range(len(rows)), key=lambda place: -rows[place][2])[:keep]
+            rows = [rows[place] for place in sorted(best)]
+        found += rows
+    return found
+
+
+FIELDS = {
+    "background": "background_label_id: {}",
+    "shared": "share_location: {}",
+    "code": "code_type: {}",
+    "in_target": "variance_encoded_in_target: {}",
+    "threshold": "confidence_threshold: {}",
+    "keep": "keep_top_k: {}",
+}
+NMS_FIELDS = {"top_k": "top_k: {}", "nms": "nms_threshold: {}", "eta": "eta: {}"}
+
+
+def written(options: dict[str, object], fields: dict[str, str]) -> str:
+    """The options that are among the fields, as text."""
+    return " ".join(
+        fields[name].format(str(value).lower() if isinstance(value, bool) else value)
+        for name, value in options.items()
+        if name in fields
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"code": "CENTER_SIZE", "threshold": 0.25, "top_k": 17, "nms": 0.45, "keep": 9},
+        {"code": "CENTER_SIZE", "shared": False, "background": -1, "keep": 30},
+        {"code": "CORNER_SIZE", "background": 2, "nms": 0},
+        {"code": "CENTER_SIZE", "eta": 0.75, "nms": 0.9375, "in_target": True},
+        {"background": -1, "threshold": 0.5, "nms": 1, "top_k": 1},
+        {"top_k": 0},
+        {"keep": 0},
+        {"threshold": 0.998},
+    ],
+    ids=str,
+)
+def test_equals_a_loop_over_boxes(options: dict[str, object], ops: Ops) -> None:
+    bottoms = drawn(3, 53, 4, 4 if options.get("shared") is False else 1)
+    fields = f"{written(options, FIELDS)} nms_param {{ {written(options, NMS_FIELDS)} }}"
+    run = make_layer(PARAM.format(f"num_classes: 4 {fields}"), bottoms, ops=ops, phase=TEST)
+    (top,) = run.forward()
+    bottoms = [blob.data.read() for blob in run.bottom]
+    expected = expected_rows(bottoms, 4, **options)  # type: ignore[arg-type]
+    if not expected:
+        expected = [[image, *[-1] * 6] for image in range(3)]
+    np.testing.assert_allclose(top[0, 0], np.array(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_more_priors_than_a_block_of_threads(ops: Ops) -> None:
+    bottoms = drawn(2, 700, 3)
+    fields = (
+        "num_classes: 3 code_type: CENTER_SIZE confidence_threshold: 0.2 nms_param { top_k: 301 }"
+    )
+    run = make_layer(PARAM.format(fields), bottoms, ops=ops, phase=TEST)
+    expected = expected_rows(
+        [blob.data.read() for blob in run.bottom], 3, code="CENTER_SIZE", threshold=0.2, top_k=301
+    )
+    np.testing.assert_allclose(run.forward()[0][0, 0], expected, rtol=1e-5, atol=1e-6)
+
+
+# ---- single boxes
+
+PRIORS = [[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0.25, 0, 0.75, 0.5]]  # the last one meets both
+
+
+def single(
+    scores: list[float], fields: str = "", ops: Ops | None = None, **options: object
+) -> LayerRun:
+    """One image and one class besides the background, whose boxes are the priors."""
+    conf = np.stack([np.zeros(3), scores], axis=1).reshape(1, -1)
+    priors = np.concatenate([np.ravel(PRIORS), np.ones(12)]).reshape(1, 2, 12)
+    text = PARAM.format(f"num_classes: 2 {fields}")
+    return make_layer(text, [np.zeros((1, 12)), conf, priors], ops=ops, phase=TEST, **options)
+
+
+def test_of_equal_scores_the_first_prior_comes_first(ops: Ops) -> None:
+    (top,) = single([0.5, 0.5, 0.5], ops=ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, 3:], PRIORS[:2])
+    (top,) = single([0.5, 0.5, 0.75], ops=ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, 3:], [PRIORS[2]])
+    (top,) = single([0.5, 0.5, 0.5], "nms_param { top_k: 1 }", ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, 3:], [PRIORS[0]])
+
+
+def test_a_score_at_the_threshold_is_not_above_it(ops: Ops) -> None:
+    (top,) = single([0.5, 0.75, 0.25], "confidence_threshold: 0.5", ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, 2], [0.75])
+
+
+def test_scores_that_are_nan_are_no_detections_and_a_nan_box_hides_no_other(ops: Ops) -> None:
+    (top,) = single([np.nan, 0.5, np.nan], ops=ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, 2], [0.5])
+    (top,) = single([np.nan] * 3, ops=ops).forward()
+    np.testing.assert_array_equal(top, [[[[0, -1, -1, -1, -1, -1, -1]]]])
+    run = single([0.75, 0.5, 0.1], "nms_param { nms_threshold: 0 }", ops)
+    run.bottom[0].data.modify()[0, :4] = np.nan
+    (top,) = run.forward()
+    np.testing.assert_array_equal(top[0, 0, :, 2], [np.float32(0.75), 0.5])
+    np.testing.assert_array_equal(top[0, 0, 1, 3:], PRIORS[1])
+
+
+def test_rows_may_change_from_pass_to_pass_in_a_net(ops: Ops) -> None:
+    net = make_net(
+        """
+        layer { name: "in" type: "Input" top: "loc" top: "conf" top: "priors" input_param {
+          shape { dim: 2 dim: 12 } shape { dim: 2 dim: 6 } shape { dim: 1 dim: 2 dim: 12 } } }
+        layer { name: "found" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom: "priors"
+          top: "found" detection_output_param { num_classes: 2 confidence_threshold: 0.5 } }
+        layer { name: "twice" type: "Power" bottom: "found" top: "twice" power_param { scale: 2 } }
+        """,
+        ops,
+        phase=TEST,
+    )
+    priors = np.concatenate([np.ravel(PRIORS), np.ones(12)]).reshape(1, 2, 12)
+    net.blobs["priors"].data.write()[...] = priors
+    net.blobs["loc"].data.write()[...] = 0
+    for high, rows in (([1, 3], 2), ([], 2), ([1, 3, 7, 9], 4), ([5], 1)):
+        conf = np.zeros(12)
+        conf[high] = 1
+        net.blobs["conf"].data.write()[...] = conf.reshape(2, 6)
+        net.forward()
+        found = net.blobs["twice"].data.read()
+        assert found.shape == (1, 1, rows, 7)
+        assert (found[0, 0, :, 2] == (2 if high else -2)).all()
+
+
+# ---- files
+
+SAVE = """nms_param { nms_threshold: 1 } save_output_param {
+  output_directory: "deep/results" output_name_prefix: "a_" output_format: "%s"
+  label_map_file: "map.txt" name_size_file: "sizes.txt" %s }"""
+
+
+@pytest.fixture
+def lists(folder: Path) -> None:
+    """A label map, and sizes of three images."""
+    Path("map.txt").write_text('item { name: "bg" label: 0 } item { name: "cat" label: 1 }')
+    Path("sizes.txt").write_text("007 100 200\n42 10 20\n\nlast 100 100\n")
+
+
+@pytest.mark.usefixtures("lists")
+def test_files_are_written_when_all_images_are_there_and_then_anew() -> None:
+    run = single([0.75, 0.5, 0.25], SAVE % ("VOC", "num_test_image: 2"))
+    path = Path("deep/results/a_cat.txt")
+    run.forward()
+    assert not path.exists()
+    run.forward()
+    assert path.read_text().splitlines() == [
+        "007 0.75 0 0 100 50", "007 0.5 100 0 200 50", "007 0.25 50 0 150 50",
+        "42 0.75 0 0 10 5", "42 0.5 10 0 20 5", "42 0.25 5 0 15 5",
+    ]  # fmt: skip
+    Path("deep/results/other.txt").write_text("of the user")
+    for scores in ([0, 0, 1], [0, 1, 0]):
+        run.bottom[1].data.modify().reshape(3, 2)[:, 1] = scores
+        run.forward()
+    assert len(path.read_text().splitlines()) == 6
+    assert Path("deep/results/other.txt").exists()
+
+
+@pytest.mark.usefixtures("lists")
+def test_coco_files_are_json_whatever_the_names() -> None:
+    run = single([0.75, -1, -1], SAVE % ("COCO", "") + "confidence_threshold: 0")
+    for _ in range(3):
+        run.forward()
+    found = json.loads(Path("deep/results/a_.json").read_text())
+    assert [each["image_id"] for each in found] == ["007", 42, "last"]
+    assert found[0] == {
+        "image_id": "007", "category_id": "cat", "bbox": [0, 0, 100, 50], "score": 0.75,
+    }  # fmt: skip
+    run.bottom[1].data.write()[...] = -1
+    for _ in range(3):
+        run.forward()
+    assert json.loads(Path("deep/results/a_.json").read_text()) == []
+
+
+@pytest.mark.usefixtures("lists")
+def test_a_resumed_run_goes_on_with_the_images(caplog: pytest.LogCaptureFixture) -> None:
+    whole = single([0.75, 0.5, 0.25], SAVE % ("ILSVRC", ""))
+    for _ in range(3):
+        whole.forward()
+    path = Path("deep/results/a_.txt")
+    expected = path.read_text()
+    assert expected.startswith("007 1 0.75 0 0 100 50\n")
+    path.unlink()
+    first = single([0.75, 0.5, 0.25], SAVE % ("ILSVRC", ""))
+    first.forward()
+    state = first.layer.state()
+    first.forward()
+    first.layer.close()
+    assert "the detections of 2 images were not saved: expected 3" in caplog.text
+    second = single([0.75, 0.5, 0.25], SAVE % ("ILSVRC", ""))
+    second.layer.restore(state)
+    for _ in range(2):
+        second.forward()
+    assert path.read_text() == expected
+
+
+@pytest.mark.usefixtures("lists")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("VOC", "voc", r"output_format: expected one of VOC, ILSVRC, COCO, got 'voc'\. Did you me"),
+        ('"map.txt"', '"no.txt"', "label_map_file: expected an existing file"),
+        ("map.txt", "short.txt", "expected a name .* for label 1, got ''"),
+        ('"sizes.txt"', '"no.txt"', "name_size_file: expected an existing file"),
+        ("output_name", "num_test_image: 4 output_name", "expected 1 to 3, the number of images"),
+        ('"deep/results"', '"map.txt/x"', "output_directory: 'map.txt/x' cannot be made"),
+        (
+            "output_name",
+            "resize_param { width: 9 } output_name",
+            "resize_param: expected height an",
+        ),
+    ],
+)
+def test_what_keeps_files_from_being_written_is_told_at_once(
+    old: str, new: str, message: str
+) -> None:
+    Path("short.txt").write_text('item { name: "bg" label: 0 }')
+    with pytest.raises((NetError, DataError), match=message):
+        single([1, 1, 1], (SAVE % ("VOC", "")).replace(old, new))
+
+
+@pytest.mark.usefixtures("lists")
+def test_without_a_map_or_sizes_nothing_is_saved_and_that_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    single([1, 1, 1], (SAVE % ("VOC", "")).replace('label_map_file: "map.txt"', "")).forward()
+    assert "label_map_file: expected one with output_directory, got none" in caplog.text
+    assert not Path("deep").exists()
+
+
+def test_bad_label_maps_and_names_are_refused() -> None:
+    Path("sizes.txt").write_text("one 1 1\n")
+    one = 'item { name: "a" label: 1 }'
+    for content, message in (
+        (one + 'item { name: "b" label: 1 }', "map.txt:1.*label 1: expected once in a label map"),
+        (one + 'item { name: "a" label: 2 }', "name 'a': expected once in a label map"),
+        ('item { name: "a/b" label: 1 }', "expected a name that a file can have"),
+    ):
+        Path("map.txt").write_text(content)
+        with pytest.raises((NetError, DataError), match=message):
+            single([1, 1, 1], SAVE % ("VOC", ""))
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("", "num_classes: expected at least 1, got 0"),
+        ("num_classes: 2 visualize: true", "visualize: expected false"),
+        ("num_classes: 2 background_label_id: 2", "background_label_id: expected -1 to 1, got 2"),
+        ("num_classes: 2 nms_param { eta: 0 }", "eta: expected above 0 and up to 1, got 0"),
+        ("num_classes: 2 nms_param { nms_threshold: -1 }", "nms_threshold: expected 0 or more"),
+        ("num_classes: 2 objectness_score: 0.5", "objectness_score: expected it to be left out"),
+        ("num_classes: 2 nms_param { soft_nms: true }", "soft_nms: expected it to be left out"),
+    ],
+)
+def test_bad_fields_are_refused(fields: str, message: str) -> None:
+    with pytest.raises(NetError, match=message):
+        make_layer(
+            PARAM.format(fields), [np.zeros((1, 12)), np.zeros((1, 6)), np.zeros((1, 2, 12))]
+        )
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(1, 12), (1, 6), (2, 12)], r"the priors: expected boxes and .*\(2, 12\)"),
+        ([(1, 12), (1, 6), (1, 2, 10)], r"the priors: expected boxes and .*\(1, 2, 10\)"),
+        ([(1, 16), (1, 6), (1, 2, 12)], r"the locations: expected \(1, 12\) for the 3 priors"),
+        ([(1, 12), (1, 8), (1, 2, 12)], r"the scores: expected \(1, 6\) for the 3 priors"),
+        ([(2, 12), (1, 12), (1, 2, 12)], r"the scores: expected \(2, 6\)"),
+    ],
+)
+def test_bottoms_that_do_not_fit_are_refused(shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        make_layer(PARAM.format("num_classes: 2"), [np.zeros(shape) for shape in shapes])
+
+
+def test_there_is_no_gradient() -> None:
+    run = single([1, 1, 1])
+    with pytest.raises(NetError, match="needs a gradient, but it has no gradient"):
+        run.layer.backward(run.top, [True, False, False], run.bottom)
