@@ -107,7 +107,12 @@ def follow_advice(net: NetParameter) -> list[str]:
 
 
 def fill_inputs(net: Net) -> None:
-    """Noise in the inputs that are data by their name, 0 in labels, and one box in annotations."""
+    """Noise in the inputs that are data by their name, 0 in labels, and one box in annotations; and
+    statistics of 0 and 1 where none were gathered, which would let numbers grow without bound."""
+    for layer in net.layers:
+        if layer.type == "BatchNorm":
+            for blob in layer.blobs[1:]:  # variance, its weight
+                blob.data.write()[...] = 1
     draw = np.random.default_rng(0)
     for name in net.inputs:
         data = net.blobs[name].data
