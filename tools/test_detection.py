@@ -68,7 +68,7 @@ ALL = ("11point", "MaxIntegral", "Integral")
 def command(
     model: str, weights: str | None, iterations: int, ap: str, label_map: str | None,
     target: str | None, level: int, stage: str, chosen: EngineChoice, data_threads: int | None,
-    layers: tuple[str, ...], python_layers: bool, overrides: tuple[Override, ...],
+    layers: tuple[str, ...], python_layers: bool, dialect: str, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST, pools what its DetectionEvaluate layers say of all batches, and
     prints the average precision of each class and their mean."""
@@ -93,6 +93,7 @@ def command(
         overrides,
         keep=False,
         data_threads=data_threads,
+        dialect=dialect,
     )
     try:
         check_detects(net, "test_detection pools detections")
