@@ -404,18 +404,8 @@ def _losses(batch: int, few: int) -> list[Case]:
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
         Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
-        Case(
-            "SmoothL1LossOHEM",
-            "loss_weight: 1 loss_weight: 0",
-            (normal(8 * batch, 8), normal(8 * batch, 8)),
-            tops=2,
-        ),
-        Case(
-            "SoftmaxWithLossOHEM",
-            "",
-            (normal(8 * batch, 21), labels(21, 8 * batch)),
-            tops=3,
-        ),
+        Case("SmoothL1LossOHEM", "loss_weight: 1", (normal(8 * batch, 84), normal(8 * batch, 84))),
+        Case("SoftmaxWithLossOHEM", "", (scores, classes)),
         Case(
             "BoxAnnotatorOHEM",
             "box_annotator_ohem_param { roi_per_img: 128 }",

@@ -112,6 +112,9 @@ EQUIVALENTS |= {
     "SmoothL1Loss": lambda param, x, w: (
         functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
     ),
+    "SmoothL1LossOHEM": lambda param, x, w: (
+        functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
+    ),
     "Softmax": lambda param, x, w: functional.softmax(x[0], 1),
     "Split": lambda param, x, w: (x[0].view_as(x[0]), x[0].view_as(x[0])),
     "Swish": lambda param, x, w: functional.silu(x[0]),
@@ -364,6 +367,7 @@ def _soft_target_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -
     return functional.kl_div(functional.log_softmax(x[0], 1), x[1], reduction="batchmean")
 
 
+@equivalent("SoftmaxWithLossOHEM")
 @equivalent("SoftmaxWithLoss")
 def _softmax_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     scores, label = x
