@@ -24,11 +24,12 @@ import numpy as np
 from benchmarks.rounds import Step, measure
 from caffepy.engine.core.layout import PLAIN, Buffer
 from caffepy.engine.core.random import Stream
+from caffepy.engine.core.value import Value
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import create_db, open_db
 from caffepy.engine.data.device_feed import DeviceFeed
-from caffepy.engine.data.feed import Feed
 from caffepy.engine.data.kept_records import KeptRecords
+from caffepy.engine.data.pixel_feed import PixelFeed
 from caffepy.engine.data.records import RecordSource
 from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.ops.numpy.backend import NumpyOps
@@ -108,13 +109,25 @@ def _ways(folder: Path, transform: str, batch: int) -> Iterator[dict[str, Step]]
     )
     kept_feed, bytes_feed = (DeviceFeed(transformer, ops, device) for _ in range(2))
     sources = {
-        "floats": RecordSource(open_db(folder / "lmdb", "lmdb"), Feed(transformer)),
+        "floats": RecordSource(open_db(folder / "lmdb", "lmdb"), PixelFeed(transformer)),
         "bytes": RecordSource(open_db(folder / "lmdb", "lmdb"), bytes_feed),
         "kept": KeptRecords(open_db(folder / "lmdb", "lmdb"), kept_feed),
     }
-    yield {way: _step(source, batch) for way, source in sources.items()}
+    steps = {way: _step(source, batch) for way, source in sources.items()}
+    top = Value((batch, *sources["floats"].first_record()[1]), ops.dtype)
+    yield {**steps, "floats": _delivered(sources["floats"], top)}
     for source in sources.values():
         source.close()
+
+
+def _delivered(source: RecordSource, top: Value) -> Step:
+    """Makes the next batch, and the floats of it that a net gets."""
+    numbers = itertools.count(step=top.shape[0])
+
+    def make() -> None:
+        source.feed.deliver(source.batch(next(numbers), top.shape[0]).images, top)
+
+    return make
 
 
 def _step(source: RecordSource, count: int) -> Step:

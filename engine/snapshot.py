@@ -161,15 +161,20 @@ def _read_binary(path: Path) -> tuple[Snapshot, bytes]:
         raise SnapshotError(
             f"{path}: cannot be read: {error.strerror or error}. Name a file that may be read."
         ) from None
-    wire = Wire(data, str(path))
-    rest: list[bytes] = []
-    history: list[np.ndarray] = []
-    for part in wire.fields(0, len(data)):
-        if part.number == _HISTORY:
-            wire.want(part, BYTES)
-            history.append(weights.decode_blob(data[part.start : part.end], str(path)).data)
-        else:
-            rest.append(data[part.at : part.end])
+
+    def apart(wire: Wire) -> tuple[list[bytes], list[np.ndarray]]:
+        """The fields besides the history, and that."""
+        rest: list[bytes] = []
+        history: list[np.ndarray] = []
+        for part in wire.fields(0, len(data)):
+            if part.number == _HISTORY:
+                wire.want(part, BYTES)
+                history.append(weights.decode_blob(data[part.start : part.end], str(path)).data)
+            else:
+                rest.append(data[part.at : part.end])
+        return rest, history
+
+    rest, history = weights.decoded(data, str(path), "a .solverstate", apart)
     state = SolverState()
     try:
         state.ParseFromString(b"".join(rest))

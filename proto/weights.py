@@ -134,12 +134,12 @@ def parse(data: bytes, source: str) -> list[LayerWeights]:
 
     source: what errors call it. Raises: WeightsError.
     """
-    return _decoded(data, source, "a .caffemodel", _net)
+    return decoded(data, source, "a .caffemodel", _net)
 
 
 def decode_blob(data: bytes, source: str) -> BlobArray:
     """The blob in the bytes of a BlobProto, such as a mean.binaryproto. Raises: WeightsError."""
-    return _decoded(data, source, "a blob", lambda wire: _blob(wire, 0, len(data)))
+    return decoded(data, source, "a blob", lambda wire: _blob(wire, 0, len(data)))
 
 
 def encode_net(
@@ -185,8 +185,11 @@ def fill_raw(layer: pb.LayerParameter, read: LayerWeights) -> None:
             blob.CopyFrom(pb.BlobProto.FromString(encode_blob(array.data, array.diff)))
 
 
-def _decoded(data: bytes, source: str, wanted: str, decode: Callable[[Wire], T]) -> T:
-    """decode's result. Where it fails because the file is of another kind, says of which."""
+def decoded(data: bytes, source: str, wanted: str, decode: Callable[[Wire], T]) -> T:
+    """decode's result. Where it fails because the file is of another kind, says of which.
+
+    Raises: WeightsError.
+    """
     try:
         return decode(Wire(data, source))
     except WeightsError:

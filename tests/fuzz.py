@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -179,16 +179,16 @@ def feed(name: str, files: Files, read: Read, counts: Counts, until: int, folder
     signal.alarm(0)
 
 
-def fuzz(name: str, files: Files, read: Read, inputs: Mapping[str, int], folder: Path) -> Counts:
-    """Gives a reader its inputs number `first` up to `last`, in processes that may end."""
+def fuzz(name: str, files: Files, read: Read, inputs: range, folder: Path) -> Counts:
+    """Gives a reader its inputs of these numbers, in processes that may end."""
     counts = Counts()
-    counts["next"] = inputs["first"]
-    while counts["next"] < inputs["last"]:
+    counts["next"] = inputs.start
+    while counts["next"] < inputs.stop:
         child = os.fork()
         if not child:
             status = 1
             try:
-                feed(name, files, read, counts, inputs["last"], folder)
+                feed(name, files, read, counts, inputs.stop, folder)
                 status = 0
             finally:
                 os._exit(status)
@@ -205,7 +205,8 @@ def fuzz(name: str, files: Files, read: Read, inputs: Mapping[str, int], folder:
     return counts
 
 
-def main() -> None:
+def main() -> int:
+    """Runs it; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readers", nargs="*", help="by name [default: all]")
     parser.add_argument("--inputs", type=int, default=100_000)
@@ -213,14 +214,15 @@ def main() -> None:
     given = parser.parse_args()
     shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(dir=shared) as name:
-        targets = make_targets(Path(name))
-        span = {"first": 0, "last": given.inputs}
-        if given.only is not None:
-            span = {"first": given.only, "last": given.only + 1}
+        targets, failures = make_targets(Path(name)), 0
+        first = 0 if given.only is None else given.only
+        span = range(first, given.inputs if given.only is None else first + 1)
         for reader in given.readers or targets:
             files, read = targets[reader]
             counts = fuzz(reader, files, read, span, Path(name) / "input")
             print(f"{reader:<26}{counts.told()}", flush=True)
+            failures += counts["traceback"] + counts["hang"]
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

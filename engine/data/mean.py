@@ -79,22 +79,24 @@ def _sum(database: Database, piece: list[Record], shape: tuple[int, ...]) -> np.
     """Of the images of some records: (C, H, W), float32 where all are of bytes, else float64."""
     total = _Total(shape)
     for part in _pieces(piece, TOGETHER, PART_BYTES):
-        raw = raw_records.read([value for _, value in part])
-        if raw is not None and raw.images.shape[1:] == shape:
-            for image in raw.images:
-                total.add(image)
-            continue
-        for key, value in part:
-            where = _where(database, key)
-            image = datum.array(datum.parse(value, where), where)
+        raw = raw_records.views([value for _, value in part])
+        found = _images(database, part) if raw is None else raw
+        for (key, _), image in zip(part, found, strict=True):
             if image.shape != shape:
                 raise DataError(
-                    f"{where}: expected shape {shape}, that of the records before, got "
-                    f"{image.shape}. Resize the images to one size when the database is made "
+                    f"{_where(database, key)}: expected shape {shape}, that of the records before, "
+                    f"got {image.shape}. Resize the images to one size when the database is made "
                     "(convert_imageset --resize_width --resize_height)."
                 )
             total.add(image)
     return total.result()
+
+
+def _images(database: Database, part: list[Record]) -> Iterator[np.ndarray]:
+    """Those of records that are not raw, or not alike. Raises: DataError."""
+    for key, value in part:
+        where = _where(database, key)
+        yield datum.array(datum.parse(value, where), where)
 
 
 class _Total:

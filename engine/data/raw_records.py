@@ -6,7 +6,7 @@ image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from caffepy.engine.data.images import MOST_BYTES
 from caffepy.proto.errors import WeightsError
 from caffepy.proto.wire import BYTES, VARINT, Field, Wire
 
+BIG_BYTES = 1 << 15  # of records, from which on `views` copies none
 MOST_LENGTHS = 4  # of records in a group: their labels are of 1 to 3 bytes, or none
 
 _CHANNELS, _HEIGHT, _WIDTH, _DATA, _LABEL, _ENCODED = 1, 2, 3, 4, 5, 7  # fields of Datum
@@ -53,6 +54,24 @@ def read(values: Sequence[bytes]) -> RawRecords | None:
     for numbers, part in parts:
         labels[numbers], images[numbers] = part.labels, part.images
     return RawRecords(labels, images)
+
+
+def views(values: Sequence[bytes]) -> Iterable[np.ndarray] | None:
+    """The images (C, H, W) uint8 in these bytes, not to be written; None as `read`.
+
+    Big ones stay where they are: to copy them takes longer than to look for each.
+    """
+    if sum(map(len, values)) < BIG_BYTES * len(values):
+        raw = read(values)
+        return None if raw is None else raw.images
+    found: list[np.ndarray] = []
+    for value in values:
+        form = _form(value) if len(value) <= MOST_BYTES else None
+        if form is None or (found and found[0].shape != form.shape):
+            return None
+        start, end = form.data
+        found.append(np.frombuffer(value, np.uint8, end - start, start).reshape(form.shape))
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,13 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.random import Stream
 from caffepy.engine.data import images
-from caffepy.engine.data.pipeline import Batch
+from caffepy.engine.data.pipeline import Batch, Part, Work, done
 from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.data.window_list import CHANNELS, WindowList
+
+TOGETHER = 4  # windows that one thread makes at a time
+
+Chosen = tuple[list[int], bool]  # a window of the file, and whether it is mirrored
 
 
 class Region(NamedTuple):
@@ -71,32 +76,35 @@ class WindowSource:
         self._mean = self._cut_mean()
         self._kept = [self._read(index) for index in range(len(listed.names))] if cache else None
 
+    def begin(self, first: int, count: int) -> Work[Batch]:
+        """The work on samples number `first` to `first + count - 1`; which windows they are is a
+        function of their numbers."""
+        chosen = list[Chosen]()
+        for index, (draw, side, *_) in enumerate(self.choices.uniform_blocks(first, count)):
+            front = index >= count - self.foreground
+            windows = self.listed.foreground if front else self.listed.background
+            window = windows[int(draw * len(windows))].tolist()
+            chosen.append((window, bool(self.transformer.param.mirror and side >= 0.5)))
+        return WindowWork(self, chosen)
+
     def batch(self, first: int, count: int) -> Batch:
-        """Samples number `first` to `first + count - 1`; which windows they are is a function of
-        their numbers.
+        """Samples number `first` to `first + count - 1`.
 
         Raises: DataError for an image that cannot be read, or a window that is not in it.
         """
-        draws = self.choices.uniform_blocks(first, count)
-        shape = (count, CHANNELS, self._size, self._size)
-        out, names = self.transformer.memory(shape), list[str]()
-        labels = np.empty(count, self.transformer.dtype)
-        out[...] = 0
-        for index, (chosen, side, *_) in enumerate(draws.tolist()):
-            front = index >= count - self.foreground
-            windows = self.listed.foreground if front else self.listed.background
-            window = windows[int(chosen * len(windows))].tolist()
-            labels[index] = window[1]
-            names.append(self._name(window))
-            self._warp(out[index], window, self.transformer.param.mirror and side >= 0.5)
-        return Batch(out, labels, names)
+        return done(self.begin(first, count))
+
+    def memory(self, count: int) -> np.ndarray:
+        """(count, C, size, size), content undefined."""
+        return self.transformer.memory((count, CHANNELS, self._size, self._size))
 
     def close(self) -> None:
         """Nothing is open between batches."""
 
-    def _warp(self, out: np.ndarray, window: list[int], mirrored: bool) -> None:
-        """Writes a window to out (C, size, size), which is 0."""
-        where = f"{self.transformer.where}: {self._name(window)}"
+    def warp(self, out: np.ndarray, window: list[int], mirrored: bool) -> None:
+        """Writes a window to out (C, size, size). Raises: DataError."""
+        out[...] = 0
+        where = f"{self.transformer.where}: {self.name(window)}"
         data = self._read(window[0]) if self._kept is None else self._kept[window[0]]
         image = images.decode(data, where, color=True)
         region = self._region(window, image.shape)
@@ -173,9 +181,41 @@ class WindowSource:
         path = self.find_file(name, f"image {index} of '{self.listed.path}'")
         return images.read(path, f"{self.transformer.where}: '{path}'")
 
-    def _name(self, window: list[int]) -> str:
+    def name(self, window: list[int]) -> str:
+        """What messages call a window."""
         name = self.root + self.listed.names[window[0]]
         return f"'{name}', line {window[6]} of '{self.listed.path}'"
+
+
+class WindowWork:
+    """The work on a batch of windows."""
+
+    def __init__(self, source: WindowSource, chosen: list[Chosen]) -> None:
+        self.source = source
+        self.chosen = chosen
+        self.images = source.memory(len(chosen))
+        self._read = 0
+
+    def read(self) -> Part | None:
+        """Files are read by the threads that decode them."""
+        at, end = self._read, min(self._read + TOGETHER, len(self.chosen))
+        if at == end:
+            return None
+        self._read = end
+        return functools.partial(self._make, range(at, end))
+
+    def finish(self) -> Batch:
+        dtype = self.source.transformer.dtype
+        labels = np.array([window[1] for window, _ in self.chosen], dtype)
+        return Batch(self.images, labels, [self.source.name(window) for window, _ in self.chosen])
+
+    def again(self) -> Batch:
+        self._make(range(len(self.chosen)))
+        return self.finish()
+
+    def _make(self, part: range) -> None:
+        for index in part:
+            self.source.warp(self.images[index], *self.chosen[index])
 
 
 def _round(number: float) -> int:

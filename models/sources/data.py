@@ -13,6 +13,7 @@ import numpy as np
 from caffepy.engine.data import datum, images
 from caffepy.engine.data.db import create_db
 from caffepy.models.digits.data import SIZE, split
+from caffepy.proto.caffe_pb2 import AnnotatedDatum
 
 SCALE = 1 / 256
 _CORNER = SIZE // 3  # pixels of a side
@@ -34,6 +35,7 @@ def write_all(folder: Path) -> None:
             (f"{part}_lmdb", "lmdb", raw),
             (f"{part}_leveldb", "leveldb", raw),
             (f"{part}_png_lmdb", "lmdb", encoded),
+            (f"{part}_annotated_lmdb", "lmdb", [AnnotatedDatum(datum=record) for record in raw]),
         ):
             with create_db(folder / name, backend) as writer:
                 for place, record in enumerate(records):

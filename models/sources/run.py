@@ -14,7 +14,9 @@ import caffepy
 from caffepy.models.job import Job
 from caffepy.models.sources.data import SCALE, labelled, write_all
 
-SOURCES = ("lmdb", "leveldb", "encoded", "images", "hdf5", "windows", "memory", "dummy")
+SOURCES = (
+    "lmdb", "leveldb", "encoded", "annotated", "images", "hdf5", "windows", "memory", "dummy"
+)  # fmt: skip
 WANTED_ACCURACY = 0.85
 FILES = ("net.prototxt", "solver.prototxt", *(f"{source}.prototxt" for source in SOURCES))
 WRITTEN = ("*_leveldb", "*.h5", "*.txt", "digits", "*_net.prototxt", "*_solver.prototxt")

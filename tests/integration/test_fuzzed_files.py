@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,6 +121,19 @@ def test_damaged_files_are_read_or_refused(golden: Path, tmp_path: Path, reader:
         except CaffepyError:
             refused += 1
     assert refused > count // 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="inputs are read in processes that are forked")
+def test_damaged_databases_are_read_or_refused() -> None:
+    readers = "lmdb", "leveldb", "leveldb of Caffe", "packed HDF5", "HDF5 solverstate"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--inputs", "150", "--readers", *readers],
+        cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(", 0 hangs, 0 tracebacks") == len(readers)
 
 
 def raw_values() -> Iterator[bytes]:

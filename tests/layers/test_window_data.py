@@ -17,6 +17,8 @@ from caffepy.engine.data import images
 from caffepy.engine.data.window_list import WindowList
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
+from caffepy.engine.ops.numpy.backend import NumpyOps
+from caffepy.tools.common import open_net
 from tests.data_cases import run_batches
 from tests.devices import DEVICES, device
 from tests.harness import LayerRun, make_layer
@@ -206,3 +208,41 @@ def test_what_does_nothing_is_told_of(
     write(tmp_path, "1 1 0 0 4 4")
     layer("batch_size: 1 fg_fraction: 1", "crop_size: 5 scale: 0.5")
     assert "transform_param.scale does nothing here. Use window_data_param.scale." in caplog.text
+
+
+def batches_of(folder: Path, threads: int, context_pad: int) -> list[np.ndarray]:
+    """What a net gets whose batches several threads make: images and labels in turn."""
+    (folder / "net.prototxt").write_text(
+        f"""layer {{ name: "data" type: "WindowData" top: "data" top: "label"
+            transform_param {{ crop_size: 5 mirror: true mean_value: 9 }} window_data_param {{
+                source: "windows.txt" batch_size: 11 context_pad: {context_pad} }} }}"""
+    )
+    path = str(folder / "net.prototxt")
+    net = open_net(path, "TRAIN", 0, "", "", NumpyOps(), data_threads=threads)
+    found = []
+    try:
+        for _ in range(5):
+            net.forward()
+            found += [net.blobs[name].data.read().copy() for name in ("data", "label")]
+    finally:
+        net.close()
+    return found
+
+
+def test_batches_do_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    write(tmp_path, "7 0.6 0 0 4 4", "8 0.5 1 1 5 5", "9 0.4 0 0 3 3", "9 0.1 2 2 9 9")
+    for one, several in zip(batches_of(tmp_path, 1, 1), batches_of(tmp_path, 4, 1), strict=True):
+        np.testing.assert_array_equal(one, several)
+
+
+def test_the_first_window_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{label} 0.6 0 0 4 {label}" for label in range(1, 90)), "9 0.1 2 2 9 9")
+    wrong = tmp_path / "windows.txt"
+    wrong.write_text(wrong.read_text().replace("a.png", "b.png"))
+    (tmp_path / "b.png").write_bytes(images.encode(np.zeros((20, 12, 3), np.uint8), "png"))
+    messages = set()
+    for threads in (1, 4):
+        with pytest.raises(DataError, match=r"got x1, y1, x2, y2 = 0, 0, 4, \d+") as raised:
+            batches_of(tmp_path, threads, 0)
+        messages.add(str(raised.value))
+    assert len(messages) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import itertools
 import os
 import shutil
@@ -15,7 +16,7 @@ import lmdb
 import pytest
 
 from caffepy.engine.core.errors import DataError, DeviceError
-from caffepy.engine.data import db_lmdb
+from caffepy.engine.data import db, db_lmdb, reserved_file
 from caffepy.engine.data.db import Cursor, create_db, open_db
 
 BACKENDS = ["lmdb", "leveldb"]
@@ -83,6 +84,73 @@ def test_the_map_of_an_lmdb_grows_as_needed(
 ) -> None:
     monkeypatch.setattr(db_lmdb, "FIRST_MAP_BYTES", 1 << 15)
     records = [(b"%08d" % index, bytes(20_000)) for index in range(50)]
+    database = open_db(written(tmp_path / "db", "lmdb", records), "lmdb")
+    assert list(database.records()) == records
+    database.close()
+
+
+@pytest.mark.parametrize("size", [10, 5000, 3_000_000])
+def test_an_lmdb_is_no_bigger_than_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(reserved_file, "SYNC_BYTES", 1 << 14)
+    monkeypatch.setattr(reserved_file.os, "fsync", synced.append)
+    monkeypatch.setattr(db, "COMMIT_BYTES", 1 << 13)
+    records = [(b"%08d" % index, bytes([index]) * size) for index in range(9)]
+    path = written(tmp_path / "db", "lmdb", records)
+    environment = lmdb.open(str(path), readonly=True, lock=False)
+    pages = environment.info()["last_pgno"] + 1
+    assert (path / "data.mdb").stat().st_size == pages * environment.stat()["psize"]
+    assert dict(environment.begin().cursor().iternext()) == dict(records)
+    environment.close()
+    assert len(synced) > (size > 1 << 14), "while it was written, and at its end"
+
+
+def test_records_larger_than_the_map_and_keys_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_lmdb, "FIRST_MAP_BYTES", 1 << 15)
+    monkeypatch.setattr(db, "COMMIT_RECORDS", 700)
+    monkeypatch.setattr(db_lmdb, "MOST_GROWTH", 1 << 16)
+    keys = [b"%06d%s" % (number * 7919 % 5000, b"x" * 300) for number in range(5000)]
+    database = open_db(
+        written(
+            tmp_path / "db",
+            "lmdb",
+            [(key, key[:6] * (index % 400)) for index, key in enumerate(keys)],
+        ),
+        "lmdb",
+    )
+    assert list(database.keys()) == sorted(keys)
+    database.close()
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reserve(file: int, offset: int, size: int) -> None:
+        if size > 1 << 24:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(reserved_file.os, "posix_fallocate", reserve)
+    with pytest.raises(DataError, match=r"db: the lmdb database cannot be written: .*No space"):
+        written(tmp_path / "db", "lmdb", [(b"%d" % index, bytes(1 << 20)) for index in range(40)])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("support", ["not in the system", "not of this folder"])
+def test_where_no_space_can_be_reserved_an_lmdb_is_written_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, support: str
+) -> None:
+    def reserve(file: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if support == "not of this folder":
+        monkeypatch.setattr(reserved_file.os, "posix_fallocate", reserve)
+    else:
+        monkeypatch.delattr(reserved_file.os, "posix_fallocate")
+    records = [(b"%08d" % index, bytes(1 << 20)) for index in range(20)]
     database = open_db(written(tmp_path / "db", "lmdb", records), "lmdb")
     assert list(database.records()) == records
     database.close()

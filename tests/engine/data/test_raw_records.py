@@ -74,3 +74,20 @@ def test_changed_bytes_are_read_as_protobuf_reads_them_or_not_at_all(data: st.Da
         read = datum.parse(bytes(value), "here")
         assert found.labels[1] == read.label
         np.testing.assert_array_equal(found.images[1], datum.array(read, "here"))
+
+
+@pytest.mark.parametrize("big", [1, 1 << 20])
+def test_views_are_the_images_or_none(monkeypatch: pytest.MonkeyPatch, big: int) -> None:
+    monkeypatch.setattr(raw_records, "BIG_BYTES", big)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 2), np.uint8)
+    values = [datum.raw(image, 99 * i).SerializeToString() for i, image in enumerate(pixels)]
+    found = raw_records.views(values)
+    assert found is not None
+    np.testing.assert_array_equal(list(found), pixels)
+    for other in (
+        datum.raw(pixels[0, :1], 0).SerializeToString(),
+        datum.raw(pixels[0] / np.float32(2), 0).SerializeToString(),
+        datum.encoded(b"file", 0).SerializeToString(),
+        values[0][:-9],
+    ):
+        assert raw_records.views([*values, other]) is None

@@ -197,6 +197,7 @@ def test_a_history_of_old_four_axis_shapes_fits() -> None:
         (b"\x0a\x03net", "expected a .solverstate, got a file without an iteration"),
         (b"\x89HDF\r\n\x1a\n....", "cannot be read as a solver's state"),
         (b"\x08\x06\x1a\xff\x01abc", "cut off or damaged"),
+        (b'net: "net.prototxt"\n', r"expected a \.solverstate, got a text file: give the binary"),
         (SolverState(iter=3, caffepy_state=b"{").SerializeToString(), "cut off or damaged"),
     ],
 )
