@@ -85,8 +85,8 @@ def _add(database: Database, piece: list[Record], sums: _Sums) -> tuple[np.ndarr
         if image.shape != sums.shape:
             raise DataError(
                 f"{_where(database, key)}: expected shape {sums.shape}, that of the records "
-                f"before, got {image.shape}. Resize the images to one size when the database is made "
-                "(convert_imageset --resize_width --resize_height)."
+                f"before, got {image.shape}. Resize the images to one size when the database is "
+                "made (convert_imageset --resize_width --resize_height)."
             )
         if image.dtype == np.uint8:
             sums.add(image)
