@@ -2,6 +2,7 @@
 
 jpeg    batches of JPEG images of 256 x 256, cropped to 227, mirrored, less a mean image, against
         cv2.imdecode of the same images in as many threads
+ssd     batches of JPEG images of 300 x 300 with two boxes, changed as for SSD300, against the same
 raw     batches of raw images of 28 x 28, scaled, against a bare loop over the database's cursor
 convert convert_imageset of the JPEG files: stored as they are (files), as pixels, resized to 224 x
         224; against reading, decoding and resizing them in as many threads
@@ -30,6 +31,8 @@ from benchmarks.rounds import Rounds
 from caffepy.engine.core.random import Stream
 from caffepy.engine.core.value import Value
 from caffepy.engine.data import datum, images
+from caffepy.engine.data.annotated import AnnotatedSource
+from caffepy.engine.data.box_changes import BoxChanges
 from caffepy.engine.data.db import create_db, open_db
 from caffepy.engine.data.device_feed import make_feed
 from caffepy.engine.data.pipeline import Prefetcher
@@ -38,13 +41,33 @@ from caffepy.engine.data.transformer import Transformer
 from caffepy.engine.machine import allowed_cpus
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import Datum, TransformationParameter
+from caffepy.proto.caffe_pb2 import (
+    AnnotatedDataParameter,
+    AnnotatedDatum,
+    Datum,
+    TransformationParameter,
+)
 
 JPEG = "crop_size: 227 mirror: true mean_file: 'mean.npy'"
+SSD = """mirror: true mean_value: 104 mean_value: 117 mean_value: 123
+    resize_param { height: 300 width: 300 interp_mode: LINEAR interp_mode: AREA interp_mode: NEAREST
+      interp_mode: CUBIC interp_mode: LANCZOS4 }
+    emit_constraint { emit_type: CENTER } expand_param { prob: 0.5 max_expand_ratio: 4 }
+    distort_param { brightness_prob: 0.5 brightness_delta: 32 contrast_prob: 0.5 contrast_lower: 0.5
+      contrast_upper: 1.5 hue_prob: 0.5 hue_delta: 18 saturation_prob: 0.5 saturation_lower: 0.5
+      saturation_upper: 1.5 }"""
+SAMPLERS = "batch_sampler { max_sample: 1 max_trials: 1 }" + "".join(
+    f"""batch_sampler {{ sampler {{ min_scale: 0.3 min_aspect_ratio: 0.5 max_aspect_ratio: 2 }}
+    sample_constraint {{ {constraint} }} max_sample: 1 max_trials: 50 }}"""
+    for constraint in (
+        *(f"min_jaccard_overlap: {overlap}" for overlap in (0.1, 0.3, 0.5, 0.7, 0.9)),
+        "max_jaccard_overlap: 1",
+    )
+)
 RAW = "scale: 0.00390625"
 DEPTH = 4  # batches in the ring
 WARM_UP = DEPTH + 2  # that do not count: more than the ring holds, so that it is as empty as later
-AIM = {"raw": "100,000 images/s"}  # of the others 0.85 of what is done alone
+AIM = {"raw": "100,000 images/s", "ssd": "0.15"}  # of the others 0.85 of what is done alone
 
 
 def main() -> None:
@@ -87,6 +110,14 @@ def run(
         "jpeg", "decoding", rounds, batch * batches,
         lambda: data_alone.decode(files, batch * batches, threads),
         lambda: _pass(folder, "jpeg", JPEG, threads, batch, batches),
+    )  # fmt: skip
+    pictures = [_photograph(random, 300) for _ in range(min(64, batch))]
+    repeated = itertools.islice(itertools.cycle(pictures), batch * batches)
+    _write(folder / "ssd", (_boxed(file) for file in repeated))
+    yield _compared(
+        "ssd", "decoding", rounds, batch * batches,
+        lambda: data_alone.decode(pictures, batch * batches, threads),
+        lambda: _pass(folder, "ssd", SSD, threads, batch, batches, SAMPLERS),
     )  # fmt: skip
     yield _compared(
         "raw", "cursor", rounds, len(small),
@@ -139,17 +170,26 @@ def _compared(
     )
 
 
-def _photograph(random: np.random.Generator) -> bytes:
+def _photograph(random: np.random.Generator, side: int = 256) -> bytes:
     """A JPEG file with soft edges and noise, of the quality that OpenCV writes by default."""
     cv2 = images.opencv()
     coarse = random.integers(256, size=(32, 32, 3), dtype=np.uint8)
-    soft = cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_CUBIC)
+    soft = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return images.encode(
         np.clip(soft + random.normal(0, 8, soft.shape), 0, 255).astype(np.uint8), "jpg"
     )
 
 
-def _write(path: Path, records: Iterator[Datum]) -> None:
+def _boxed(file: bytes) -> AnnotatedDatum:
+    """The record of an image with two boxes."""
+    record = AnnotatedDatum(type=AnnotatedDatum.BBOX, datum=datum.encoded(file, -1))
+    for label, (left, top) in enumerate([(0.1, 0.2), (0.5, 0.4)], start=1):
+        box = record.annotation_group.add(group_label=label).annotation.add().bbox
+        box.xmin, box.ymin, box.xmax, box.ymax = left, top, left + 0.3, top + 0.4
+    return record
+
+
+def _write(path: Path, records: Iterator[Datum | AnnotatedDatum]) -> None:
     with create_db(path, "lmdb") as writer:
         for number, record in enumerate(records):
             writer.put(b"%08d" % number, record.SerializeToString())
@@ -162,20 +202,32 @@ def _pass(
     threads: int,
     batch: int,
     batches: int,
+    samplers: str = "",
     look: Callable[[], None] = lambda: None,
 ) -> float:
     """Seconds for `batches`, after some that do not count: the ring's memory is new to the first
-    ones. look: called after each."""
+    ones. samplers: of an AnnotatedData layer.  look: called after each."""
     ops = NumpyOps()
+    param = text.parse(transform, TransformationParameter)
+    changes = BoxChanges(
+        param,
+        text.parse(samplers, AnnotatedDataParameter).batch_sampler,
+        testing=False,
+        stream=lambda purpose: Stream(1, "data", purpose),
+        where="benchmark",
+    )
     transformer = Transformer(
-        text.parse(transform, TransformationParameter),
+        changes.rest if samplers else param,
         testing=False,
         stream=Stream(1, "data", "transform"),
         dtype=ops.dtype,
         where="benchmark",
         find_file=lambda mean, where: folder / mean,
     )
-    source = RecordSource(open_db(folder / name, "lmdb"), make_feed(transformer, ops))
+    database, feed = open_db(folder / name, "lmdb"), make_feed(transformer, ops)
+    source = RecordSource(database, feed)
+    if samplers:
+        source = AnnotatedSource(database, feed, changes)
     top = Value((batch, *source.first_record()[1]), ops.dtype)
     prefetcher = Prefetcher(source, batch, DEPTH, threads)
     started = 0.0

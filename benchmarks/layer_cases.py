@@ -129,17 +129,6 @@ def ssd_boxes(images: int, each: int, classes: int) -> Bottom:
     return Bottom(draw, learns=False)
 
 
-def regions(images: int, count: int) -> Bottom:
-    """Boxes on images of 600 x 1000 pixels, without a gradient."""
-
-    def draw(random: np.random.Generator) -> np.ndarray:
-        corners = np.sort(random.uniform(0, 1, (count, 2, 2)), axis=1) * (1000, 600)
-        numbers = random.integers(images, size=count)
-        return np.column_stack([numbers, corners.reshape(count, 4)]).astype(np.float32)
-
-    return Bottom(draw, learns=False)
-
-
 def marks(steps: int, samples: int) -> Bottom:
     """The marks of sequences that begin at the first step."""
     return Bottom(
@@ -176,12 +165,14 @@ def _elementwise(batch: int) -> list[Case]:
         Case("Exp", "", x),
         Case("Log", "", (between(0.1, 2, *shape),)),
         Case("MVN", "", x),
+        Case("Mish", "", x),
         Case("Normalize", "norm_param { across_spatial: false channel_shared: false }", x),
         Case("PReLU", "", x),
         Case("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", x, "2"),
         Case("Power", "power_param { power: 0.75 }", (between(0.1, 2, *shape),), "0.75"),
         Case("ReLU", "", x),
         Case("ReLU", "relu_param { negative_slope: 0.1 }", x, "leaky"),
+        Case("ReLU6", "", x),
         Case("Scale", factors, x),
         Case("Scale", "scale_param { axis: 0 }", y, "two bottoms"),
         Case("Sigmoid", "", x),
@@ -358,7 +349,7 @@ def _larger(batch: int) -> list[Case]:
 
     def mask(random: np.random.Generator) -> np.ndarray:
         rows, columns = (2 * np.arange(16) + random.integers(0, 2, shape) for _ in range(2))
-        return (rows.swapaxes(2, 3) * 32 + columns).astype(np.float32)
+        return (rows.swapaxes(2, 3) * 32 + columns).astype(np.float32, "C")
 
     x = normal(*shape)
     return [
@@ -413,18 +404,8 @@ def _losses(batch: int, few: int) -> list[Case]:
             (normal(batch, 4096), Bottom(between(0, 1, batch, 4096).draw, False)),
         ),
         Case("SmoothL1Loss", "loss_weight: 1", (normal(batch, 4096), normal(batch, 4096))),
-        Case(
-            "SmoothL1LossOHEM",
-            "loss_weight: 1 loss_weight: 0",
-            (normal(8 * batch, 8), normal(8 * batch, 8)),
-            tops=2,
-        ),
-        Case(
-            "SoftmaxWithLossOHEM",
-            "",
-            (normal(8 * batch, 21), labels(21, 8 * batch)),
-            tops=3,
-        ),
+        Case("SmoothL1LossOHEM", "loss_weight: 1", (normal(8 * batch, 84), normal(8 * batch, 84))),
+        Case("SoftmaxWithLossOHEM", "", (scores, classes)),
         Case(
             "BoxAnnotatorOHEM",
             "box_annotator_ohem_param { roi_per_img: 128 }",

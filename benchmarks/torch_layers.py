@@ -96,9 +96,11 @@ EQUIVALENTS |= {
     "InnerProduct": lambda param, x, w: functional.linear(x[0], *w),
     "Log": lambda param, x, w: x[0].log(),
     "MVN": lambda param, x, w: functional.instance_norm(x[0], eps=1e-12),
+    "Mish": lambda param, x, w: functional.mish(x[0]),
     "Normalize": lambda param, x, w: functional.normalize(x[0]) * _per_channel(w[0]),
     "PReLU": lambda param, x, w: functional.prelu(x[0], w[0]),
     "Permute": lambda param, x, w: x[0].permute(*param.permute_param.order).contiguous(),
+    "ReLU6": lambda param, x, w: functional.relu6(x[0]),
     "Reshape": lambda param, x, w: x[0].reshape(len(x[0]), -1),
     "ShuffleChannel": lambda param, x, w: functional.channel_shuffle(
         x[0], param.shuffle_channel_param.group
@@ -108,6 +110,9 @@ EQUIVALENTS |= {
         part.contiguous() for part in x[0].tensor_split([param.slice_param.slice_point[0]], 1)
     ),
     "SmoothL1Loss": lambda param, x, w: (
+        functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
+    ),
+    "SmoothL1LossOHEM": lambda param, x, w: (
         functional.smooth_l1_loss(x[0], x[1], reduction="sum") / len(x[0])
     ),
     "Softmax": lambda param, x, w: functional.softmax(x[0], 1),
@@ -362,6 +367,7 @@ def _soft_target_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -
     return functional.kl_div(functional.log_softmax(x[0], 1), x[1], reduction="batchmean")
 
 
+@equivalent("SoftmaxWithLossOHEM")
 @equivalent("SoftmaxWithLoss")
 def _softmax_loss(param: LayerParameter, x: list[Tensor], w: list[Tensor]) -> Result:
     scores, label = x

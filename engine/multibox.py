@@ -9,7 +9,7 @@ from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.loss import LossLayer
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.multibox import (
+from caffepy.engine.ops.multibox_geometry import (
     ROW,
     ClassLoss,
     LocationLoss,
@@ -20,12 +20,15 @@ from caffepy.engine.ops.multibox import (
 )
 from caffepy.proto.caffe_pb2 import MultiBoxLossParameter, PriorBoxParameter
 
+_DEFAULTS = MultiBoxLossParameter()
+
 
 class MultiBoxLayer(LossLayer):
     """A loss of the locations and class scores of priors, as the fields of MultiBoxLossParameter
     say. alpha, gamma: what a type may set before `reshape`: of the focal loss of a softmax."""
 
     bottoms = 4
+    not_finite_where = "a prior has no width, no height, or a variance of 0"
     alpha = 1.0
     gamma = 0.0
 
@@ -44,7 +47,11 @@ class MultiBoxLayer(LossLayer):
 
     @property
     def mining_type(self) -> str:
-        return MultiBoxLossParameter.MiningType.Name(self.fields.mining_type)
+        """The field, or what the old one says."""
+        param = self.fields
+        if param.HasField("do_neg_mining") and not param.HasField("mining_type"):
+            return "MAX_NEGATIVE" if param.do_neg_mining else "NONE"
+        return MultiBoxLossParameter.MiningType.Name(param.mining_type)
 
     @property
     def is_logistic(self) -> bool:
@@ -230,6 +237,3 @@ class MultiBoxLayer(LossLayer):
                     "correct num_classes or share_location.",
                 )
         return geometry
-
-
-_DEFAULTS = MultiBoxLossParameter()

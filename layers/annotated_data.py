@@ -6,11 +6,11 @@ from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.data.annotated import AnnotatedBatch, AnnotatedSource
-from caffepy.engine.data.box_changes import FIELDS, BoxChanges
+from caffepy.engine.data.box_changes import BoxChanges
 from caffepy.engine.data.boxes import COLUMNS
 from caffepy.engine.data.database_layer import DatabaseLayer
 from caffepy.engine.data.records import RecordBatch
-from caffepy.proto.caffe_pb2 import AnnotatedDataParameter, AnnotatedDatum, TransformationParameter
+from caffepy.proto.caffe_pb2 import AnnotatedDataParameter, AnnotatedDatum
 
 _KNOWN = ("batch_sampler", "label_map_file", "anno_type")
 
@@ -55,7 +55,7 @@ class AnnotatedDataLayer(DatabaseLayer):
     key; NetError for parameters that make no sense.
     Differs: in the SSD fork colours, border and window come in phase TEST too, and each of them
     packs an image that was packed as JPEG again; a sample_constraint of several kinds asks for the
-    first of them only; the border of raw images is filled with 32, and they cannot be scaled.
+    first of them only; raw images keep their colours, cannot be scaled, and get a border of 32.
     Source: the SSD fork. W. Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016.
 
     Example: -> data (2, 3, 8, 8), label (1, 1, 1, 8)
@@ -76,11 +76,7 @@ class AnnotatedDataLayer(DatabaseLayer):
             stream=self.sample_stream,
             where=self.where,
         )
-        rest = TransformationParameter()
-        rest.CopyFrom(self.param.transform_param)
-        for field in FIELDS:
-            rest.ClearField(field)
-        feed = self.make_feed(rest)
+        feed = self.make_feed(changes.rest)
         color = True if param.force_encoded_color else feed.transformer.color
         self.source: AnnotatedSource = AnnotatedSource(
             self.open_database(),
@@ -90,8 +86,7 @@ class AnnotatedDataLayer(DatabaseLayer):
             color,
             True if annotated.HasField("anno_type") else None,
         )
-        _, shape = self.source.first_record()
-        self.start(top, self.source, param.batch_size, shape)
+        self.start(top, self.source, param.batch_size, self.first_shape())
         if len(top) > 1:
             labels = (1, 1, 1, COLUMNS) if self.source.boxed else (param.batch_size, 1, 1, 1)
             top[1].reshape(labels)
@@ -104,7 +99,7 @@ class AnnotatedDataLayer(DatabaseLayer):
     def sample_at(self, top_index: int, place: int, shape: Shape) -> int:
         if top_index == 0 or not self.source.boxed:
             return super().sample_at(top_index, place, shape)
-        row = place // COLUMNS
+        row = place // COLUMNS % shape[2]  # SSD's losses count images in front of the rows
         return int(self._items[row]) if row < len(self._items) else 0
 
     def _check(self, param: AnnotatedDataParameter) -> None:

@@ -132,6 +132,9 @@ class BNLayer(ChannelNormLayer):
         elif self.running:
             self.op.backward_test(gradient, out=gradient)
 
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
+        return (0, place) if top_index == 0 else None
+
     def _keeps_running_statistics(self, top: Blobs) -> bool:
         """Whether it is PSPNet's layer, not SegNet's. Raises: NetError where that is not told."""
         given = {field.name for field, _ in self.param.bn_param.ListFields()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from caffepy.engine.core import log
 from caffepy.engine.core.layer import Blobs
 from caffepy.engine.core.registry import register_layer
 from caffepy.engine.data.database_layer import DatabaseLayer
@@ -45,7 +44,4 @@ class DataLayer(DatabaseLayer):
             self.source = KeptRecords(database, feed, skip, color)
         else:
             self.source = RecordSource(database, feed, skip, color)
-        record, shape = self.source.first_record()
-        if color is not None and not record.encoded:
-            log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")
-        self.start(top, self.source, param.batch_size, shape)
+        self.start(top, self.source, param.batch_size, self.first_shape())

@@ -15,6 +15,7 @@ from caffepy.engine.data.image_sizes import (
     read_image_sizes,
     resize_of,
 )
+from caffepy.proto.caffe_pb2 import ResizeParameter
 
 _DETECTION, _OBJECT, _ROW = 7, 8, 5  # numbers in a row
 _DIFFICULT = 7  # the place in an object's row
@@ -64,10 +65,10 @@ class DetectionEvaluateLayer(Layer):
         given = self.param.detection_evaluate_param
         self.refuse_fork_fields(given, others=("output_logits",))
         self.refuse_fork_fields(given.resize_param)
-        if given.num_classes < 2:
+        if not given.num_classes:
             self.error(
-                "detection_evaluate_param.num_classes: expected at least 2, one of them the "
-                f"background, got {given.num_classes}. Set it."
+                "detection_evaluate_param.num_classes: expected at least 1, got 0. Set it to the "
+                "number of classes, the background included."
             )
         self._labels = np.delete(
             np.arange(given.num_classes),
@@ -77,10 +78,11 @@ class DetectionEvaluateLayer(Layer):
         self._difficult_count = given.evaluate_difficult_gt
         self._sizes: list[ImageSize] = []
         self._next_size = 0
+        self._resize: ResizeParameter | None = None
         if given.name_size_file:
             path = self.find_file(given.name_size_file, "detection_evaluate_param.name_size_file")
             self._sizes = read_image_sizes(path)
-        self._resize = resize_of(given, f"{self.where}: detection_evaluate_param")
+            self._resize = resize_of(given, f"{self.where}: detection_evaluate_param")
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):

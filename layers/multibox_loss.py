@@ -40,7 +40,7 @@ class MultiBoxLossLayer(MultiBoxLayer):
     not, NONE: all priors count, the unmatched ones as background, with LOGISTIC as no class;
     neg_pos_ratio (3): how many times as many as are matched MAX_NEGATIVE takes, cut to an integer;
     neg_overlap (0.5): none of them has a box that overlaps it so much; sample_size (64): how many
-    HARD_EXAMPLE takes of each image; do_neg_mining (none): old form, whether there is mining;
+    HARD_EXAMPLE takes of each image; do_neg_mining (none): old form, false for NONE;
     nms_param (none): of mined priors whose boxes overlap by more than nms_threshold (0.3, 0 for no
     such limit) only that with the largest loss counts, of the first top_k (0, all for -1) priors,
     so that without top_k there is none, and of no box below 1e-5 in size, while eta has no effect
@@ -61,8 +61,8 @@ class MultiBoxLossLayer(MultiBoxLayer):
     Differs: gradients are those of E. In the fork, the one of locations lacks the division by v
     with encode_variance_in_target. With LOGISTIC and NONE, targets of all images but the first
     stand at wrong priors there, in loss and gradient; with LOGISTIC and a background_label_id other
-    than 0, all other targets are that number. Rows that are refused here are left out, or end the
-    program when they are matched.
+    than 0, all other targets are that number. Rows that are refused here are left out there, or end
+    the program when they are matched, as do_neg_mining: false does alone.
     Source: the SSD fork, weiliu89/caffe; W. Liu et al., "SSD: Single Shot MultiBox Detector", 2016;
     stock Caffe does not have it.
 

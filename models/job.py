@@ -93,5 +93,5 @@ def mean_output(log: str, name: str) -> float:
 
 
 def mean_average_precision(log: str) -> float:
-    """The last mean average precision that `caffepy test_detection` printed."""
-    return float(re.findall(r"\bmAP\b.*?([0-9.]+)\s*$", log, re.MULTILINE)[-1])
+    """The mean of all classes, from the table that `caffepy test_detection` printed."""
+    return float(re.findall(r"^  mean +(\S+)$", log, re.MULTILINE)[-1])

@@ -28,7 +28,13 @@ from caffepy.proto.errors import WeightsError
 from caffepy.proto.fields import PRIVATE_NUMBERS, is_repeated, strip_notes, strip_private
 from caffepy.proto.wire import BYTES, FIXED32, FIXED64, VARINT, Field, Wire, decoded, header, varint
 
-_NET_LAYER, _TYPE, _BLOBS = 100, 2, 7
+_NET_LAYERS, _NET_LAYER, _TYPE, _BLOBS = 2, 100, 2, 7
+_V1_TYPE = 5
+_V1_TYPES = {
+    number
+    for number in pb.V1LayerParameter.LayerType.DESCRIPTOR.values_by_number
+    if number not in PRIVATE_NUMBERS
+}
 _FIELDS: Mapping[str, Any] = pb.LayerParameter.DESCRIPTOR.fields_by_name
 _NUMBERS = pb.LayerParameter.DESCRIPTOR.fields_by_number
 _HIDDEN = 1 << 28  # added to a number, so that protobuf keeps what stands there as unknown
@@ -96,6 +102,8 @@ def decode(data: bytes, source: str, *, blobs: bool = True) -> Decoded:
             layer = b"".join(_layer(wire, part, blobs, found))
             pieces += (header(_NET_LAYER, len(layer)), layer)
         else:
+            if part.number == _NET_LAYERS and part.kind == BYTES:
+                _check_v1_type(wire, part)
             pieces.append(_with_utf8(wire, part, found.net.DESCRIPTOR))
     try:
         found.net.MergeFromString(b"".join(pieces))
@@ -179,6 +187,18 @@ def _layer(wire: Wire, layer: Field, blobs: bool, found: Decoded) -> Iterator[by
             found.numbers[kind, _SCALE] = _scale_kind(payload)
             payload = _with_scale(payload, FIXED32)
         yield _piece(number, part.kind, payload)
+
+
+def _check_v1_type(wire: Wire, layer: Field) -> None:
+    """Raises: WeightsError where a layer of the form V1 has a type that only its fork knows: the
+    number alone does not say which."""
+    for part in wire.fields(layer.start, layer.end):
+        if part.number == _V1_TYPE and part.kind == VARINT and part.value not in _V1_TYPES:
+            wire.fail(
+                part.at,
+                f"expected one of Caffe's types of layers, got number {part.value}, a fork's. "
+                "Upgrade the file with that fork's own upgrade_net_proto_binary.",
+            )
 
 
 def _meant(kind: str, part: Field, payload: bytes) -> tuple[str, bytes] | None:

@@ -45,6 +45,7 @@ OWN_DEFAULTS = {
 NOT_RECORDED = {
     "BN",
     "BoxAnnotatorOHEM",
+    "Mish",
     "Python",
     "Reorg",
     "SmoothL1LossOHEM",

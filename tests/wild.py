@@ -20,6 +20,45 @@ KEPT = ("Input", "DummyData", "Parameter", "ContinuationIndicator")
 # One box in the form of AnnotatedData's labels: image, label, instance, corners, difficult.
 BOX = (0, 1, 0, 0.1, 0.1, 0.6, 0.6, 0)
 
+# Layers that a net can do without: losses, evaluations, and what comes behind the scores.
+TAKEN_OUT = (
+    "CTCGreedyDecoder", "CtcLoss", "DetectionEvaluate", "DiceCoefLoss", "K1_EuclideanLoss",
+    "K2_EuclideanLoss", "LabelsequenceAccuracy", "MultiStageMeanfield", "QuartetLoss",
+    "SegAccuracy", "SegmentationEvaluate", "WarpCTCLoss", "Yolov3DetectionOutput",
+    "EuclideanLossLayer", "RBoxLossLayer", "SumOfSquaredLossLayer", "InitLandmark",
+    "cls_Layer_fc", "regression_Layer",
+)  # fmt: skip
+
+
+def _dropout(layer: LayerParameter) -> None:
+    """Instead of a Python layer that drops whole channels."""
+    layer.type = "Dropout"
+    layer.ClearField("python_param")
+
+
+def _inner_product(layer: LayerParameter) -> None:
+    """Instead of one with a margin, which is for training."""
+    layer.inner_product_param.num_output = layer.margin_inner_product_param.num_output
+    layer.type = "InnerProduct"
+    layer.ClearField("margin_inner_product_param")
+    del layer.bottom[1:], layer.top[1:]
+
+
+def _indicator(layer: LayerParameter) -> None:
+    """Instead of a ContinuationIndicator: the values do not matter here."""
+    param = layer.continuation_indicator_param
+    layer.type = "DummyData"
+    layer.dummy_data_param.shape.add(dim=[param.time_step, param.batch_size])
+    layer.dummy_data_param.data_filler.add(value=1)
+    layer.ClearField("continuation_indicator_param")
+
+
+INSTEAD = {
+    "ContinuationIndicator": _indicator,
+    "MarginInnerProduct": _inner_product,
+    "SpatialDropoutLayer": _dropout,
+}
+
 Shape = Sequence[int]
 Shapes = Mapping[str, Shape]  # of tops
 NOT_NOISE = ("label", "roi", "pts", "map", "boxes")  # parts of the names of what is no image
@@ -46,8 +85,34 @@ def without_data(path: Path, phase: int, shapes: Shapes | None = None) -> NetPar
     return net
 
 
+def follow_advice(net: NetParameter) -> list[str]:
+    """Does to a net what docs/forks.md advises for layers that are not ours, where that is to take
+    them out or to put one of ours there. Returns: their types, and the classes of Python layers.
+    """
+    done = []
+    for layer in list(net.layer):
+        kind = layer.python_param.layer if layer.type == "Python" else layer.type
+        if kind in INSTEAD:
+            done.append(kind)
+            INSTEAD[kind](layer)
+        elif kind in TAKEN_OUT:
+            done.append(kind)
+            net.layer.remove(layer)
+    made = {top for layer in net.layer for top in layer.top}
+    for layer in list(net.layer):  # what only those above have read from
+        if not made.issuperset(layer.bottom):
+            net.layer.remove(layer)
+            made.difference_update(set(layer.top) - set(layer.bottom))
+    return done
+
+
 def fill_inputs(net: Net) -> None:
-    """Noise in the inputs that are data by their name, 0 in labels, and one box in annotations."""
+    """Noise in the inputs that are data by their name, 0 in labels, and one box in annotations; and
+    statistics of 0 and 1 where none were gathered, which would let numbers grow without bound."""
+    for layer in net.layers:
+        if layer.type == "BatchNorm":
+            for blob in layer.blobs[1:]:  # variance, its weight
+                blob.data.write()[...] = 1
     draw = np.random.default_rng(0)
     for name in net.inputs:
         data = net.blobs[name].data

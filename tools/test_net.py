@@ -70,6 +70,11 @@ def command(
         dialect=dialect,
     )
     try:
+        if any(layer.type == "DetectionEvaluate" for layer in net.layers):
+            log.warning(
+                "The means of detections say nothing: `caffepy test_detection` computes their "
+                "average precision."
+            )
         log.info(f"Running for {iterations} iterations.")
         total_loss = 0.0
         totals: dict[tuple[str, int], float] = {}

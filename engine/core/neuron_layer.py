@@ -42,5 +42,5 @@ class NeuronLayer(Layer):
             known = top[0] if self.gradient_from_top else bottom[0]
             self.op.backward(top[0].diff, known.data, out=bottom[0].diff)
 
-    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int]:
+    def origin(self, top_index: int, place: int, bottom: Blobs) -> tuple[int, int] | None:
         return 0, place

@@ -27,6 +27,7 @@ from caffepy.proto.errors import PrototxtError
 MOST_BYTES = 1 << 26  # of a file
 KINDS = ("xml", "json", "txt")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_MOST_PIXELS = 1e9  # of a side; more than any image has
 _LENGTHS = ("height", "width")
 _WHOLE = re.compile("[+-]?[0-9]{1,18}")
 
@@ -203,7 +204,7 @@ class _Reader:
             number: float = float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not abs(number) <= np.finfo(np.float32).max:
+        if not abs(number) <= _MOST_PIXELS:
             self._refuse(f"a number as {what}", "none" if value is None else f"'{value}'")
         single: np.float32 = np.float32(number)
         return single

@@ -17,7 +17,7 @@ from caffepy.engine.data.boxes import Boxes, window_of
 from caffepy.engine.data.transformer import View
 from caffepy.proto.caffe_pb2 import BatchSampler, EmitConstraint, TransformationParameter
 
-FIELDS = ("distort_param", "expand_param", "emit_constraint")  # of a transform_param
+_FIELDS = ("distort_param", "expand_param", "emit_constraint")  # of a transform_param
 _NEAR_ONE = 1e-2  # borders of ratios that come no further from 1 are left out
 
 
@@ -67,6 +67,15 @@ class BoxChanges:
     def emit(self) -> EmitConstraint | None:
         """What boxes have to meet that stay, besides being seen."""
         return self.param.emit_constraint if self.param.HasField("emit_constraint") else None
+
+    @property
+    def rest(self) -> TransformationParameter:
+        """What is left of transform_param for a Transformer to do."""
+        rest = TransformationParameter()
+        rest.CopyFrom(self.param)
+        for field in _FIELDS:
+            rest.ClearField(field)
+        return rest
 
     def changed(
         self, image: np.ndarray, boxes: Boxes, number: int, name: str
@@ -146,8 +155,9 @@ class BoxChanges:
                 f"around, got {image.dtype}. Remove expand_param, or write the images as bytes."
             )
         images.check_size(channels * taken.height * taken.width, where)
+        fill = self._fill if len(self._fill) == channels else self._fill[:1].repeat(channels)
         painted = np.empty((taken.height, taken.width, channels), np.uint8)
-        painted[...] = self._fill if len(self._fill) == channels else self._fill[0]
+        painted.reshape(taken.height, -1)[...] = np.tile(fill, taken.width)  # fast: row by row
         if seen.size:
             rows = slice(top - taken.top, bottom - taken.top)
             painted[rows, left - taken.left : right - taken.left] = seen.transpose(1, 2, 0)

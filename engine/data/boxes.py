@@ -120,21 +120,20 @@ def window_of(top: int, left: int, size: tuple[int, int], image: tuple[int, int]
 
 def areas(places: np.ndarray) -> np.ndarray:
     """(n,): 0 for those that end before they begin."""
-    sides = places[..., 2:] - places[..., :2]
-    area: np.ndarray = np.where((sides < 0).any(-1), 0, sides.prod(-1))
+    wide, high = places[..., 2] - places[..., 0], places[..., 3] - places[..., 1]
+    area: np.ndarray = np.maximum(wide, 0) * np.maximum(high, 0)
     return area
 
 
 def shared_areas(places: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The areas that places (..., 4) have in common with others (..., 4)."""
-    common = np.concatenate(
-        [
-            np.maximum(places[..., :2], others[..., :2]),
-            np.minimum(places[..., 2:], others[..., 2:]),
-        ],
-        axis=-1,
+    wide, high = (
+        np.minimum(places[..., axis + 2], others[..., axis + 2])
+        - np.maximum(places[..., axis], others[..., axis])
+        for axis in (0, 1)
     )
-    return areas(common)
+    shared: np.ndarray = np.maximum(wide, 0) * np.maximum(high, 0)
+    return shared
 
 
 def coverage(places: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from caffepy.engine.core import log
 from caffepy.engine.core.errors import DataError, DeviceError
 from caffepy.engine.data.db import Database, open_db
 from caffepy.engine.data.prefetching_layer import PrefetchingDataLayer
@@ -40,6 +41,13 @@ class DatabaseLayer(PrefetchingDataLayer[RecordBatch]):
             return open_db(path, DataParameter.DB.Name(param.backend))
         except (DataError, DeviceError) as error:
             raise type(error)(f"{self.where}: {error}") from None
+
+    def first_shape(self) -> tuple[int, ...]:
+        """The transformed shape (C, H, W) of the source's first record."""
+        record, shape = self.source.first_record()
+        if self.source.color is not None and not record.encoded:
+            log.warning(f"{self.where}: force_color and force_gray act on encoded images only.")
+        return shape
 
     def note(self, batch: RecordBatch) -> None:
         super().note(batch)

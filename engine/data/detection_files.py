@@ -52,7 +52,7 @@ class DetectionFiles:
         self._names, self._sizes, self._resize = names, sizes, resize
         self._where = where
         self._images = 0  # whose detections are there
-        self._rows = np.empty((0, 7), np.float32)  # image, label, score, x, y, width, height
+        self._found: list[np.ndarray] = []  # (n, 7): image, label, score, x, y, width, height
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -70,20 +70,20 @@ class DetectionFiles:
             boxes = boxes_in_pixels(found[:, 3:], self._sizes[self._images], self._resize)
             boxes[:, 2:] -= boxes[:, :2]
             found[:, 3:] = np.trunc(boxes * 100 + np.float32(0.5)) / 100.0
-            self._rows = np.concatenate([self._rows, found])
+            self._found.append(found)
             self._images += 1
             if self._images == len(self._sizes):
-                self._write()
-                self._images, self._rows = 0, self._rows[:0]
+                self._write(self._joined())
+                self._images, self._found = 0, []
 
     def state(self) -> dict[str, Any]:
         """What is there of the images so far."""
-        return {"images": self._images, "rows": self._rows.copy()}
+        return {"images": self._images, "rows": self._joined()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state` gave."""
         self._images = state["images"]
-        self._rows = np.array(state["rows"], np.float32).reshape(-1, 7)
+        self._found = [np.array(state["rows"], np.float32).reshape(-1, 7)]
 
     def close(self) -> None:
         """Says where images were too few for the files to be written."""
@@ -93,40 +93,46 @@ class DetectionFiles:
                 f"{len(self._sizes)}. Run more iterations, or set save_output_param.num_test_image."
             )
 
-    def _write(self) -> None:
+    def _joined(self) -> np.ndarray:
+        """(n, 7): what was found in all images so far."""
+        return np.concatenate([np.empty((0, 7), np.float32), *self._found])
+
+    def _write(self, rows: np.ndarray) -> None:
         if self._form == "VOC":
-            texts = {f"{name}.txt": self._lines(label) for label, name in self._names.items()}
+            texts = {
+                f"{name}.txt": self._lines(rows[rows[:, 1] == label], labelled=False)
+                for label, name in self._names.items()
+            }
         elif self._form == "ILSVRC":
-            texts = {".txt": self._lines()}
+            texts = {".txt": self._lines(rows, labelled=True)}
         else:
-            items = ",\n".join(_ITEM.format(*parts) for parts in self._items())
-            texts = {".json": f"[\n{items}\n    \n]\n"}
+            texts = {".json": f"[\n{self._items(rows)}\n    \n]\n"}
         for end, content in texts.items():
             with written_whole(self._folder / f"{self._prefix}{end}", DataError) as temporary:
                 temporary.write_bytes(content.encode("utf-8", "surrogateescape"))
 
-    def _lines(self, label: int | None = None) -> str:
-        """A line for each detection; of one label, or with the label in it."""
+    def _lines(self, rows: np.ndarray, *, labelled: bool) -> str:
+        """A line for each detection, with or without its label."""
         lines = []
-        for row in self._rows:
-            if label is None or row[1] == label:
-                x, y, width, height = (int(number) for number in row[3:])
-                named = f" {row[1]:g}" if label is None else ""
-                image = self._sizes[int(row[0])].name
-                lines.append(f"{image}{named} {row[2]:g} {x} {y} {x + width} {y + height}\n")
+        for image, label, score, *box in rows.tolist():
+            x, y, width, height = (int(number) for number in box)
+            named = f" {label:g}" if labelled else ""
+            name = self._sizes[int(image)].name
+            lines.append(f"{name}{named} {score:g} {x} {y} {x + width} {y + height}\n")
         return "".join(lines)
 
-    def _items(self) -> list[tuple[str, ...]]:
-        """Image, category, box and score of each detection as JSON."""
-        return [
-            (
-                _quoted(self._sizes[int(row[0])].name),
-                _quoted(self._names[int(row[1])]),
-                ",\n                ".join(f"{number:.9g}" for number in row[3:]),
-                f"{row[2]:.9g}",
+    def _items(self, rows: np.ndarray) -> str:
+        """The detections as members of an array of JSON."""
+        items = [
+            _ITEM.format(
+                _quoted(self._sizes[int(image)].name),
+                _quoted(self._names[int(label)]),
+                ",\n                ".join(f"{number:.9g}" for number in box),
+                f"{score:.9g}",
             )
-            for row in self._rows
+            for image, label, score, *box in rows.tolist()
         ]
+        return ",\n".join(items)
 
 
 def _quoted(name: str) -> str:

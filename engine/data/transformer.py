@@ -24,6 +24,7 @@ _KNOWN = {
     "scale", "mirror", "crop_size", "crop_h", "crop_w", "mean_file", "mean_value", "force_color",
     "force_gray", *augmentation.FIELDS,
 }  # fmt: skip
+_OF_BOXES = ("expand_param", "emit_constraint")
 
 Shape = tuple[int, ...]
 Picture = tuple[str, np.ndarray]  # what messages call it, and the image (C, H, W)
@@ -327,6 +328,12 @@ class Transformer:
         """Refuses what contradicts itself, and what only forks do."""
         param = self.param
         unknown = [field.name for field, _ in param.ListFields() if field.name not in _KNOWN]
+        if unknown and unknown[0] in _OF_BOXES:
+            raise NetError(
+                f"{self.where}: transform_param.{unknown[0]}: expected it in an AnnotatedData "
+                "layer, the only one whose images have boxes, got it here, where the SSD fork "
+                "passes it over. Remove it."
+            )
         if unknown:
             raise NetError(
                 f"{self.where}: transform_param.{unknown[0]}: this layer does not know it. Remove "

@@ -1,6 +1,9 @@
-"""Small whole nets: every blob and gradient of a forward and a backward pass of Caffe."""
+"""Small whole nets: every blob and gradient of a forward and a backward pass of Caffe, or a fork of
+it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,6 @@ from caffepy.engine.ops.base import Ops
 from tests.net_cases import NETS, run_net
 
 
-@pytest.mark.parametrize("case", sorted(path.name for path in NETS.iterdir()))
-def test_a_whole_net_equals_caffe(case: str, ops: Ops) -> None:
-    run_net(NETS / case, ops)
+@pytest.mark.parametrize("case", NETS, ids=lambda case: case.name)
+def test_a_whole_net_equals_caffe(case: Path, ops: Ops) -> None:
+    run_net(case, ops)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caffepy.engine.core.errors import DataError, NetError
+from caffepy.engine.core.errors import DataError, LabelError, NetError
 from caffepy.engine.data import datum, images, prefetching_layer
 from caffepy.engine.data.db import create_db
 from caffepy.engine.ops.base import Ops
@@ -20,6 +20,7 @@ from tests.data_cases import equal, run_batches
 from tests.devices import DEVICES, device
 from tests.engine.data.test_augmentation import near
 from tests.harness import LayerRun, make_layer
+from tests.nets import make_net
 
 EXACT = [
     "class_labels", "json_plain", "no_labels", "png_warp_nearest_scale", "raw_crop",
@@ -238,6 +239,30 @@ def test_a_label_is_traced_to_its_record(layer: Any, tmp_path: Path) -> None:
     assert found == [0, 2, 2, 2]
     assert run.layer.sample_at(0, 2 * 3 * 20 * 24 - 1, (3, 3, 20, 24)) == 1
     assert "record '00000002' of" in run.layer.describe_sample(1, 2)
+
+
+def test_a_loss_names_the_record_of_a_bad_label(tmp_path: Path, ops: Ops) -> None:
+    if ops.name == "padded":  # its ops see copies of the values, of which the net knows nothing
+        return
+    write(tmp_path, [*pictures(3), record(np.zeros((3, 20, 24), np.uint8), (9, 0, 0, 1, 1))])
+    net = make_net(
+        """layer { name: "d" type: "AnnotatedData" top: "data" top: "label"
+             data_param { source: "db" batch_size: 2 backend: LMDB } }
+        layer { name: "p" type: "PriorBox" bottom: "data" bottom: "data" top: "p"
+          prior_box_param { min_size: 9 } }
+        layer { name: "loc" type: "DummyData" top: "loc" top: "conf" dummy_data_param {
+          shape { dim: 2 dim: 1920 } shape { dim: 2 dim: 1440 } } }
+        layer { name: "loss" type: "MultiBoxLoss" bottom: "loc" bottom: "conf" bottom: "p"
+          bottom: "label" top: "loss" multibox_loss_param { num_classes: 3 } }""",
+        ops,
+        folders=(tmp_path,),
+    )
+    try:
+        net.forward()
+        with pytest.raises(LabelError, match=r"(?s)record '00000003' of .*expected a class from"):
+            net.forward()
+    finally:
+        net.close()
 
 
 # ---- refusals

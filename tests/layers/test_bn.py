@@ -93,6 +93,12 @@ def test_segnet_s_further_tops_are_mean_and_variance(ops: Ops) -> None:
     assert not any(top.any() for top in run.forward()[1:])
 
 
+def test_only_its_first_top_has_elements_of_the_bottom() -> None:
+    run = make_layer(segnet("bn_mode: LEARN", 'top: "y" top: "mean"'), [images(2, 3)])
+    assert run.layer.origin(0, 4, run.bottom) == (0, 4)
+    assert run.layer.origin(1, 2, run.bottom) is None
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     shape=st.lists(st.integers(2, 4), min_size=1, max_size=4),

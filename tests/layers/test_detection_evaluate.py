@@ -158,6 +158,25 @@ def test_sizes_are_taken_in_turn_for_images_with_detections(tmp_path: Path) -> N
     assert resumed.forward()[0][0, 0, 3, 3] == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "hit"),
+    [
+        ("", 0),  # 100 x 25 pixels against 100 x 50
+        ("resize_param { height: 300 width: 300 }", 0),
+        ("resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD height: 300 width: 300 }", 1),
+    ],
+)
+def test_boxes_are_those_of_the_image_before_it_was_resized(
+    fields: str, hit: int, tmp_path: Path
+) -> None:
+    (tmp_path / "sizes.txt").write_text("wide 100 200\n")
+    found = [0, 1, 0.9, 0.25, 0, 0.75, 0.5]  # its upper half lies in the padding
+    there = [0, 1, 0, 0.25, 0.25, 0.75, 0.5, 0]
+    text = f'name_size_file: "sizes.txt" overlap_threshold: 0.75 {fields}'
+    (top,) = layer([found], [there], text, (tmp_path,)).forward()
+    assert top[0, 0, 3, 3] == hit
+
+
 def test_bad_rows_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"'bottom_0': expected rows of 7 numbers.*\(1, 1, 1, 8\)"):
         layer(NOTHING, NOTHING)
@@ -174,16 +193,17 @@ def test_bad_rows_are_refused() -> None:
         layer([HIT], [[0, 1, 0, 0, np.nan, 1, 1, 0]]).forward()
 
 
-def test_bad_fields_are_refused() -> None:
+def test_bad_fields_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text(SIZES)
     text = 'type: "DetectionEvaluate" detection_evaluate_param {{ {} }}'
     bottoms = [np.zeros((1, 1, 1, 7)), np.zeros((1, 1, 1, 8))]
     for fields, message in (
-        ("", "num_classes: expected at least 2.*got 0"),
+        ("", "num_classes: expected at least 1, got 0"),
         ("num_classes: 4 output_logits: true", "output_logits: expected it to be left out"),
-        ("num_classes: 4 resize_param { height: 300 }", "300 x 0. Set bo"),
+        ('num_classes: 4 name_size_file: "s.txt" resize_param { height: 9 }', "9 x 0. Set both"),
     ):
         with pytest.raises(NetError, match=message):
-            make_layer(text.format(fields), bottoms)
+            make_layer(text.format(fields), bottoms, folders=(tmp_path,))
     run = layer([HIT], [OBJECT])
     with pytest.raises(NetError, match="needs a gradient, but it has no gradient"):
         run.layer.backward(run.top, [True, False], run.bottom)

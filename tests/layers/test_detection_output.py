@@ -209,6 +209,12 @@ def test_scores_that_are_nan_are_no_detections_and_a_nan_box_hides_no_other(ops:
     np.testing.assert_array_equal(top[0, 0, 1, 3:], PRIORS[1])
 
 
+def test_a_batch_without_images_has_no_rows(ops: Ops) -> None:
+    bottoms = [np.zeros((0, 12)), np.zeros((0, 6)), np.zeros((1, 2, 12))]
+    (top,) = make_layer(PARAM.format("num_classes: 2"), bottoms, ops=ops).forward()
+    assert top.shape == (1, 1, 0, 7)
+
+
 def test_rows_may_change_from_pass_to_pass_in_a_net(ops: Ops) -> None:
     net = make_net(
         """

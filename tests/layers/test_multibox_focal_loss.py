@@ -29,7 +29,7 @@ def test_equals_loops_over_priors(focal: str, kind: str, ops: Ops) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("focal", ["", "alpha: 0.7 gamma: 1"])
 def test_gradient(focal: str, kind: str) -> None:
-    given = batch(3, images=2, priors=7, rows=4).bottoms
+    given = batch(3, images=2, priors=5, rows=4).bottoms
     check_layer_gradient(_layer(f"mining_type: {kind}", focal), given, bottoms=[0, 1])
 
 

@@ -125,7 +125,7 @@ def options(draw: st.DrawFn) -> str:
     return fields
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     fields=options(),
     seed=st.integers(0, 2**32 - 1),
@@ -179,15 +179,15 @@ def test_gradient_of_locations_that_are_not_shared(prior: str, conf: str) -> Non
 @pytest.mark.parametrize("mode", ["FULL", "VALID", "BATCH_SIZE", "NONE"])
 def test_gradient_of_each_normalization(mode: str) -> None:
     layer = f"{loss_layer('neg_pos_ratio: 1')} loss_weight: 0.7"
-    given = batch(0, images=2, priors=8, rows=4).bottoms
+    given = batch(0, images=2, priors=5, rows=4).bottoms
     normalization = f"loss_param {{ normalization: {mode} }}"
     check_layer_gradient(f"{layer} {normalization}", given, bottoms=[0, 1])
 
 
 def _check_gradient(fields: str) -> None:
     shared = "share_location: false" not in fields
-    given = batch(3, images=2, priors=7, rows=4, shared=shared).bottoms
-    check_layer_gradient(loss_layer(fields), given, bottoms=[0, 1])
+    given = batch(3, images=2, priors=6, classes=3, rows=4, shared=shared).bottoms
+    check_layer_gradient(loss_layer(fields, classes=3), given, bottoms=[0, 1])
 
 
 def _batch(fields: str, seed: int) -> Batch:

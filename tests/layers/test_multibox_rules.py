@@ -106,6 +106,21 @@ def test_old_form_of_mining_and_normalization_is_read() -> None:
     )
     new = make_layer(f"{loss_layer('')} loss_param {{ normalization: BATCH_SIZE }}", GIVEN.bottoms)
     assert old.forward()[0] == new.forward()[0]
+    none = [
+        make_layer(loss_layer(fields), GIVEN.bottoms).forward()[0]
+        for fields in ("do_neg_mining: false", "mining_type: NONE")
+    ]
+    assert none[0] == none[1]
+
+
+def test_whatever_is_not_zero_is_difficult(ops: Ops) -> None:
+    losses = []
+    for difficult in (1, 0.5, np.nan):
+        truth = GIVEN.truth.copy()
+        truth[..., 7][truth[..., 7] == 1] = difficult
+        losses.append(_run("use_difficult_gt: false", ops=ops, truth=truth).forward()[0])
+    assert losses[0] == losses[1] == losses[2]
+    assert losses[0] != _run("", ops=ops).forward()[0]
 
 
 def test_a_net_trains_on_batches_of_any_number_of_boxes(ops: Ops) -> None:
@@ -196,7 +211,10 @@ def test_row_is_found_wrong_on_the_device(cuda_runtime: CudaRuntime) -> None:
     ("fields", "message"),
     [
         ("share_location: false", "share_location: expected true with mining_type MAX_NEGATIVE"),
-        ("do_neg_mining: false", "do_neg_mining: expected it to agree with mining_type MAX_NEG"),
+        (
+            "mining_type: MAX_NEGATIVE do_neg_mining: false",
+            "do_neg_mining: expected it to agree with mining_type MAX_NEG",
+        ),
         ("neg_pos_ratio: 0", "neg_pos_ratio: expected more than 0 .*, got 0"),
         ("mining_type: HARD_EXAMPLE sample_size: 0", "sample_size: expected at least 1"),
         ("background_label_id: 4", "background_label_id: expected 0 to 3 with a SOFTMAX loss"),

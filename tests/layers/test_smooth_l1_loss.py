@@ -10,6 +10,8 @@ import pytest
 
 from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
+from caffepy.engine.weights_file import save_weights
+from caffepy.proto.caffe_pb2 import NetParameter
 from tests.harness import check_layer_gradient, golden_cases, make_layer, run_golden
 from tests.nets import make_net
 
@@ -134,3 +136,16 @@ def test_what_does_not_fit_is_refused() -> None:
                 f'type: "SmoothL1Loss" smooth_l1_loss_param {{ sigma: {sigma} }}',
                 [np.ones((2, 3))] * 2,
             )
+
+
+def test_weights_files_hold_the_default_that_there_is(tmp_path: Path) -> None:
+    for fields, expected in (("", [1.0]), ("smooth_l1_loss_param { sigma: 1 }", [])):
+        net = make_net(
+            f"""
+            layer {{ name: "x" type: "Input" top: "a" top: "b"
+              input_param {{ shape {{ dim: 2 dim: 3 }} }} }}
+            layer {{ name: "loss" type: "SmoothL1Loss" bottom: "a" bottom: "b" {fields} }}"""
+        )
+        save_weights(net, tmp_path / "w")
+        saved = NetParameter.FromString((tmp_path / "w").read_bytes())
+        assert list(saved.layer[-1].loss_weight) == expected

@@ -275,6 +275,15 @@ def test_damaged_files_are_decoded_or_refused() -> None:
     assert 0 < refused < MUTATIONS
 
 
+def test_a_type_that_only_a_fork_numbers_is_refused_in_the_old_form() -> None:
+    v1 = block(4, "l") + whole(5, 18)
+    assert renumber.decode(block(2, v1), "x").net.layers[0].type == pb.V1LayerParameter.RELU
+    with pytest.raises(
+        WeightsError, match=r"x: byte 5: .* types of layers, got number 77, a fork's"
+    ):
+        renumber.decode(block(2, block(4, "l") + whole(5, 77)), "x")
+
+
 @pytest.mark.parametrize("depth", [90, 5000])
 def test_deeply_nested_bytes_do_not_end_the_reader(depth: int) -> None:
     content = b""

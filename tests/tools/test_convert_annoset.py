@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from caffepy.engine.core.errors import CaffepyError, DataError
-from caffepy.engine.data import datum, images
+from caffepy.engine.data import annotations, boxes, datum, images
 from caffepy.engine.data.db import open_db
 from caffepy.proto import text
 from caffepy.proto.caffe_pb2 import AnnotatedDatum, LabelMap
@@ -209,6 +210,7 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         ("json", '{"annotation": [{"bbox": [1, 2, 3, 4]}]}', '"category_id" and a "bbox" of 4'),
         ("json", '{"annotation": [{"category_id": "a", "bbox": [1, 2, 3]}]}', 'a "bbox" of 4 num'),
         ("json", '{"annotation": [{"category_id": "a", "bbox": [1, 2, 3, null]}]}', "as bbox, got"),
+        ("json", '{"annotation": [{"category_id": "a", "bbox": [3e38, 2, 3e38, 1]}]}', "'3e+38'"),
         ("txt", "1 2 3 4", "expected label xmin ymin xmax ymax, got '1 2 3 4' in line 1"),
         ("txt", "1.5 2 3 4 5", "got '1.5 2 3 4 5' in line 1."),
         ("txt", "1 2 3 4 inf", "expected a number as ymax, got 'inf'"),
@@ -226,6 +228,23 @@ def test_bad_annotations_are_listed_and_left_out(
     assert told.startswith(f"{pictures}/list.txt:1: failed to read {pictures}/a.xml: expected ")
     assert message in told
     assert "1 of 2 images could not be read" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["xml", "json", "txt"])
+def test_damaged_annotations_are_read_or_refused(golden: Path, tmp_path: Path, kind: str) -> None:
+    random = np.random.default_rng(0)
+    labels = {f"{color}_box": number for number, color in enumerate(("red", "green", "blue"))}
+    files = sorted((golden / "fork_formats" / f"anno_{kind}").iterdir())
+    damaged = tmp_path / "damaged"
+    for number in range(300):
+        data = bytearray(files[number % len(files)].read_bytes())
+        for place in random.integers(0, max(1, len(data)), 1 + number % 4).tolist():
+            data[place : place + int(random.integers(3))] = random.bytes(int(random.integers(3)))
+        damaged.write_bytes(data)
+        with contextlib.suppress(DataError, PrototxtError):
+            found = annotations.read(damaged, "it", kind, (30, 40), labels)
+            record = AnnotatedDatum(annotation_group=found.groups)
+            boxes.read(AnnotatedDatum.FromString(record.SerializeToString()), "it")
 
 
 def test_a_class_that_the_map_lacks_ends_the_conversion(pictures: Path) -> None:

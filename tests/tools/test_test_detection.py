@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter
 from caffepy.tools import cli
 
 CASES = Path(__file__).resolve().parents[1] / "golden" / "fork_solvers"
@@ -76,3 +77,11 @@ def test_an_unknown_precision_is_a_wrong_command_line(capsys: pytest.CaptureFixt
 def test_a_place_that_cannot_be_written_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json", "no/map.out") == 1
     assert "no/map.out: cannot be written" in capsys.readouterr().err
+
+
+def test_caffepy_test_points_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = NetParameter(layer=[LayerParameter(name="data", type="HDF5Data")])
+    Path("none.caffemodel").write_bytes(weights.SerializeToString())
+    given = ["test", "-model=test.prototxt", "-weights=none.caffemodel", "-iterations=1"]
+    assert cli._run(given, debug=False) == 0
+    assert "`caffepy test_detection` computes" in capsys.readouterr().err

@@ -38,7 +38,14 @@ from caffepy.engine.ops.cuda.depthwise import CudaDepthwise
 from caffepy.engine.ops.cuda.detection import CudaDetectionOutput
 from caffepy.engine.ops.cuda.dropout import CudaDropout
 from caffepy.engine.ops.cuda.eltwise import CudaEltwiseMax, CudaEltwiseProduct, CudaEltwiseSum
-from caffepy.engine.ops.cuda.exponential import CudaBnll, CudaElu, CudaExp, CudaLog, CudaSwish
+from caffepy.engine.ops.cuda.exponential import (
+    CudaBnll,
+    CudaElu,
+    CudaExp,
+    CudaLog,
+    CudaMish,
+    CudaSwish,
+)
 from caffepy.engine.ops.cuda.focal_loss import CudaFocalLoss
 from caffepy.engine.ops.cuda.hard_regions import CudaHardRegions
 from caffepy.engine.ops.cuda.inner_product import CudaInnerProduct
@@ -72,7 +79,7 @@ from caffepy.engine.ops.cuda.softmax_loss import (
 )
 from caffepy.engine.ops.cuda.sources import source
 from caffepy.engine.ops.cuda.sums import CudaFill, CudaSum, CudaWeightedSum
-from caffepy.engine.ops.cuda.threshold import CudaClip, CudaThreshold
+from caffepy.engine.ops.cuda.threshold import CudaClip, CudaRelu6, CudaThreshold
 from caffepy.engine.ops.cuda.transform import CudaTransform
 from caffepy.engine.ops.cuda.transpose import CudaTranspose
 from caffepy.engine.ops.cuda.unit_length import CudaUnitLength
@@ -210,6 +217,8 @@ class CudaOps(Ops):
     bnll = op(CudaBnll)
     elu = op(CudaElu)
     swish = op(CudaSwish)
+    mish = op(CudaMish)
+    relu6 = op(CudaRelu6)
     exp = op(CudaExp)
     log = op(CudaLog)
     clip = op(CudaClip)

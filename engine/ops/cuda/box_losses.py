@@ -10,7 +10,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.box_matching import coding
 from caffepy.engine.ops.cuda.loss_sums import SummingOp
 from caffepy.engine.ops.cuda.op import DeviceOps
-from caffepy.engine.ops.multibox import ClassLoss, LocationLoss, MultiBox
+from caffepy.engine.ops.multibox_geometry import ClassLoss, LocationLoss, MultiBox
 
 
 class MatchedLoss(SummingOp):

@@ -12,7 +12,7 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.labels import CheckedOnDevice
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
-from caffepy.engine.ops.multibox import ROW, Matching, MultiBox
+from caffepy.engine.ops.multibox_geometry import ROW, Matching, MultiBox
 from caffepy.engine.ops.numpy.box_matching import TruthReader
 
 CODES = "CORNER", "CENTER_SIZE", "CORNER_SIZE"  # as boxes.cuh counts them

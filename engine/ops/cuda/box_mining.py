@@ -8,7 +8,7 @@ from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.cuda.box_matching import coding
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
-from caffepy.engine.ops.multibox import LocationLoss, Mining, MultiBox, Suppression
+from caffepy.engine.ops.multibox_geometry import LocationLoss, Mining, MultiBox, Suppression
 
 NO_SUPPRESSION = Suppression(0, -1, True)  # as kernels are told
 

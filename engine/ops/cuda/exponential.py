@@ -77,6 +77,28 @@ class CudaSwish(CudaOp):
         self.launch("swish_backward", x.count, self.beta, dy, self._kept.of(x), out)
 
 
+class CudaMish(CudaOp):
+    """x tanh(log(1 + exp(x))), by the powers of exp(-|x|), which cannot overflow."""
+
+    family = "exponential"
+
+    def __init__(self, ops: DeviceOps) -> None:
+        super().__init__(ops)
+        self._kept = KeptOnDevice(ops)
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        self.launch("mish_forward", x.count, x, out)
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy (t + x (1 - t^2) / (1 + exp(-x))), t being the hyperbolic tangent;
+        may be dy. x may be what forward wrote over it."""
+        self.launch("mish_backward", x.count, dy, self._kept.of(x), out)
+
+
 class CudaExp(CudaOp):
     """base^(shift + scale x)."""
 

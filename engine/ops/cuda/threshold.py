@@ -44,3 +44,24 @@ class CudaClip(CudaOp):
         what forward wrote over it."""
         limits = self.least, self.most
         self.launch("clip_backward", x.count, *limits, dy, self._kept.of(x), out)
+
+
+class CudaRelu6(CudaOp):
+    """max(x, 0) + slope min(x, 0), but not above 6; nan stays nan. slope: not below 0."""
+
+    family = "activation"
+
+    def __init__(self, ops: DeviceOps, slope: float = 0.0) -> None:
+        super().__init__(ops)
+        self.slope = slope
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self.launch("relu6_forward", x.count, self.slope, x, out)
+
+    @step(reads="dy y", writes="out")
+    def backward(self, dy: Value, y: Value, *, out: Value) -> None:
+        """out: gradient of x, dy between 0 and 6, dy slope from 0 down, and 0 at 6; may be dy. y:
+        what forward wrote."""
+        self.launch("relu6_backward", y.count, self.slope, dy, y, out)

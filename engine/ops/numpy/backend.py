@@ -33,7 +33,7 @@ from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.detection import DetectionOutput
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
-from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Mish, Swish
 from caffepy.engine.ops.numpy.focal_loss import FocalLoss
 from caffepy.engine.ops.numpy.hard_regions import HardRegions
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
@@ -56,7 +56,7 @@ from caffepy.engine.ops.numpy.smooth_l1 import SmoothL1Loss
 from caffepy.engine.ops.numpy.softmax import Softmax
 from caffepy.engine.ops.numpy.softmax_loss import InfogainLoss, SoftmaxLoss, SoftTargetLoss
 from caffepy.engine.ops.numpy.sums import Fill, Sum, WeightedSum
-from caffepy.engine.ops.numpy.threshold import Clip, Threshold
+from caffepy.engine.ops.numpy.threshold import Clip, Relu6, Threshold
 from caffepy.engine.ops.numpy.transform import Transform
 from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.unit_length import UnitLength
@@ -144,6 +144,8 @@ class NumpyOps(Ops):
     bnll = op(Bnll)
     elu = op(Elu)
     swish = op(Swish)
+    mish = op(Mish)
+    relu6 = op(Relu6)
     exp = op(Exp)
     log = op(Log)
     clip = op(Clip)

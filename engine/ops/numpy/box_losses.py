@@ -10,7 +10,7 @@ from caffepy.engine.core.loss import LossNormalization
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
-from caffepy.engine.ops.multibox import ROW, ClassLoss, LocationLoss, MultiBox
+from caffepy.engine.ops.multibox_geometry import ROW, ClassLoss, LocationLoss, MultiBox
 from caffepy.engine.ops.numpy import boxes
 from caffepy.engine.ops.numpy.box_matching import COORDINATES, classes_of, predicted_boxes
 from caffepy.engine.ops.numpy.focal_loss import focal_losses, focal_slopes
@@ -138,7 +138,7 @@ class BoxLocationLoss(Op):
     def _differences(self, *values: Value) -> Differences:
         return location_differences(self.geometry, self.loss.inside, *values)
 
-    def _divisor(self, matches: Value) -> int:
+    def _divisor(self, matches: Value) -> float:
         return self.normalization.divisor(count_matches(matches))
 
 
@@ -218,5 +218,5 @@ class BoxClassLoss(Op):
         wanted[some, classes[some]] = 1
         return wanted
 
-    def _divisor(self, matches: Value) -> int:
+    def _divisor(self, matches: Value) -> float:
         return self.normalization.divisor(count_matches(matches))

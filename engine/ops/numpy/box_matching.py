@@ -11,7 +11,7 @@ from caffepy.engine.core.errors import LabelError
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
-from caffepy.engine.ops.multibox import ROW, Matching, MultiBox
+from caffepy.engine.ops.multibox_geometry import ROW, Matching, MultiBox
 from caffepy.engine.ops.numpy import boxes
 
 LEAST_OVERLAP = 1e-6  # below, boxes do not meet: SSD's constant
@@ -49,7 +49,7 @@ class TruthReader:
         images = self._images(truth)
         rows = truth.read().reshape(-1, ROW)
         if self.matching.skips_difficult:
-            images[np.trunc(rows[:, 7]) != 0] = -1
+            images[rows[:, 7] != 0] = -1
         return Rows(images, classes_of(truth), rows[:, COORDINATES])
 
     def _images(self, truth: Value) -> np.ndarray:

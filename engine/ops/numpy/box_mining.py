@@ -7,7 +7,7 @@ import numpy as np
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
-from caffepy.engine.ops.multibox import LocationLoss, Mining, MultiBox, Suppression
+from caffepy.engine.ops.multibox_geometry import LocationLoss, Mining, MultiBox, Suppression
 from caffepy.engine.ops.numpy import boxes
 from caffepy.engine.ops.numpy.box_losses import (
     location_differences,

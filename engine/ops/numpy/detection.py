@@ -33,7 +33,7 @@ class DetectionOutput(Op):
         geometry = self.geometry
         sizes = geometry.images, geometry.priors
         scores = conf.read().reshape(*sizes, geometry.classes)
-        locations = loc.read().reshape(*sizes, -1, 4)
+        locations = loc.read().reshape(*sizes, 1 if geometry.shared else geometry.classes, 4)
         boxes, variances = priors.read().reshape(2, geometry.priors, 4)
         places, counts = _candidates(scores, geometry)
         image = np.arange(geometry.groups)[:, None] // max(len(geometry.labels), 1)

@@ -123,6 +123,59 @@ class Swish(ScratchOp):
         return gate
 
 
+class Mish(ScratchOp):
+    """x tanh(log(1 + exp(x))), by the powers of exp(-|x|), which cannot overflow."""
+
+    def __init__(self, ops: Ops) -> None:
+        super().__init__(ops)
+        self._kept = Kept()
+
+    @step(reads="x", writes="out")
+    def forward(self, x: Value, *, out: Value) -> None:
+        """out: like x; may be x."""
+        self._kept.keep(x, out)
+        source, target = source_and_target(x, out)
+        for part, result in chunks(source, target):
+            share, rest = self._shares(part)
+            rest += share
+            share /= rest
+            np.multiply(part, share, out=result)
+
+    @step(reads="dy x", writes="out")
+    def backward(self, dy: Value, x: Value, *, out: Value) -> None:
+        """out: gradient of x, dy (t + x (1 - t^2) / (1 + exp(-x))), t being the hyperbolic tangent;
+        may be dy. x may be what forward wrote over it."""
+        source, target = source_and_target(dy, out)
+        for part, original, result in chunks(source, self._kept.read(x), target):
+            share, rest = self._shares(original)
+            whole = self.take("whole", share.shape)
+            np.add(share, rest, out=whole)
+            share /= whole
+            rest /= whole  # 1 - t
+            sigmoid(original, whole)
+            whole *= original
+            whole *= rest
+            np.add(share, 1, out=rest)
+            whole *= rest
+            share += whole
+            np.multiply(part, share, out=result)
+
+    def _shares(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """t / (t + r) is the hyperbolic tangent: t and r, in scratch. With e = exp(-|x|) they are
+        e^2 + 2 e and 2 for negative x, 1 + 2 e and 2 e^2 for others."""
+        share, rest, power = (self.take(name, x.shape) for name in ("share", "rest", "power"))
+        np.abs(x, out=power)
+        np.negative(power, out=power)
+        np.exp(power, out=power)
+        below = x < 0
+        np.multiply(power, power, out=rest)
+        np.add(power, power, out=share)
+        share += np.where(below, rest, self.ops.dtype.type(1))
+        rest *= 2
+        np.copyto(rest, 2, where=below)
+        return share, rest
+
+
 class Exp(ScratchOp):
     """base^(shift + scale x)."""
 

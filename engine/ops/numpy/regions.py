@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
@@ -12,7 +11,7 @@ from caffepy.engine.core.errors import LabelError
 from caffepy.engine.core.record import step
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.numpy.arrays import CHUNK, HostOps, ScratchOp
+from caffepy.engine.ops.numpy.arrays import HostOps, ScratchOp
 from caffepy.engine.ops.numpy.labels import LabelReader
 from caffepy.engine.ops.numpy.pooling import LOWEST
 from caffepy.engine.ops.numpy.rows import add_rows
@@ -58,6 +57,9 @@ class RegionReader(LabelReader):
         )
 
 
+Spans = list[tuple[int, int]]  # of each bin the first pixel, and the one after the last
+
+
 class Bins(NamedTuple):
     """The bins of regions along one axis of the maps, (regions, pooled): the first pixel of each,
     and the one after its last."""
@@ -96,6 +98,22 @@ def _pixels(rows: Bins, columns: Bins) -> Iterator[tuple[np.ndarray, np.ndarray,
             yield bins, top[bins] + down, left[bins] + across
 
 
+def _spans(bins: Bins, region: int) -> Spans:
+    """The bins of one region."""
+    return list(zip(bins.first[region].tolist(), bins.last[region].tolist(), strict=True))
+
+
+def _first_maxima(candidates: np.ndarray, best: np.ndarray, places: np.ndarray) -> None:
+    """Fills `best` with the maxima along axis 0 of the candidates, `places` with the first place of
+    each."""
+    np.copyto(best, candidates[0])
+    places.fill(0)
+    for place in range(1, len(candidates)):
+        better = candidates[place] > best
+        np.maximum(best, candidates[place], out=best)
+        np.maximum(places, better * np.int32(place), out=places)
+
+
 class RoiPooling(ScratchOp):
     """The maximum of each bin of each region, 0 in an empty bin; of equal ones the first in row
     order gets the gradient. nan is left out; a bin without a number above -FLT_MAX gives that.
@@ -119,18 +137,15 @@ class RoiPooling(ScratchOp):
         across = self.take("across", (self.geometry.shape[2], pooled[1], channels))
         best = self.take("best", (*pooled, channels))
         for region, image in enumerate(images):
-            best.fill(0)
-            (tops, bottoms), (lefts, rights) = (
-                (bins.first[region].tolist(), bins.last[region].tolist())
-                for bins in (rows, columns)
-            )
-            top, bottom = tops[0], bottoms[-1]
+            tall, wide = _spans(rows, region), _spans(columns, region)
+            top, bottom = tall[0][0], tall[-1][1]
             across.fill(0)
-            for j, (left, right) in enumerate(zip(lefts, rights, strict=True)):
+            best.fill(0)
+            for j, (left, right) in enumerate(wide):
                 if left < right and top < bottom:
                     block = pixels[image, top:bottom, left:right]
                     block.max(axis=1, out=across[top:bottom, j])
-            for k, (first, last) in enumerate(zip(tops, bottoms, strict=True)):
+            for k, (first, last) in enumerate(tall):
                 if first < last:
                     across[first:last].max(axis=0, out=best[k])
             target[region] = best.transpose(2, 0, 1)
@@ -140,20 +155,17 @@ class RoiPooling(ScratchOp):
         """out: gradient of x; those of regions that overlap add up."""
         images, corners = self._reader.regions(rois)
         rows, columns = self._bins(corners)
-        target, gradient = out.write(), dy.read()
+        pixels, target, gradient = self._pixels(x), out.write(), dy.read()
         target.fill(0)
         _, channels, height, width = self.geometry.shape
-        flat, bins = self._pixels(x).reshape(-1, channels), math.prod(self.geometry.pooled)
-        few = max(1, CHUNK // (bins * channels or 1))
-        for start in range(0, len(images), few):
-            part = slice(start, start + few)
-            first = np.repeat(images[part], bins)[:, None]  # (bins of the part, 1)
-            parts = (Bins(each.first[part], each.last[part]) for each in (rows, columns))
-            places = self._find_maxima(flat, first[:, 0] * (height * width), *parts)
+        planes = np.arange(channels) * (height * width)
+        for region, image in enumerate(images):
+            spans = _spans(rows, region), _spans(columns, region)
+            places = self._find_maxima(pixels[image], *spans)
             there = places >= 0
-            places += (first * channels + np.arange(channels)) * (height * width)
-            shares = gradient[part].reshape(-1, channels, bins).swapaxes(1, 2)
-            np.add.at(target.reshape(-1), places[there], shares.reshape(places.shape)[there])
+            places += planes
+            shares = gradient[region].transpose(1, 2, 0)
+            np.add.at(target[image].reshape(-1), places[there], shares[there])
 
     def _pixels(self, x: Value) -> np.ndarray:
         """(N, H, W, C) the numbers of x."""
@@ -162,20 +174,32 @@ class RoiPooling(ScratchOp):
         np.fmax(x.read().transpose(0, 2, 3, 1), LOWEST, out=pixels)
         return pixels
 
-    def _find_maxima(
-        self, flat: np.ndarray, images: np.ndarray, rows: Bins, columns: Bins
-    ) -> np.ndarray:
-        """(bins, C) where in its plane each maximum lies, -1: nowhere.  flat: (pixels, C).  images:
-        (bins,) the first pixel of each one's image."""
-        shape = len(images), flat.shape[1]
-        places, best = np.full(shape, -1), self.take("best", shape)
-        best.fill(LOWEST)
-        for bins, row, column in _pixels(rows, columns):
-            place = row * self.geometry.shape[3] + column
-            found, so_far = flat[images[bins] + place], best[bins]
-            better = found > so_far
-            best[bins] = np.maximum(found, so_far, out=found)
-            places[bins] = np.where(better, place[:, None], places[bins])
+    def _find_maxima(self, image: np.ndarray, tall: Spans, wide: Spans) -> np.ndarray:
+        """(out_h, out_w, C) where in its plane each maximum lies, -1: nowhere.  image: (H, W, C).
+
+        First the maxima of each row of the bins, then those of the rows, so that the first in row
+        order wins.
+        """
+        height, width, channels = image.shape
+        places = np.full((len(tall), len(wide), channels), -1)
+        top, bottom = tall[0][0], tall[-1][1]
+        across = self.take("across", (height, len(wide), channels))
+        columns = self.take("columns", across.shape, np.int32)
+        across.fill(LOWEST)  # of bins without columns
+        columns.fill(0)
+        for j, (left, right) in enumerate(wide):
+            if left < right and top < bottom:
+                block = image[top:bottom, left:right].swapaxes(0, 1)
+                _first_maxima(block, across[top:bottom, j], columns[top:bottom, j])
+                columns[top:bottom, j] += left
+        best = self.take("best", places.shape[1:])
+        rows = self.take("rows", best.shape, np.int32)
+        for k, (first, last) in enumerate(tall):
+            if first < last:
+                _first_maxima(across[first:last], best, rows)
+                rows += first
+                column = columns[rows, np.arange(len(wide))[:, None], np.arange(channels)]
+                places[k] = np.where(best > LOWEST, rows * width + column, -1)
         return places
 
     def _bins(self, corners: np.ndarray) -> tuple[Bins, Bins]:

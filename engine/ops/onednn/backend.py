@@ -25,14 +25,14 @@ from caffepy.engine.ops.numpy.concat import Concat
 from caffepy.engine.ops.numpy.convolution import Convolution
 from caffepy.engine.ops.numpy.dropout import Dropout
 from caffepy.engine.ops.numpy.eltwise import EltwiseMax, EltwiseProduct, EltwiseSum
-from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
+from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Mish, Swish
 from caffepy.engine.ops.numpy.inner_product import InnerProduct
 from caffepy.engine.ops.numpy.lrn import Lrn
 from caffepy.engine.ops.numpy.pooling import Pooling
 from caffepy.engine.ops.numpy.prelu import PRelu
 from caffepy.engine.ops.numpy.scale import Scale
 from caffepy.engine.ops.numpy.sums import Sum
-from caffepy.engine.ops.numpy.threshold import Clip
+from caffepy.engine.ops.numpy.threshold import Clip, Relu6
 from caffepy.engine.ops.numpy.transpose import Transpose
 from caffepy.engine.ops.numpy.update import LarsUpdate, NesterovUpdate, SgdUpdate
 from caffepy.engine.ops.onednn.activation import OneDnnRelu
@@ -52,7 +52,9 @@ from caffepy.engine.ops.onednn.elementwise import (
     FlatClip,
     FlatExp,
     FlatLog,
+    FlatMish,
     FlatRelu,
+    FlatRelu6,
     OneDnnAbsolute,
     OneDnnElu,
     OneDnnPower,
@@ -124,6 +126,8 @@ class OneDnnOps(NumpyOps):
     absolute = op(OneDnnAbsolute, Absolute)
     power = op(OneDnnPower, Power)
     bnll = op(FlatBnll, Bnll)
+    mish = op(FlatMish, Mish)
+    relu6 = op(FlatRelu6, Relu6)
     exp = op(FlatExp, Exp)
     log = op(FlatLog, Log)
     clip = op(FlatClip, Clip)

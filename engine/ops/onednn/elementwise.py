@@ -14,8 +14,8 @@ import numpy as np
 
 from caffepy.engine.ops.numpy.absolute import Absolute
 from caffepy.engine.ops.numpy.activation import Power, Relu
-from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Swish
-from caffepy.engine.ops.numpy.threshold import Clip
+from caffepy.engine.ops.numpy.exponential import Bnll, Elu, Exp, Log, Mish, Swish
+from caffepy.engine.ops.numpy.threshold import Clip, Relu6
 from caffepy.engine.ops.onednn.binding import Algorithm
 from caffepy.engine.ops.onednn.flat import Elementwise, FlatOfInput, FlatOfOutput
 from caffepy.engine.ops.onednn.port import PrimitiveOps
@@ -132,6 +132,18 @@ class FlatBnll(FlatOfInput, Bnll):
 
     reference = Bnll
     zero_stays = False
+
+
+class FlatMish(FlatOfInput, Mish):
+    """x tanh(log(1 + exp(x)))."""
+
+    reference = Mish
+
+
+class FlatRelu6(FlatOfOutput, Relu6):
+    """max(x, 0) + slope min(x, 0), but not above 6."""
+
+    reference = Relu6
 
 
 class FlatExp(FlatOfOutput, Exp):

@@ -126,6 +126,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
     "LSTMUnit": (TWO_TOPS, [x(1, 3, 5), x(1, 3, 20), np.ones((1, 3))], (True, True, False)),
     "Log": ("", [positive()]),
     "MVN": ("", [x()]),
+    "Mish": ("", [x()]),
     "MultiBoxFocalLoss": (
         "multibox_loss_param { num_classes: 4 mining_type: NONE }",
         batch(0).bottoms,
@@ -155,6 +156,7 @@ TABLE: dict[str, tuple[str, list[Any]] | tuple[str, list[Any], tuple[bool, ...]]
         (True, False),
     ),
     "ReLU": ("relu_param { negative_slope: 0.1 }", [x()]),
+    "ReLU6": ("relu6_param { negative_slope: 0.1 }", [4 * x()]),
     "Reduction": ("reduction_param { axis: 1 }", [x()]),
     "PriorBox": (
         "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 }",

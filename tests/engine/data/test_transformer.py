@@ -136,7 +136,8 @@ def test_floats_and_double_precision() -> None:
         ("force_color: true force_gray: true", "expected force_color or force_gray, got both"),
         ("crop_h: 3", "expected crop_size, or crop_h with crop_w"),
         ("crop_h: 3 crop_w: 3 crop_size: 3", "expected crop_size, or crop_h with crop_w"),
-        ("expand_param { prob: 1 }", "transform_param.expand_param: this layer does not know it"),
+        ("rotate: true", "transform_param.rotate: this layer does not know it"),
+        ("expand_param { prob: 1 }", "expand_param: expected it in an AnnotatedData layer"),
     ],
 )
 def test_contradictions_are_refused(param: str, message: str) -> None:

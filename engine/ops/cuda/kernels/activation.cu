@@ -80,6 +80,16 @@ extern "C" __global__ void clip_backward(size_t count, T least, T most, const T*
   map(count, [=](T d, T at) { return d * (T)(at >= least && at <= most); }, out, dy, x);
 }
 
+// nan stays nan.
+extern "C" __global__ void relu6_forward(size_t count, T slope, const T* x, T* out) {
+  map(count, [=](T at) { return at > 6 ? (T)6 : at < 0 ? at * slope : at; }, out, x);
+}
+
+extern "C" __global__ void relu6_backward(size_t count, T slope, const T* dy, const T* y, T* out) {
+  map(
+      count, [=](T d, T at) { return d * (at <= 0 ? slope : (T)(at < 6)); }, out, dy, y);
+}
+
 extern "C" __global__ void fill(size_t count, T number, T* out) {
   map(count, [=]() { return number; }, out);
 }

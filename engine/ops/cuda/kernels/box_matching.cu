@@ -39,7 +39,7 @@ extern "C" __global__ void row_images(size_t rows, size_t images, T limit, long 
     if (!(image >= 0 && image < (T)images)) wrong = 0;
     if (wrong >= 0)
       report(add_watch, number, row * TRUTH + wrong, at[wrong]);
-    else if (!skips_difficult || trunc(at[7]) == 0)
+    else if (!skips_difficult || at[7] == 0)
       out[row] = (int)image;
   }
 }

@@ -39,6 +39,33 @@ extern "C" __global__ void swish_backward(size_t count, T beta, const T* dy, con
       out, dy, x);
 }
 
+// The hyperbolic tangent of log(1 + exp(x)), and what it lacks of 1, by the powers of exp(-|x|).
+struct Tangent {
+  T value, rest;
+
+  __device__ Tangent(T x) {
+    const T e = exp(-fabs(x));
+    const T share = x < 0 ? e * e + 2 * e : 1 + 2 * e, other = x < 0 ? (T)2 : 2 * e * e;
+    value = share / (share + other);
+    rest = other / (share + other);
+  }
+};
+
+// x tanh(log(1 + exp(x)))
+extern "C" __global__ void mish_forward(size_t count, const T* x, T* out) {
+  map(count, [](T at) { return at * Tangent(at).value; }, out, x);
+}
+
+extern "C" __global__ void mish_backward(size_t count, const T* dy, const T* x, T* out) {
+  map(
+      count,
+      [](T d, T at) {
+        const Tangent t(at);
+        return d * (t.value + at * sigmoid(at) * t.rest * (1 + t.value));
+      },
+      out, dy, x);
+}
+
 // exp(shift + scale x)
 extern "C" __global__ void exp_forward(size_t count, T scale, T shift, const T* x, T* out) {
   map(count, [=](T at) { return exp(at * scale + shift); }, out, x);
