@@ -87,13 +87,16 @@ class Unpool(ScratchOp):
     @step(reads="dy mask", writes="out")
     def backward(self, dy: Value, mask: Value, *, out: Value) -> None:
         """out: gradient of x: that of the place it went to, 0 where another took it."""
-        places = self._places(mask)
-        owners = self.take("owners", (dy.count,), np.int64)
-        each = np.arange(len(places))
-        owners[places] = each
-        gradient = dy.read().reshape(-1)[places]
-        gradient[owners[places] != each] = 0
-        out.write().reshape(-1)[:] = gradient
+        places, gradient = self._places(mask), out.write().reshape(-1)
+        np.take(dy.read().reshape(-1), places, out=gradient, mode="clip")
+        taken = self.take("taken", (dy.count,), np.bool_)
+        taken.fill(False)
+        taken[places] = True
+        if np.count_nonzero(taken) < len(places):  # some meet
+            owners = self.take("owners", (dy.count,), np.int64)
+            each = np.arange(len(places))
+            owners[places] = each
+            gradient[owners[places] != each] = 0
 
     def _places(self, mask: Value) -> np.ndarray:
         """(planes * size,) where in y each pixel goes."""
