@@ -60,6 +60,7 @@ class DetectionEvaluateLayer(Layer):
 
     bottoms = 2
     records = False
+    varying_tops = (0,)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         given = self.param.detection_evaluate_param
