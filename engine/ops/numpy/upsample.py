@@ -11,7 +11,6 @@ from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
-from caffepy.engine.ops.numpy.arrays import ScratchOp
 from caffepy.engine.ops.numpy.labels import LabelReader
 
 
@@ -49,7 +48,7 @@ class Upsample(Op):
         return array.reshape(-1, height, self.scale, width, self.scale)
 
 
-class Unpool(ScratchOp):
+class Unpool(Op):
     """Puts each pixel of a plane where the mask says, as row * width + column of the larger plane,
     cut to an integer; 0 where it puts none. The last one of those that meet stays.
 
@@ -74,14 +73,8 @@ class Unpool(ScratchOp):
 
     @step(reads="dy mask", writes="out")
     def backward(self, dy: Value, mask: Value, *, out: Value) -> None:
-        """out: gradient of x: that of the place it went to, 0 where another took it."""
-        places = self._places(mask)
-        owners = self.take("owners", (dy.count,), np.int64)
-        each = np.arange(len(places))
-        owners[places] = each
-        gradient = dy.read().reshape(-1)[places]
-        gradient[owners[places] != each] = 0
-        out.write().reshape(-1)[:] = gradient
+        """out: gradient of x, that of the place it went to, also where another stayed there."""
+        out.write().reshape(-1)[:] = dy.read().reshape(-1)[self._places(mask)]
 
     def _places(self, mask: Value) -> np.ndarray:
         """(planes * size,) where in y each pixel goes."""
