@@ -78,7 +78,7 @@ class CudaSwish(CudaOp):
 
 
 class CudaMish(CudaOp):
-    """x tanh(log(1 + exp(x))). With e = exp(x) and n = e (e + 2) that is x n / (n + 2); the
+    """x tanh(log(1 + exp(x))). With e = exp(x) and n = e (e + 2) that is x n / (n + 2), whose
     quotient is 1 long before anything overflows."""
 
     family = "exponential"

@@ -124,7 +124,7 @@ class Swish(ScratchOp):
 
 
 class Mish(ScratchOp):
-    """x tanh(log(1 + exp(x))). With e = exp(x) and n = e (e + 2) that is x n / (n + 2); the
+    """x tanh(log(1 + exp(x))). With e = exp(x) and n = e (e + 2) that is x n / (n + 2), whose
     quotient is 1 from FLAT on, so that nothing overflows."""
 
     FLAT = 20.0  # for float64 too

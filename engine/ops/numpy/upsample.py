@@ -9,7 +9,7 @@ import numpy as np
 from caffepy.engine.core.record import step
 from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Value
-from caffepy.engine.ops.base import Ops
+from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
 from caffepy.engine.ops.numpy.arrays import ScratchOp
 from caffepy.engine.ops.numpy.labels import LabelReader
@@ -61,7 +61,7 @@ class Upsample(ScratchOp):
         return array.reshape(math.prod(rows), self.scale, width * self.scale)
 
 
-class Unpool(ScratchOp):
+class Unpool(Op):
     """Puts each pixel of a plane where the mask says, as row * width + column of the larger plane,
     cut to an integer; 0 where it puts none. The last one of those that meet stays.
 
@@ -86,17 +86,9 @@ class Unpool(ScratchOp):
 
     @step(reads="dy mask", writes="out")
     def backward(self, dy: Value, mask: Value, *, out: Value) -> None:
-        """out: gradient of x: that of the place it went to, 0 where another took it."""
+        """out: gradient of x, that of the place it went to, also where another stayed there."""
         places, gradient = self._places(mask), out.write().reshape(-1)
-        np.take(dy.read().reshape(-1), places, out=gradient, mode="clip")
-        taken = self.take("taken", (dy.count,), np.bool_)
-        taken.fill(False)
-        taken[places] = True
-        if np.count_nonzero(taken) < len(places):  # some meet
-            owners = self.take("owners", (dy.count,), np.int64)
-            each = np.arange(len(places))
-            owners[places] = each
-            gradient[owners[places] != each] = 0
+        np.take(dy.read().reshape(-1), places, out=gradient, mode="clip")  # all are in it
 
     def _places(self, mask: Value) -> np.ndarray:
         """(planes * size,) where in y each pixel goes."""
