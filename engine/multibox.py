@@ -28,6 +28,7 @@ class MultiBoxLayer(LossLayer):
     say. alpha, gamma: what a type may set before `reshape`: of the focal loss of a softmax."""
 
     bottoms = 4
+    bottoms_of_any_rows = (3,)
     not_finite_where = "a prior has no width, no height, or a variance of 0"
     alpha = 1.0
     gamma = 0.0

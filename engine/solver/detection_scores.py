@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import NetError
+from caffepy.engine.data.verdicts import VERDICT
 from caffepy.engine.net import Net
-from caffepy.engine.solver.average_precision import ROW, DetectionPool, mean_average_precision
+from caffepy.engine.solver.average_precision import DetectionPool, mean_average_precision
 from caffepy.engine.solver.scores import Output, Scores
 from caffepy.proto.caffe_pb2 import SolverParameter
 
@@ -33,7 +34,7 @@ class DetectionScores:
     def add(self) -> None:
         """Adds the outputs of the forward pass that has just run."""
         for name, pool in self._pools.items():
-            pool.add(self._net.blobs[name].data.read().reshape(-1, ROW))
+            pool.add(self._net.blobs[name].data.read().reshape(-1, VERDICT))
         self._loss += float(self._net.loss.read())
         self._batches += 1
 
@@ -87,9 +88,9 @@ def check_detects(net: Net, since: str) -> None:
         )
     for name in net.outputs:
         shape = net.blobs[name].shape
-        if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != ROW:
+        if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != VERDICT:
             raise NetError(
                 f"net '{net.name}': output '{name}': expected the top of a DetectionEvaluate "
-                f"layer, shape (1, 1, rows, {ROW}), since {since}, got shape {shape}. Put a "
+                f"layer, shape (1, 1, rows, {VERDICT}), since {since}, got shape {shape}. Put a "
                 "Silence layer on it."
             )
