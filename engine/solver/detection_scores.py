@@ -70,9 +70,18 @@ def make_scores(net: Net, param: SolverParameter) -> Scores | DetectionScores:
 
 
 def check_outputs(test_nets: Sequence[Net], param: SolverParameter) -> None:
-    """Raises: NetError where a test net's outputs are not what the solver's eval_type takes."""
-    for net in test_nets if param.eval_type == _DETECTION else ():
-        check_detects(net, 'the solver\'s eval_type is "detection"')
+    """Warns of detections that are not tested as such.
+
+    Raises: NetError where a test net's outputs are not what the solver's eval_type takes.
+    """
+    for net in test_nets:
+        if param.eval_type == _DETECTION:
+            check_detects(net, 'the solver\'s eval_type is "detection"')
+        elif any(layer.type == "DetectionEvaluate" for layer in net.layers):
+            log.warning(
+                f"Test net '{net.name}' judges detections, whose means say nothing: set the "
+                'solver\'s eval_type to "detection" for their average precision.'
+            )
 
 
 def check_detects(net: Net, since: str) -> None:

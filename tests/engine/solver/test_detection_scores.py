@@ -139,6 +139,11 @@ def test_what_does_not_exist_is_refused_by_the_nearest_name() -> None:
             make_solver(text(change))
 
 
+def test_without_eval_type_detections_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    make_solver(text(('eval_type: "detection"', ""))).close()
+    assert 'set the solver\'s eval_type to "detection"' in caplog.text
+
+
 def test_without_eval_type_the_remedy_is_told() -> None:
     with h5py.File("test.h5", "r+") as file:
         file["det"][1, 0, -1] = -1
