@@ -211,7 +211,8 @@ class MultiBoxLayer(LossLayer):
                 f"shape (1, 1, boxes, {ROW}): image, class, instance, xmin, ymin, xmax, ymax, "
                 "difficult",
                 f"shape {truth.shape}",
-                "Give the layer the second top of an AnnotatedData layer.",
+                "Give the layer the second top of an AnnotatedData layer, from records with boxes: "
+                "those of convert_annoset --anno_type detection.",
             )
         geometry = MultiBox(
             images=locations.shape[0],
