@@ -69,7 +69,9 @@ def test_gradient(fields: str, shape: tuple[int, ...], out: tuple[int, int]) -> 
     check_layer_gradient(layer(fields), [RANDOM.standard_normal(shape)])
 
 
-@pytest.mark.parametrize("fields", ["height: 129 width: 65", "shrink_factor: 3", "zoom_factor: 4"])
+@pytest.mark.parametrize(
+    "fields", ["height: 129 width: 65", "height: 1 width: 3", "shrink_factor: 3", "zoom_factor: 4"]
+)
 def test_the_gradient_is_the_transpose_on_every_engine(fields: str, ops: Ops) -> None:
     """By <A x, dy> = <x, A^T dy>, on more pixels than a gradient check has time for."""
     x = RANDOM.standard_normal((2, 3, 33, 40)).astype(np.float32)
