@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,6 @@ class DetectionEvaluateLayer(Layer):
                 "detection_evaluate_param.num_classes: expected at least 1, got 0. Set it to the "
                 "number of classes, the background included."
             )
-        self._labels = np.delete(
-            np.arange(given.num_classes),
-            [given.background_label_id] if given.background_label_id < given.num_classes else [],
-        )
         self._threshold = np.float32(given.overlap_threshold)
         self._difficult_count = given.evaluate_difficult_gt
         self._sizes: list[ImageSize] = []
@@ -96,8 +93,17 @@ class DetectionEvaluateLayer(Layer):
                     "Give it the top of a DetectionOutput layer, then the labels of an "
                     "AnnotatedData layer.",
                 )
-        top[0].reshape((1, 1, len(self._labels) + bottom[0].shape[2], _ROW))
+        given = self.param.detection_evaluate_param
+        labels = given.num_classes - (given.background_label_id < given.num_classes)
+        top[0].reshape((1, 1, labels + bottom[0].shape[2], _ROW))
         return True
+
+    @functools.cached_property
+    def _labels(self) -> np.ndarray:
+        """All but the background's. Made when the net is known to fit into memory."""
+        given = self.param.detection_evaluate_param
+        labels = np.arange(given.num_classes)
+        return labels[labels != given.background_label_id]
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         detections, objects = (

@@ -204,6 +204,8 @@ def test_bad_fields_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(NetError, match=message):
             make_layer(text.format(fields), bottoms, folders=(tmp_path,))
+    with pytest.raises(ShapeError, match="elements"):
+        make_layer(text.format(f"num_classes: {2**32 - 1}"), bottoms)
     run = layer([HIT], [OBJECT])
     with pytest.raises(NetError, match="needs a gradient, but it has no gradient"):
         run.layer.backward(run.top, [True, False], run.bottom)

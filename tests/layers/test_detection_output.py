@@ -215,6 +215,12 @@ def test_a_batch_without_images_has_no_rows(ops: Ops) -> None:
     assert top.shape == (1, 1, 0, 7)
 
 
+def test_without_priors_there_are_no_detections(ops: Ops) -> None:
+    bottoms = [np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((1, 2, 0))]
+    (top,) = make_layer(PARAM.format("num_classes: 2"), bottoms, ops=ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, :2], [[0, -1], [1, -1]])
+
+
 def test_rows_may_change_from_pass_to_pass_in_a_net(ops: Ops) -> None:
     net = make_net(
         """

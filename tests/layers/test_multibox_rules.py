@@ -42,6 +42,21 @@ def test_no_row_at_all_is_no_box(ops: Ops) -> None:
     assert with_none[0] == with_none[1] > 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_may_have_no_images_and_images_no_priors(kind: str, ops: Ops) -> None:
+    for images, priors in ((0, 4), (2, 0)):
+        bottoms = [
+            np.zeros((images, priors * 4)),
+            np.zeros((images, priors * 3)),
+            np.zeros((1, 2, priors * 4)),
+            np.zeros((1, 1, 0, 8)),
+        ]
+        fields = f"multibox_loss_param {{ num_classes: 3 {kind} }}"
+        run = make_layer(f'type: "MultiBoxLoss" {fields}', bottoms, ops=ops)
+        assert run.forward()[0] == 0
+        run.backward([True, True, False, False])
+
+
 def test_of_equal_losses_the_lower_priors_are_mined(ops: Ops) -> None:
     run = _run("neg_pos_ratio: 1 neg_overlap: 2", ops=ops, scores=np.zeros((3, 96)))
     run.forward()

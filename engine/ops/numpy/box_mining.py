@@ -81,7 +81,7 @@ class MineBoxes(Op):
         """Without mining: the class of the last group that a prior is matched in."""
         geometry = self.geometry
         targets.fill(geometry.classes if self.logistic else geometry.background_target)
-        for group in matches.reshape(geometry.images, geometry.groups, -1).swapaxes(0, 1):
+        for group in matches.swapaxes(0, 1):
             matched = group >= 0
             targets[matched] = self._target(classes[group[matched]])
 

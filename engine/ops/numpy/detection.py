@@ -78,7 +78,7 @@ def _candidates(scores: np.ndarray, geometry: DetectionGeometry) -> tuple[np.nda
     threshold = scores.dtype.type(geometry.threshold)
     columns = np.ascontiguousarray(scores.transpose(0, 2, 1)[:, list(geometry.labels)])
     found = []
-    for column in columns.reshape(-1, geometry.priors):
+    for column in columns.reshape(geometry.groups, geometry.priors):
         places = np.flatnonzero(column > threshold)
         if len(places) > geometry.most:
             places = _best(column, places, geometry.most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -23,20 +24,20 @@ class Upsample(Op):
 
     def __init__(self, ops: Ops, shape: Shape, scale: int) -> None:
         super().__init__(ops)
-        self.shape = shape
+        self._planes = math.prod(shape[:-2]), *shape[-2:]
         self.scale = scale
 
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:
         """out: scale times as many rows and columns."""
-        source, squares = x.read().reshape(-1, *self.shape[-2:]), self._squares(out.write())
+        source, squares = x.read().reshape(self._planes), self._squares(out.write())
         for down, right in itertools.product(range(self.scale), repeat=2):
             squares[:, :, down, :, right] = source
 
     @step(reads="dy", writes="out")
     def backward(self, dy: Value, *, out: Value) -> None:
         """out: gradient of x, the sum over each square."""
-        target, squares = out.write().reshape(-1, *self.shape[-2:]), self._squares(dy.read())
+        target, squares = out.write().reshape(self._planes), self._squares(dy.read())
         np.copyto(target, squares[:, :, 0, :, 0])
         for down, right in itertools.islice(
             itertools.product(range(self.scale), repeat=2), 1, None
@@ -45,8 +46,8 @@ class Upsample(Op):
 
     def _squares(self, array: np.ndarray) -> np.ndarray:
         """(planes, H, scale, W, scale)"""
-        height, width = self.shape[-2:]
-        return array.reshape(-1, height, self.scale, width, self.scale)
+        planes, height, width = self._planes
+        return array.reshape(planes, height, self.scale, width, self.scale)
 
 
 class Unpool(ScratchOp):
