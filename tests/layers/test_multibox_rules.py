@@ -71,6 +71,11 @@ def test_of_equal_losses_the_lower_priors_are_mined(ops: Ops) -> None:
         assert np.flatnonzero(targets[image] == 0).tolist() == free[:matched].tolist()
 
 
+def test_any_number_of_negatives_may_be_asked_for(ops: Ops) -> None:
+    losses = [_run(f"neg_pos_ratio: {ratio}", ops=ops).forward()[0] for ratio in ("99", "1e30")]
+    assert losses[0] == losses[1]
+
+
 def test_scores_that_are_nan_make_the_loss_nan(ops: Ops) -> None:
     scores = GIVEN.scores.copy()
     scores[0] = np.nan
@@ -231,6 +236,8 @@ def test_row_is_found_wrong_on_the_device(cuda_runtime: CudaRuntime) -> None:
             "do_neg_mining: expected it to agree with mining_type MAX_NEG",
         ),
         ("neg_pos_ratio: 0", "neg_pos_ratio: expected more than 0 .*, got 0"),
+        ("neg_pos_ratio: inf", "neg_pos_ratio: expected more than 0 .*, got inf"),
+        ("loc_weight: nan", "loc_weight: expected a finite number, got nan"),
         ("mining_type: HARD_EXAMPLE sample_size: 0", "sample_size: expected at least 1"),
         ("background_label_id: 4", "background_label_id: expected 0 to 3 with a SOFTMAX loss"),
         ("background_label_id: 3 map_object_to_agnostic: true", "num_classes: expected 5 or more"),

@@ -134,7 +134,7 @@ class MineBoxes(Op):
         else:
             candidates = np.flatnonzero(matches == geometry.FREE)
             matched = np.float32(np.count_nonzero(matches >= 0))
-            most = int(matched * np.float32(mining.ratio))
+            most = int(min(matched * np.float32(mining.ratio), geometry.priors))
         order = candidates[np.argsort(-hardness[candidates], kind="stable")]
         if mining.suppression is not None and most:
             if mining.suppression.by_prior:
