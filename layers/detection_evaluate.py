@@ -103,7 +103,8 @@ class DetectionEvaluateLayer(Layer):
         """All but the background's. Made when the net is known to fit into memory."""
         given = self.param.detection_evaluate_param
         labels = np.arange(given.num_classes)
-        return labels[labels != given.background_label_id]
+        others: np.ndarray = labels[labels != given.background_label_id]
+        return others
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
         detections, objects = (
