@@ -66,10 +66,10 @@ class DetectionEvaluateLayer(Layer):
         given = self.param.detection_evaluate_param
         self.refuse_fork_fields(given, others=("output_logits",))
         self.refuse_fork_fields(given.resize_param)
-        if not given.num_classes:
+        if not 0 < given.num_classes <= 2**24:  # labels are float: more are not told apart
             self.error(
-                "detection_evaluate_param.num_classes: expected at least 1, got 0. Set it to the "
-                "number of classes, the background included."
+                "detection_evaluate_param.num_classes: expected at least 1, up to 2^24, got "
+                f"{given.num_classes}. Set it to the number of classes, the background included."
             )
         self._threshold = np.float32(given.overlap_threshold)
         self._difficult_count = given.evaluate_difficult_gt

@@ -87,6 +87,19 @@ def test_the_gradient_is_the_transpose_on_every_engine(fields: str, ops: Ops) ->
     assert forward == pytest.approx(backward, rel=1e-4, abs=1e-3)
 
 
+def test_a_long_row_takes_no_large_matrix(ops: Ops) -> None:
+    x = RANDOM.standard_normal((1, 2, 1, 3000))
+    run = make_layer(layer("height: 2 width: 5999"), [x], ops=ops)
+    (top,) = run.forward()
+    between = np.interp(np.arange(5999) / 2, np.arange(3000), x[0, 1, 0])
+    np.testing.assert_allclose(top[0, 1, 1], between, atol=1e-5)
+    run.top[0].diff.write()[...] = 1
+    run.backward()
+    expected = np.full(3000, 4.0)
+    expected[[0, -1]] = 3
+    np.testing.assert_allclose(run.bottom[0].diff.read()[0, 1, 0], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 def test_a_pixel_that_is_not_finite_spoils_its_neighbours_only(what: float, ops: Ops) -> None:
     x = np.ones((1, 2, 5, 5), np.float32)
