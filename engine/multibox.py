@@ -40,6 +40,11 @@ class MultiBoxLayer(LossLayer):
         self.refuse_fork_fields(param)
         self._check_classes(param)
         self._check_mining(param)
+        if not math.isfinite(param.loc_weight):
+            self.error(
+                "multibox_loss_param.loc_weight: expected a finite number, got "
+                f"{param.loc_weight:g}. Correct it."
+            )
         self._built: MultiBox | None = None  # what the ops are made for
 
     @property
@@ -171,10 +176,10 @@ class MultiBoxLayer(LossLayer):
                 f"{block}.share_location: expected true with mining_type {kind}, got false. Set "
                 "mining_type: NONE, or share the locations."
             )
-        if kind == "MAX_NEGATIVE" and not param.neg_pos_ratio > 0:
+        if kind == "MAX_NEGATIVE" and not 0 < param.neg_pos_ratio < math.inf:
             self.error(
                 f"{block}.neg_pos_ratio: expected more than 0 with mining_type {kind}, got "
-                f"{param.neg_pos_ratio:g}. Raise it."
+                f"{param.neg_pos_ratio:g}. Correct it."
             )
         if kind == "HARD_EXAMPLE" and param.sample_size < 1:
             self.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,7 @@ def _boxed(
         name = root_folder + listed.annotation(index)
         path = rooted(root_folder, listed.annotation(index))
         found = annotations.Annotations()
-        if path.exists():
+        if os.path.exists(path):  # unlike path.exists(), whatever the name
             found = annotations.read(path, name, annotation.label_type, stored.own_size, labels)
         else:
             bare.append(name)

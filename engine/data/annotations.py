@@ -29,6 +29,7 @@ KINDS = ("xml", "json", "txt")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MOST_PIXELS = 1e9  # of a side; more than any image has
 _LENGTHS = ("height", "width")
+_ENCODING = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
 _WHOLE = re.compile("[+-]?[0-9]{1,18}")
 
 
@@ -137,8 +138,9 @@ class _Reader:
         if fractions and most <= 1:
             self._warn("no side is above 1: expected pixels, these look like shares of the image.")
 
-    def _parsed_xml(self, data: bytes) -> ElementTree.Element:
-        builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
+    def _parsed_xml(self, data: bytes, encoding: str | None = None) -> ElementTree.Element:
+        """encoding: in place of that which the text says it has."""
+        builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate(encoding)
         parser.StartElementHandler = builder.start
         parser.EndElementHandler = builder.end
         parser.CharacterDataHandler = builder.data
@@ -147,6 +149,13 @@ class _Reader:
             parser.Parse(data, True)
         except expat.ExpatError as error:
             self._refuse("XML", f"other text ({error})")
+        except (LookupError, ValueError):  # expat knows no encoding of several bytes but Unicode's
+            stated = _ENCODING.match(data)
+            try:
+                text = data.decode(stated[1].decode() if stated else "")
+            except (LookupError, ValueError) as error:
+                self._refuse("XML in an encoding that is known", f"another ({error})")
+            return self._parsed_xml(text.encode("utf-8", "replace"), "utf-8")
         return builder.close()
 
     def _refuse_doctype(self, *_: object) -> None:
@@ -161,7 +170,7 @@ class _Reader:
                 return
             try:
                 stated = float(length)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 stated = math.nan
             if not stated.is_integer():
                 self._warn_of_size(f"conversion of '{length}' to a whole number failed")

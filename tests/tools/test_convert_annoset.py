@@ -181,6 +181,35 @@ def test_where_all_annotations_are_of_another_kind_the_option_is_told(pictures: 
         convert(pictures)
 
 
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "shift_jis", "latin-1", "utf-16", "utf-8"])
+def test_xml_may_be_in_any_encoding(pictures: Path, encoding: str) -> None:
+    name = "é" if encoding == "latin-1" else "日"
+    (pictures / "map.prototxt").write_text(f'item {{ name: "{name}" label: 9 }}', "utf-8")
+    head = f'<?xml version="1.0" encoding="{encoding}"?>'
+    content = head + xml(f"<name>{name}</name>{box(1, 1, 2, 2)}")
+    (pictures / "a.xml").write_bytes(content.encode(encoding))
+    (record,) = convert(pictures).values()
+    assert boxes_of(record)[0]["group_label"] == 9
+
+
+def test_names_that_no_file_can_have_are_names_of_no_file(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = f"a.png {'x' * 300}", "a.png a\0.xml", "a\0.png a.xml", f"{'y' * 300} a.xml"
+    (pictures / "list.txt").write_text("\n".join(lines))
+    assert len(convert(pictures)) == 2
+    assert "2 of 4 images could not be read" in caplog.text
+
+
+def test_a_size_beyond_all_numbers_is_told_of(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    huge = f'{{"image": {{"height": 1{"0" * 400}, "width": 1}}, "annotation": []}}'
+    (pictures / "a.xml").write_text(huge)
+    assert len(convert(pictures, "json")) == 1
+    assert "to a whole number failed" in caplog.text
+
+
 def test_images_without_annotation_have_no_boxes_and_are_told_of(
     pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +252,7 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         ("xml", xml("<name>a</name><bndbox/>"), "expected a number as xmin, got none"),
         ("xml", xml(f"<name>a</name>{box(1, 'nan', 2, 2)}"), "a number as ymin, got 'nan'"),
         ("xml", xml(size="<size><width>0</width><height>3</height></size>"), "a width of at least"),
+        ("xml", '<?xml version="1.0" encoding="klingon"?><annotation/>', "encoding that is known"),
         ("json", "{", "expected JSON, got other text"),
         ("json", "[" * 100_000, "expected JSON, got other text"),
         ("json", "[]", 'expected an object with a list "annotation", got none'),
