@@ -198,7 +198,7 @@ def test_names_that_no_file_can_have_are_names_of_no_file(
     lines = f"a.png {'x' * 300}", "a.png a\0.xml", "a\0.png a.xml", f"{'y' * 300} a.xml"
     (pictures / "list.txt").write_text("\n".join(lines))
     assert len(convert(pictures)) == 2
-    assert "2 of 4 images could not be read" in caplog.text
+    assert "2 of 4 images with their boxes could not be read" in caplog.text
 
 
 def test_a_size_beyond_all_numbers_is_told_of(
