@@ -40,6 +40,11 @@ class MultiBoxLayer(LossLayer):
         self.refuse_fork_fields(param)
         self._check_classes(param)
         self._check_mining(param)
+        if not math.isfinite(param.loc_weight):
+            self.error(
+                "multibox_loss_param.loc_weight: expected a finite number, got "
+                f"{param.loc_weight:g}. Correct it."
+            )
         self._built: MultiBox | None = None  # what the ops are made for
 
     @property
@@ -173,7 +178,7 @@ class MultiBoxLayer(LossLayer):
             )
         if kind == "MAX_NEGATIVE" and not 0 < param.neg_pos_ratio < math.inf:
             self.error(
-                f"{block}.neg_pos_ratio: expected a number above 0 with mining_type {kind}, got "
+                f"{block}.neg_pos_ratio: expected more than 0 with mining_type {kind}, got "
                 f"{param.neg_pos_ratio:g}. Correct it."
             )
         if kind == "HARD_EXAMPLE" and param.sample_size < 1:
@@ -211,7 +216,8 @@ class MultiBoxLayer(LossLayer):
                 f"shape (1, 1, boxes, {ROW}): image, class, instance, xmin, ymin, xmax, ymax, "
                 "difficult",
                 f"shape {truth.shape}",
-                "Give the layer the second top of an AnnotatedData layer.",
+                "Give the layer the second top of an AnnotatedData layer, from records with boxes: "
+                "those of convert_annoset --anno_type detection.",
             )
         geometry = MultiBox(
             images=locations.shape[0],

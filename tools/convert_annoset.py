@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,18 +126,25 @@ def run(
     PrototxtError where the label map is, or has no label for a class.
     """
     from caffepy.engine.core import log
+    from caffepy.engine.core.errors import DataError
     from caffepy.engine.data.annotation_list import AnnotationList
     from caffepy.engine.data.image_list import ImageList
 
     options.check()
     bare: list[str] = []  # annotation files that do not exist
+    what, remedy = "images", "Check ROOT_FOLDER and the file names."
     if annotation.detection:
         labels = read_label_map(annotation)
         pairs = AnnotationList(Path(list_file))
         listed: AnnotationList | ImageList = pairs
         reader = _boxed(root_folder, pairs, options, annotation, labels, bare)
+        what = "images with their boxes"
+        remedy = "Check ROOT_FOLDER, the file names and --label_type."
     else:
-        listed = images = ImageList(Path(list_file))
+        try:
+            listed = images = ImageList(Path(list_file))
+        except DataError as error:
+            raise DataError(f"{error} For files of boxes give --anno_type detection.") from None
 
         def reader(index: int) -> Read:
             stored = stored_image(rooted(root_folder, images.name(index)), options)
@@ -151,6 +159,8 @@ def run(
             in_order_of(listed, "convert_annoset" if shuffle else ""),
             reader,
             "failed to read",
+            what,
+            remedy,
         ),
         db_name,
         options,
@@ -211,7 +221,7 @@ def _boxed(
         name = root_folder + listed.annotation(index)
         path = rooted(root_folder, listed.annotation(index))
         found = annotations.Annotations()
-        if path.exists():
+        if os.path.exists(path):  # unlike path.exists(), whatever the name
             found = annotations.read(path, name, annotation.label_type, stored.own_size, labels)
         else:
             bare.append(name)

@@ -97,6 +97,8 @@ def command(
     )
     try:
         check_detects(net, "test_detection pools detections")
+        if not weights and net.parameters.learnable:
+            log.warning("No --weights: parameters are as their fillers make them.")
         log.info(f"Running for {iterations} iterations.")
         pools = pooled(net, iterations)
     finally:

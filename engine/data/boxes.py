@@ -14,6 +14,7 @@ from caffepy.engine.core.errors import DataError
 from caffepy.proto.caffe_pb2 import AnnotatedDatum, EmitConstraint, ResizeParameter
 
 WHOLE = np.array([0, 0, 1, 1], np.float32)  # the window that takes all of an image
+_FAR = 1e9  # places beyond it are garbage, whose areas overflow
 COLUMNS = 8  # of a label: item, group label, instance, four of the place, difficult
 
 
@@ -103,8 +104,9 @@ def read(record: AnnotatedDatum, where: str) -> Boxes:
     if not kinds:
         return NONE
     found = np.array(places, np.float32).reshape(-1, 4)
-    if not np.isfinite(found).all():
-        number = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
+    good = (np.abs(found) < _FAR).all(1)  # not nan
+    if not good.all():
+        number = int(np.flatnonzero(~good)[0])
         raise DataError(
             f"{where}: expected boxes of finite numbers, got {found[number].tolist()} for box "
             f"{number}. Correct its annotation, and make the database again."

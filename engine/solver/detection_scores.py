@@ -71,9 +71,18 @@ def make_scores(net: Net, param: SolverParameter) -> Scores | DetectionScores:
 
 
 def check_outputs(test_nets: Sequence[Net], param: SolverParameter) -> None:
-    """Raises: NetError where a test net's outputs are not what the solver's eval_type takes."""
-    for net in test_nets if param.eval_type == _DETECTION else ():
-        check_detects(net, 'the solver\'s eval_type is "detection"')
+    """Warns of detections that are not tested as such.
+
+    Raises: NetError where a test net's outputs are not what the solver's eval_type takes.
+    """
+    for net in test_nets:
+        if param.eval_type == _DETECTION:
+            check_detects(net, 'the solver\'s eval_type is "detection"')
+        elif any(layer.type == "DetectionEvaluate" for layer in net.layers):
+            log.warning(
+                f"Test net '{net.name}' judges detections, whose means say nothing: set the "
+                'solver\'s eval_type to "detection" for their average precision.'
+            )
 
 
 def check_detects(net: Net, since: str) -> None:
@@ -86,11 +95,18 @@ def check_detects(net: Net, since: str) -> None:
             f"net '{net.name}': expected an output, since {since}, got none. Add a "
             "DetectionEvaluate layer."
         )
-    for name in net.outputs:
-        shape = net.blobs[name].shape
-        if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != VERDICT:
-            raise NetError(
-                f"net '{net.name}': output '{name}': expected the top of a DetectionEvaluate "
-                f"layer, shape (1, 1, rows, {VERDICT}), since {since}, got shape {shape}. Put a "
-                "Silence layer on it."
-            )
+    shapes = {name: net.blobs[name].shape for name in net.outputs}
+    others = [name for name, shape in shapes.items() if not _is_evaluated(shape)]
+    if others:
+        remedy = "Put a Silence layer on it."
+        if len(others) == len(shapes):
+            remedy = "Give a net that has such a layer in phase TEST."
+        raise NetError(
+            f"net '{net.name}': output '{others[0]}': expected the top of a DetectionEvaluate "
+            f"layer, shape (1, 1, rows, {VERDICT}), since {since}, got shape {shapes[others[0]]}. "
+            f"{remedy}"
+        )
+
+
+def _is_evaluated(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == VERDICT

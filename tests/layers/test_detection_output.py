@@ -251,7 +251,8 @@ def test_rows_may_change_from_pass_to_pass_in_a_net(ops: Ops) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("", "num_classes: expected at least 1, got 0"),
+        ("", "num_classes: expected at least 1, up to 2.24, got 0"),
+        ("num_classes: 4294967295", "num_classes: expected at least 1, up to"),
         ("num_classes: 2 visualize: true", "visualize: expected false"),
         ("num_classes: 2 background_label_id: 2", "background_label_id: expected -1 to 1, got 2"),
         ("num_classes: 2 nms_param { eta: 0 }", "eta: expected above 0 and up to 1, got 0"),

@@ -156,6 +156,60 @@ def test_boxes_that_are_odd_are_told_of(pictures: Path, caplog: pytest.LogCaptur
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        ("xml", xml("<name>a</name>"), "an object has no <bndbox>: its box is 0, as in the fork."),
+        ("txt", "2 0 0 3 4\n9 1 1 2 2", "label 9 in line 2 is not in the label map."),
+        ("txt", "2 0.1 0 0.5 1", "no side is above 1: expected pixels, these look like shares of"),
+    ],
+)
+def test_what_the_fork_is_silent_about_is_told(
+    pictures: Path, kind: str, content: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pictures / "a.xml").write_text(content)
+    (pictures / "b.xml").write_text({"xml": xml(), "txt": "2 0 0 1 1"}[kind])
+    (pictures / "list.txt").write_text("a.png a.xml\na.png b.xml\n")
+    assert len(convert(pictures, kind)) == 2
+    (told,) = [one for one in caplog.messages if "No such node" not in one]
+    assert told.startswith(f"{pictures}/a.xml {message}")
+
+
+def test_where_all_annotations_are_of_another_kind_the_option_is_told(pictures: Path) -> None:
+    (pictures / "a.xml").write_text("1 0 0 3 4")
+    with pytest.raises(DataError, match=r"none of the 1 images with .*a\.png.* and --label_type\."):
+        convert(pictures)
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "shift_jis", "latin-1", "utf-16", "utf-8"])
+def test_xml_may_be_in_any_encoding(pictures: Path, encoding: str) -> None:
+    name = "é" if encoding == "latin-1" else "日"
+    (pictures / "map.prototxt").write_text(f'item {{ name: "{name}" label: 9 }}', "utf-8")
+    head = f'<?xml version="1.0" encoding="{encoding}"?>'
+    content = head + xml(f"<name>{name}</name>{box(1, 1, 2, 2)}")
+    (pictures / "a.xml").write_bytes(content.encode(encoding))
+    (record,) = convert(pictures).values()
+    assert boxes_of(record)[0]["group_label"] == 9
+
+
+def test_names_that_no_file_can_have_are_names_of_no_file(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = f"a.png {'x' * 300}", "a.png a\0.xml", "a\0.png a.xml", f"{'y' * 300} a.xml"
+    (pictures / "list.txt").write_text("\n".join(lines))
+    assert len(convert(pictures)) == 2
+    assert "2 of 4 images with their boxes could not be read" in caplog.text
+
+
+def test_a_size_beyond_all_numbers_is_told_of(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    huge = f'{{"image": {{"height": 1{"0" * 400}, "width": 1}}, "annotation": []}}'
+    (pictures / "a.xml").write_text(huge)
+    assert len(convert(pictures, "json")) == 1
+    assert "to a whole number failed" in caplog.text
+
+
 def test_images_without_annotation_have_no_boxes_and_are_told_of(
     pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,9 +252,11 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         ("xml", xml("<name>a</name><bndbox/>"), "expected a number as xmin, got none"),
         ("xml", xml(f"<name>a</name>{box(1, 'nan', 2, 2)}"), "a number as ymin, got 'nan'"),
         ("xml", xml(size="<size><width>0</width><height>3</height></size>"), "a width of at least"),
+        ("xml", '<?xml version="1.0" encoding="klingon"?><annotation/>', "encoding that is known"),
         ("json", "{", "expected JSON, got other text"),
         ("json", "[" * 100_000, "expected JSON, got other text"),
         ("json", "[]", 'expected an object with a list "annotation", got none'),
+        ("json", '{"annotations": []}', "those of a whole set (write a file for each image)"),
         ("json", '{"annotation": [{"bbox": [1, 2, 3, 4]}]}', '"category_id" and a "bbox" of 4'),
         ("json", '{"annotation": [{"category_id": "a", "bbox": [1, 2, 3]}]}', 'a "bbox" of 4 num'),
         ("json", '{"annotation": [{"category_id": "a", "bbox": [1, 2, 3, null]}]}', "as bbox, got"),
@@ -221,7 +277,7 @@ def test_bad_annotations_are_listed_and_left_out(
     told, *_ = caplog.messages
     assert told.startswith(f"{pictures}/list.txt:1: failed to read {pictures}/a.xml: expected ")
     assert message in told
-    assert "1 of 2 images could not be read" in caplog.text
+    assert "1 of 2 images with their boxes could not be read" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["xml", "json", "txt"])
@@ -318,6 +374,7 @@ def convert_with(folder: Path, name: str, **more: Any) -> dict[str, AnnotatedDat
             "--anno_type=detection --label_type=txt {0} {0}/empty.txt {0}/db",
             "expected lines of an image file and an annotation file, got none",
         ),
+        ("{0} {0}/list.txt {0}/db", "For files of boxes give --anno_type detection."),
         ("--min_dim=9 --max_dim=5 {0} {0}/list.txt {0}/db", "--min_dim 9, --max_dim 5: expected"),
     ],
 )

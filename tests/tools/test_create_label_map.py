@@ -62,3 +62,14 @@ def test_wrong_names_are_refused(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "map.txt").write_bytes(content.encode("latin-1"))
     with pytest.raises(DataError, match=message):
         create_label_map.label_map(tmp_path / "map.txt")
+
+
+def test_names_and_labels_of_two_classes_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "map.txt").write_text("a 1\nb 1\nc 2\na 3\n")
+    assert len(create_label_map.label_map(tmp_path / "map.txt").item) == 4
+    assert [one.split(": ")[1] for one in caplog.messages] == [
+        "the name 'b' or its label 1 is of two classes",
+        "the name 'a' or its label 3 is of two classes",
+    ]

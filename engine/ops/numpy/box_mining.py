@@ -82,7 +82,7 @@ class MineBoxes(Op):
         """Without mining: the class of the last group that a prior is matched in."""
         geometry = self.geometry
         targets.fill(geometry.classes if self.logistic else geometry.background_target)
-        for group in matches.reshape(geometry.images, geometry.groups, -1).swapaxes(0, 1):
+        for group in matches.swapaxes(0, 1):
             matched = group >= 0
             targets[matched] = self._target(classes[group[matched]])
 
@@ -135,7 +135,7 @@ class MineBoxes(Op):
         else:
             candidates = np.flatnonzero(matches == geometry.FREE)
             matched = np.float32(np.count_nonzero(matches >= 0))
-            most = int(matched * np.float32(mining.ratio))
+            most = int(min(matched * np.float32(mining.ratio), geometry.priors))
         if mining.suppression is None and most < len(candidates):
             order = candidates[largest(hardness[candidates], most)]
         else:
