@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from caffepy.proto.overrides import Override
 
 ALL = ("11point", "MaxIntegral", "Integral")
+ITERATIONS = 50  # where nothing says how many images there are
 
 
 @click.command()
@@ -43,8 +44,8 @@ ALL = ("11point", "MaxIntegral", "Integral")
     "--iterations",
     type=click.IntRange(1),
     metavar="N",
-    default=50,
-    help="Batches to run. [default: 50]",
+    default=None,
+    help="Batches to run. [default: what reads the net's database once, or else 50]",
 )
 @click.option(
     "--ap",
@@ -66,7 +67,7 @@ ALL = ("11point", "MaxIntegral", "Integral")
 @layer_options
 @ignored_signal_options
 def command(
-    model: str, weights: str | None, iterations: int, ap: str, label_map: str | None,
+    model: str, weights: str | None, iterations: int | None, ap: str, label_map: str | None,
     target: str | None, level: int, stage: str, chosen: EngineChoice, data_threads: int | None,
     layers: tuple[str, ...], python_layers: bool, dialect: str, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
@@ -99,6 +100,7 @@ def command(
         check_detects(net, "test_detection pools detections")
         if not weights and net.parameters.learnable:
             log.warning("No --weights: parameters are as their fillers make them.")
+        iterations = batches_to_run(net, iterations)
         log.info(f"Running for {iterations} iterations.")
         pools = pooled(net, iterations)
     finally:
@@ -110,6 +112,29 @@ def command(
             click.echo(line)
     if target is not None:
         write(Path(target), iterations, results)
+
+
+def batches_to_run(net: Net, asked: int | None) -> int:
+    """How many batches: those that are asked for, or what reads the net's database once.
+
+    Where not all records are read once, a warning says so.
+    """
+    from caffepy.engine.core import log
+    from caffepy.engine.data.database_layer import DatabaseLayer
+
+    source = next((layer for layer in net.layers if isinstance(layer, DatabaseLayer)), None)
+    if source is None:
+        return asked or ITERATIONS
+    batch_size, records = source.param.data_param.batch_size, source.source.database.count
+    batches = asked or -(-records // batch_size)
+    images = batches * batch_size
+    if images != records:
+        log.warning(
+            f"{batches} batches of {batch_size} are {images} images, and "
+            f"'{source.source.database.path}' has {records}: "
+            f"{'the others are left out' if images < records else 'some count more than once'}."
+        )
+    return batches
 
 
 def pooled(net: Net, iterations: int) -> dict[str, DetectionPool]:
