@@ -55,7 +55,10 @@ ITERATIONS = 50  # where nothing says how many images there are
     "precisions (VOC 2012) or under the precision itself. [default: all]",
 )
 @click.option(
-    "--label-map", type=FileName(), metavar="FILE", help="A label map, for the classes' names."
+    "--label-map",
+    type=FileName(),
+    metavar="FILE",
+    help="A label map, for the classes' names. [default: the one that the net names, if there]",
 )
 @click.option(
     "--json", "target", type=FileName(), metavar="FILE", help="Write the results there as JSON."
@@ -74,13 +77,9 @@ def command(
     """Runs the net in phase TEST, pools what its DetectionEvaluate layers say of all batches, and
     prints the average precision of each class and their mean."""
     from caffepy.engine.core import log
-    from caffepy.engine.data.label_map import read_label_map
     from caffepy.engine.solver.detection_scores import check_detects
 
-    names = {}
-    if label_map is not None:
-        items = read_label_map(Path(label_map)).item
-        names = {item.label: item.display_name or item.name for item in items}
+    names = class_names(Path(label_map)) if label_map is not None else {}
     ops = chosen.make_ops()
     registry = layer_types(layers, python_layers)
     net = open_net(
@@ -97,6 +96,8 @@ def command(
         dialect=dialect,
     )
     try:
+        if label_map is None and (named := label_map_of(net)) is not None:
+            names = class_names(named)
         check_detects(net, "test_detection pools detections")
         if not weights and net.parameters.learnable:
             log.warning("No --weights: parameters are as their fillers make them.")
@@ -112,6 +113,27 @@ def command(
             click.echo(line)
     if target is not None:
         write(Path(target), iterations, results)
+
+
+def class_names(label_map: Path) -> dict[int, str]:
+    """What the classes of a label map are called. Raises: DataError, PrototxtError."""
+    from caffepy.engine.data.label_map import read_label_map
+
+    items = read_label_map(label_map).item
+    return {item.label: item.display_name or item.name for item in items}
+
+
+def label_map_of(net: Net) -> Path | None:
+    """The first label map that a layer names and that is there."""
+    for layer in net.layers:
+        param = layer.param
+        for name in (
+            param.annotated_data_param.label_map_file,
+            param.detection_output_param.save_output_param.label_map_file,
+        ):
+            if name and Path(name).is_file():
+                return Path(name)
+    return None
 
 
 def batches_to_run(net: Net, asked: int | None) -> int:

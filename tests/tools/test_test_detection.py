@@ -72,6 +72,19 @@ def test_one_precision_and_the_names_of_the_classes(capsys: pytest.CaptureFixtur
     assert printed[-1].split() == ["mean", "0.272691"]
 
 
+def test_a_label_map_that_the_net_names_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    net = Path("test.prototxt").read_text()
+    named = 'detection_output_param { save_output_param { label_map_file: "map.prototxt" } }'
+    data = 'name: "data"'
+    assert net.count(data) == 1
+    Path("test.prototxt").write_text(net.replace(data, f"{data} {named}"))
+    for content, name in ((None, "11point"), ('item { name: "cat" label: 1 }', "cat")):
+        if content is not None:
+            Path("map.prototxt").write_text(content)
+        assert run() == 0
+        assert name in capsys.readouterr().out.split()
+
+
 def test_a_net_without_detections_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._run(["test_detection", "--model", "train.prototxt"], debug=False) == 1
     told = capsys.readouterr().err
