@@ -191,7 +191,8 @@ class DetectionEvaluateLayer(Layer):
 def _overlaps(boxes: np.ndarray, targets: np.ndarray, extra: int) -> np.ndarray:
     """boxes: (A, 4).  targets: (B, 4).  Returns (A, B): intersection over union; 0 for boxes that
     are nan or do not meet. extra: 1 where both ends belong to a box, as in pixels."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # boxes of a net that has gone astray
+    # boxes of a net that has gone astray
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         low = np.maximum(boxes[:, None, :2], targets[:, :2])
         high = np.minimum(boxes[:, None, 2:], targets[:, 2:])
         common = np.where((high < low).any(axis=2), 0, (high - low + extra).prod(axis=2))
