@@ -66,12 +66,8 @@ SAMPLERS = "batch_sampler { max_sample: 1 max_trials: 1 }" + "".join(
 )
 RAW = "scale: 0.00390625"
 DEPTH = 4  # batches in the ring
-<<<<<<< HEAD
-AIM = {"raw": "100,000 images/s", "ssd": "0.15"}  # of the others 0.85 of what is done alone
-=======
 WARM_UP = DEPTH + 2  # that do not count: more than the ring holds, so that it is as empty as later
-AIM = {"raw": "100,000 images/s"}  # of the others 0.85 of what is done alone
->>>>>>> 42262bca7a9aff20a6fda0b71921969d39424d75
+AIM = {"raw": "100,000 images/s", "ssd": "0.15"}  # of the others 0.85 of what is done alone
 
 
 def main() -> None:
@@ -209,13 +205,8 @@ def _pass(
     samplers: str = "",
     look: Callable[[], None] = lambda: None,
 ) -> float:
-<<<<<<< HEAD
-    """Seconds from asking for the first batch to having the last. samplers: of an AnnotatedData
-    layer.  look: called after each."""
-=======
     """Seconds for `batches`, after some that do not count: the ring's memory is new to the first
-    ones. look: called after each."""
->>>>>>> 42262bca7a9aff20a6fda0b71921969d39424d75
+    ones. samplers: of an AnnotatedData layer.  look: called after each."""
     ops = NumpyOps()
     param = text.parse(transform, TransformationParameter)
     changes = BoxChanges(

@@ -28,6 +28,7 @@ class MultiBoxLayer(LossLayer):
     say. alpha, gamma: what a type may set before `reshape`: of the focal loss of a softmax."""
 
     bottoms = 4
+    bottoms_of_any_rows = (3,)
     not_finite_where = "a prior has no width, no height, or a variance of 0"
     alpha = 1.0
     gamma = 0.0
@@ -215,7 +216,8 @@ class MultiBoxLayer(LossLayer):
                 f"shape (1, 1, boxes, {ROW}): image, class, instance, xmin, ymin, xmax, ymax, "
                 "difficult",
                 f"shape {truth.shape}",
-                "Give the layer the second top of an AnnotatedData layer.",
+                "Give the layer the second top of an AnnotatedData layer, from records with boxes: "
+                "those of convert_annoset --anno_type detection.",
             )
         geometry = MultiBox(
             images=locations.shape[0],

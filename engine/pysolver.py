@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Callable
 from typing import ClassVar
 
+from caffepy.engine import net as engine_net
 from caffepy.engine import pymode, table
 from caffepy.engine.core import log
 from caffepy.engine.core.registry import LAYERS
@@ -40,10 +42,15 @@ class Solver(Uncopied):
     type: ClassVar[str] = ""  # whatever the file says
 
     def __init__(
-        self, solver_file: FileName, *, ops: Ops | None = None, on_mismatch: str = "error"
+        self,
+        solver_file: FileName,
+        *,
+        ops: Ops | None = None,
+        on_mismatch: str = "error",
+        dialect: str = "",
     ) -> None:
         """Builds the nets. ops: the backend; oneDNN's where it is installed, by default.
-        on_mismatch: as for Net.copy_from, for the file's `weights`.
+        on_mismatch: as for Net.copy_from, for the file's `weights`.  dialect: as for Net.
 
         Raises: CaffepyError where they cannot be built.
         """
@@ -56,6 +63,7 @@ class Solver(Uncopied):
                 settings,
                 ops=backend,
                 registry=LAYERS,
+                make_net=functools.partial(engine_net.Net, dialect=dialect),
                 seed=seed,
                 honour_mode=False,
                 keep_diffs=True,
@@ -241,8 +249,14 @@ _CLASSES = {
 
 
 def get_solver(
-    solver_file: str | os.PathLike[str], *, ops: Ops | None = None, on_mismatch: str = "error"
+    solver_file: str | os.PathLike[str],
+    *,
+    ops: Ops | None = None,
+    on_mismatch: str = "error",
+    dialect: str = "",
 ) -> Solver:
     """The solver of the type that the file names. Raises: CaffepyError."""
     named = Settings.read(solver_file).param.type
-    return _CLASSES.get(named, Solver)(solver_file, ops=ops, on_mismatch=on_mismatch)
+    return _CLASSES.get(named, Solver)(
+        solver_file, ops=ops, on_mismatch=on_mismatch, dialect=dialect
+    )

@@ -65,8 +65,9 @@ def fit_weights(
     and so on (Caffe has the first take them all); what is left in the file goes to the first.
     Layers of the file that the net does not have are ignored, with a log line. Shapes of the old
     4-axis form fit as in Caffe: (1, 1, N, K) is (N, K).
-    must_match: refuse a file of which no layer is in the net, and with `skip` one of which no blob
-    fits.  complete: refuse one that lacks a layer of the net which has blobs of its own.
+    must_match: refuse a file of which no layer is in the net, or none that has weights, and with
+    `skip` one of which no blob fits.  complete: refuse one that lacks a layer of the net which has
+    blobs of its own.
     on_mismatch: `error` refuses a file where a layer has other blobs than the net's layer of that
     name; `skip` leaves out the blobs that do not fit.
 
@@ -109,6 +110,13 @@ def fit_weights(
         raise WeightsError(
             f"{path}: expected blobs that fit net '{net.name}', got none: all of them would be "
             "skipped. Use the weights of a net like this one."
+        )
+    if must_match and owned and surplus and not copies:
+        names = [f"'{name}'" for name in list(dict.fromkeys(row.layer for row in surplus))[:5]]
+        raise WeightsError(
+            f"{path}: expected weights of net '{net.name}', got none: the layers of these names "
+            f"have none in the file, whose weights are of others ({', '.join(names)}). Layers are "
+            "matched by name: use the weights of this net, or give its layers the file's names."
         )
     nothing = LayerInFile("", {}, True)
     for layer in net.layers:

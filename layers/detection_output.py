@@ -70,6 +70,7 @@ class DetectionOutputLayer(Layer):
 
     bottoms = (3, 4)
     records = False
+    varying_tops = (0,)
 
     _files: DetectionFiles | None = None
 

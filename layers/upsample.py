@@ -23,15 +23,14 @@ class UpsampleLayer(Layer):
     column less, for a scale of 2; upsample_h (none), upsample_w (none): of the top, in place of all
     others
 
-    All fields but scale are for two bottoms. Of pixels that go to one place the last stays, and
-    alone gets the gradient.
+    All fields but scale are for two bottoms. Of pixels that go to one place the last stays; each of
+    them gets that place's gradient, as in SegNet's fork.
 
     Raises: NetError where sizes are missing, no whole numbers, or given in two ways; ShapeError
     where bottom is not (N, C, H, W), or the second is not like it; LabelError where a place is
     beyond the top.
     Source: the fork eric612/MobileNet-YOLO (one bottom); V. Badrinarayanan et al., "SegNet", 2015,
     and the fork alexgkendall/caffe-segnet (two).
-    Differs: where pixels meet, SegNet's fork gives the gradient to all.
 
     Example: x (2, 3, 4, 5) -> y (2, 3, 8, 10)
         layer { name: "y" type: "Upsample" bottom: "x" top: "y" upsample_param { scale: 2 } }

@@ -1,4 +1,4 @@
-"""Every recorded case of Caffe's that is here is run by some test, and none was left behind."""
+"""Every recorded case of Caffe and its forks is run by some test, and none was left behind."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from typing import Any
 import pytest
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
+_LAYER_TESTS = [
+    f"tests.layers.{path.stem}" for path in sorted((GOLDEN.parent / "layers").glob("test_*.py"))
+]
 # Sets of folders, one to a case, and the modules whose tests run them.
 RUN_BY = {
-    "layers": [
-        f"tests.layers.{path.stem}" for path in sorted((GOLDEN.parent / "layers").glob("test_*.py"))
-    ],
+    "layers": _LAYER_TESTS,
+    "fork_layers": _LAYER_TESTS,
     "netfb": ["tests.integration.test_netfb"],
+    "fork_netfb": ["tests.integration.test_netfb"],
+    "fork_solvers": ["tests.engine.solver.test_detection_scores"],
     "nets": ["tests.engine.test_net"],
 }
 _PARAM = type(pytest.param())
-COPIED = [*RUN_BY, "fillers", "stochastic"]
+COPIED = [*RUN_BY, "fillers", "stochastic", "fork_formats"]
 
 
 def parameters(module: ModuleType) -> Iterator[Any]:

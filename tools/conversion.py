@@ -51,7 +51,8 @@ class Listed(Protocol):
 class Images:
     """The images to convert, numbered as they come.
 
-    order: their places in the list.  failure: what is said of one that cannot be read.
+    order: their places in the list.  failure: what is said of one that cannot be read.  what:
+    what is read of each.  remedy: where nothing can be read at all.
     """
 
     root_folder: str
@@ -60,6 +61,8 @@ class Images:
     order: Sequence[int]
     reader: Reader
     failure: str = "could not open or find file"
+    what: str = "images"
+    remedy: str = "Check ROOT_FOLDER and the file names."
 
     def path(self, number: int) -> Path:
         return rooted(self.root_folder, self.listed.name(self.order[number]))
@@ -164,15 +167,15 @@ def write(
         lost = [f"{images.path(number)} (line {images.line(number)})" for number in unread]
         if not count:
             raise DataError(
-                f"{images.list_file}: none of the {total} images could be read, the first being "
-                f"{lost[0]}. Check ROOT_FOLDER and the file names."
+                f"{images.list_file}: none of the {total} {images.what} could be read, the first "
+                f"being {lost[0]}. {images.remedy}"
             )
     if count % LOG_EVERY:
         log.info(f"Processed {count} files.")
     if lost:
         more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
         log.warning(
-            f"{len(lost)} of {total} images could not be read and are not in {db_name}: "
+            f"{len(lost)} of {total} {images.what} could not be read and are not in {db_name}: "
             f"{', '.join(lost[:LISTED])}{more}"
         )
     return count

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caffepy.tools.common import reader_threads_option
+from caffepy.tools.common import conversion_options
 from caffepy.tools.conversion import LISTED, Images, Read, in_order_of, rooted, stamp, write
 from caffepy.tools.stored_image import ImageOptions, StoredImage, stored_image
 
@@ -57,17 +57,7 @@ class AnnotationOptions:
 @click.option("--check_label/--no-check_label", help="Stop at a name that the map has twice.")
 @click.option("--min_dim", default=0, help="Enlarge images whose shorter side is less.")
 @click.option("--max_dim", default=0, help="Shrink images whose longer side is more.")
-@click.option("--resize_width", default=0, help="Width to resize images to.")
-@click.option("--resize_height", default=0, help="Height to resize images to.")
-@click.option("--check_size/--no-check_size", help="Stop at an image of another size.")
-@click.option("--encoded/--no-encoded", help="Store compressed image files instead of pixels.")
-@click.option("--encode_type", default="", help="Type of these files: png, jpg, ...")
-@reader_threads_option
-@click.option(
-    "--resume/--no-resume",
-    default=True,
-    help="Go on where the same conversion was interrupted, or start anew. [default: go on]",
-)
+@conversion_options
 def command(
     root_folder: str,
     list_file: str,
@@ -136,18 +126,25 @@ def run(
     PrototxtError where the label map is, or has no label for a class.
     """
     from caffepy.engine.core import log
+    from caffepy.engine.core.errors import DataError
     from caffepy.engine.data.annotation_list import AnnotationList
     from caffepy.engine.data.image_list import ImageList
 
     options.check()
     bare: list[str] = []  # annotation files that do not exist
+    what, remedy = "images", "Check ROOT_FOLDER and the file names."
     if annotation.detection:
         labels = read_label_map(annotation)
         pairs = AnnotationList(Path(list_file))
         listed: AnnotationList | ImageList = pairs
         reader = _boxed(root_folder, pairs, options, annotation, labels, bare)
+        what = "images with their boxes"
+        remedy = "Check ROOT_FOLDER, the file names and --label_type."
     else:
-        listed = images = ImageList(Path(list_file))
+        try:
+            listed = images = ImageList(Path(list_file))
+        except DataError as error:
+            raise DataError(f"{error} For files of boxes give --anno_type detection.") from None
 
         def reader(index: int) -> Read:
             stored = stored_image(rooted(root_folder, images.name(index)), options)
@@ -162,6 +159,8 @@ def run(
             in_order_of(listed, "convert_annoset" if shuffle else ""),
             reader,
             "failed to read",
+            what,
+            remedy,
         ),
         db_name,
         options,

@@ -40,8 +40,10 @@ def command(map_file: str, out_file: str, include_background: bool, delimiter: s
 def label_map(path: Path, include_background: bool = False, delimiter: str = " ") -> LabelMap:
     """The label map of a file.
 
-    Raises: DataError where it cannot be read, or its lines have not the same number of fields.
+    Names and labels that it has twice are warned of.  Raises: DataError where it cannot be read, or
+    its lines have not the same number of fields.
     """
+    from caffepy.engine.core import log
     from caffepy.engine.core.errors import DataError
     from caffepy.proto.caffe_pb2 import LabelMap
 
@@ -51,6 +53,7 @@ def label_map(path: Path, include_background: bool = False, delimiter: str = " "
         reason = getattr(error, "strerror", None) or f"it is no UTF-8 ({error})"
         raise DataError(f"{path}: the classes cannot be read: {reason}. Fix the file.") from None
     made, width = LabelMap(), 0
+    names, labels = set[str](), set[int]()
     if include_background:
         name, label, display_name = BACKGROUND
         made.item.add(name=name, label=label, display_name=display_name)
@@ -74,6 +77,14 @@ def label_map(path: Path, include_background: bool = False, delimiter: str = " "
                 f"{path}:{number}: expected a whole number as label, got '{fields[1]}'. Fix the "
                 "line, or give another --delimiter."
             ) from None
+    for item in made.item:
+        if item.name in names or item.label in labels:
+            log.warning(
+                f"{path}: the name '{item.name}' or its label {item.label} is of two classes: no "
+                "tool can tell them apart."
+            )
+        names.add(item.name)
+        labels.add(item.label)
     return made
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from caffepy.engine.core.errors import DataError
 from caffepy.engine.data import datum
 from caffepy.engine.data.db import Database, open_db
-from caffepy.proto.caffe_pb2 import Datum
+from caffepy.proto.caffe_pb2 import AnnotatedDatum, Datum
 from caffepy.tools.array_statistics import measure
 from caffepy.tools.file_content import Content, Entry
 
@@ -48,8 +48,9 @@ def _content(database: Database, limit: int, tell: Callable[[], None]) -> Conten
     labels: Counter[int] = Counter()
     kinds: Counter[str] = Counter()
     dtypes: set[str] = set()
+    boxes = _Boxes()
     try:
-        for record, kind, array in _records(database, limit):
+        for record, kind, array in _records(database, limit, boxes):
             shapes[array.shape] += 1
             labels[record.label] += 1
             kinds[kind] += 1
@@ -60,17 +61,57 @@ def _content(database: Database, limit: int, tell: Callable[[], None]) -> Conten
             raise
         return Content(f"database ({database.backend})", {**facts, "no Datum": str(error)})
     facts.update(Datum=_counted(kinds), shapes=_counted(shapes), labels=_counted(labels))
+    facts.update(boxes.facts())
     shape = next(iter(shapes)) if len(shapes) == 1 else ()
     numbers = measure(lambda: (array for _, _, array in _records(database, limit)))
     entry = Entry("data", "Datum", shape, ", ".join(sorted(dtypes)), numbers)
     return Content(f"database ({database.backend})", facts, [entry])
 
 
-def _records(database: Database, limit: int) -> Iterator[tuple[Datum, str, np.ndarray]]:
-    """Datum, its kind and (C, H, W) of each record that is looked at. Raises: DataError."""
+class _Boxes:
+    """Counts the boxes of annotated records."""
+
+    def __init__(self) -> None:
+        self._labels: Counter[int] = Counter()
+        self._difficult = self._images = self._without = 0
+
+    def add(self, record: AnnotatedDatum) -> None:
+        if not record.HasField("type"):
+            return
+        self._images += 1
+        found = [
+            (group.group_label, one)
+            for group in record.annotation_group
+            for one in group.annotation
+        ]
+        self._without += not found
+        self._labels.update(label for label, _ in found)
+        self._difficult += sum(one.bbox.difficult for _, one in found)
+
+    def facts(self) -> dict[str, Any]:
+        if not self._images:
+            return {}
+        return {
+            "boxes": self._labels.total(),
+            "labels of boxes": _counted(self._labels),
+            "difficult boxes": self._difficult,
+            "images without boxes": self._without,
+        }
+
+
+def _records(
+    database: Database, limit: int, boxes: _Boxes | None = None
+) -> Iterator[tuple[Datum, str, np.ndarray]]:
+    """Datum, its kind and (C, H, W) of each record that is looked at. boxes: where to count those.
+
+    Raises: DataError.
+    """
     for key, value in itertools.islice(database.records(), limit or None):
         where = f"record '{key.decode('utf-8', 'backslashreplace')}' of '{database.path}'"
-        record = datum.parse(value, where)
+        annotated = datum.parse_annotated(value, where)
+        record = annotated.datum
+        if boxes is not None:
+            boxes.add(annotated)
         kind = "image file" if record.encoded else "floats" if record.float_data else "raw"
         if datum.is_annotated(value):  # as the SSD family's are
             kind = "annotated image"

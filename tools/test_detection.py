@@ -97,6 +97,8 @@ def command(
     )
     try:
         check_detects(net, "test_detection pools detections")
+        if not weights and net.parameters.learnable:
+            log.warning("No --weights: parameters are as their fillers make them.")
         log.info(f"Running for {iterations} iterations.")
         pools = pooled(net, iterations)
     finally:
@@ -112,7 +114,8 @@ def command(
 
 def pooled(net: Net, iterations: int) -> dict[str, DetectionPool]:
     """What each output says of so many batches."""
-    from caffepy.engine.solver.average_precision import ROW, DetectionPool
+    from caffepy.engine.data.verdicts import VERDICT
+    from caffepy.engine.solver.average_precision import DetectionPool
     from caffepy.tools.task import Task
 
     pools = {name: DetectionPool(f"net '{net.name}', output '{name}'") for name in net.outputs}
@@ -120,7 +123,7 @@ def pooled(net: Net, iterations: int) -> dict[str, DetectionPool]:
         for _ in range(iterations):
             net.forward()
             for name, pool in pools.items():
-                pool.add(net.blobs[name].data.read().reshape(-1, ROW))
+                pool.add(net.blobs[name].data.read().reshape(-1, VERDICT))
             task.advance()
     return pools
 

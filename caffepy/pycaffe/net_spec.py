@@ -155,7 +155,7 @@ class Function:
     def _owner(self, layer: LayerParameter, key: str) -> Message:
         """The message that a field is for: the type's own block, or the layer."""
         own = layer.DESCRIPTOR.fields_by_name
-        if key.endswith("param"):
+        if key.endswith("param") and key in own:
             return layer
         block: Message | None = None
         if self.type_name in _block_names:
@@ -166,6 +166,8 @@ class Function:
             shadowed = key in own and key != "type"
             if field is not None and (field.number not in PRIVATE_NUMBERS or not shadowed):
                 return block
+        if key.endswith("param"):
+            return layer
         if key not in own:
             known = block is not None or self.type_name in LAYERS
             if near := "" if known else did_you_mean(self.type_name, LAYERS):

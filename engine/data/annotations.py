@@ -83,6 +83,8 @@ class _Reader:
         for element in root.iterfind("object"):
             annotation: Annotation | None = None
             difficult = False
+            if element.find("name") is not None and element.find("bndbox") is None:
+                self._warn("an object has no <bndbox>: its box is 0, as in the fork.")
             for part in element:
                 content = (part.text or "").strip()
                 if part.tag == "name":
@@ -101,7 +103,9 @@ class _Reader:
         except (ValueError, RecursionError) as error:
             self._refuse("JSON", f"other text ({error})")
         if not isinstance(content, dict) or not isinstance(content.get("annotation"), list):
-            self._refuse('an object with a list "annotation"', "none")
+            whole = isinstance(content, dict) and "annotations" in content
+            got = '"annotations", those of a whole set (write a file for each image)'
+            self._refuse('an object with a list "annotation"', got if whole else "none")
         image = content.get("image")
         image = image if isinstance(image, dict) else {}
         self._take_size("image", [image.get(side) for side in _LENGTHS])
@@ -116,15 +120,23 @@ class _Reader:
 
     def read_text(self, data: bytes) -> None:
         """Lines of a label, a whole number, and four sides."""
+        known = set(self.labels.values())
+        most, fractions = -math.inf, False
         for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
             words = line.split()
             if not words:
                 continue
             if len(words) != 5 or not _WHOLE.fullmatch(words[0]) or abs(int(words[0])) > MAX_LABEL:
                 self._refuse("label xmin ymin xmax ymax", f"'{line[:80]}' in line {number}")
-            annotation = self._add(int(words[0]))
+            label = int(words[0])
+            if known and label not in known:
+                self._warn(f"label {label} in line {number} is not in the label map.")
             sides = [self._number(side, word) for side, word in zip(_SIDES, words[1:], strict=True)]
-            self._set(annotation, sides, False)
+            most = max(most, *sides)
+            fractions = fractions or any(not float(side).is_integer() for side in sides)
+            self._set(self._add(label), sides, False)
+        if fractions and most <= 1:
+            self._warn("no side is above 1: expected pixels, these look like shares of the image.")
 
     def _parsed_xml(self, data: bytes, encoding: str | None = None) -> ElementTree.Element:
         """encoding: in place of that which the text says it has."""
@@ -166,12 +178,15 @@ class _Reader:
             if stated <= 0:
                 self._refuse(f"a {side} of at least 1", f"{length}")
             if stated != (height if side == "height" else width):
-                self.found.warnings.append(f"{self.name} inconsistent image {side}.")
+                self._warn(f"inconsistent image {side}.")
             if side == "height":
                 height = int(stated)
             else:
                 width = int(stated)
         self.size = height, width
+
+    def _warn(self, what: str) -> None:
+        self.found.warnings.append(f"{self.name} {what}")
 
     def _warn_of_size(self, problem: str) -> None:
         self.found.warnings.append(f"When parsing {self.name}: {problem}")
@@ -200,9 +215,9 @@ class _Reader:
         lengths = (width, height, width, height)
         pairs = list(zip(sides, lengths, strict=True))
         if any(not 0 <= side <= length for side, length in pairs):
-            self.found.warnings.append(f"{self.name} bounding box exceeds image boundary.")
+            self._warn("bounding box exceeds image boundary.")
         if sides[0] > sides[2] or sides[1] > sides[3]:
-            self.found.warnings.append(f"{self.name} bounding box irregular.")
+            self._warn("bounding box irregular.")
         shares = [float(side / np.float32(length)) for side, length in pairs]
         box = annotation.bbox
         box.xmin, box.ymin, box.xmax, box.ymax = shares

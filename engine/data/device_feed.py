@@ -24,6 +24,7 @@ class DeviceFeed(PixelFeed):
 
     ahead = True
     mirrors = False
+    latest_first = False  # the copy of the oldest is done first
 
     def __init__(self, transformer: Transformer, ops: Ops, device: Device) -> None:
         super().__init__(transformer)

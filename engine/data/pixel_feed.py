@@ -51,6 +51,7 @@ class PixelFeed(Feed):
     """Batches of images of bytes wait as bytes, and others as floats."""
 
     mirrors: ClassVar[bool] = True  # whether images are mirrored as they are copied
+    latest_first: ClassVar[bool] = True  # which memory is used again: what the cache may still hold
 
     def __init__(self, transformer: Transformer) -> None:
         super().__init__(transformer)
@@ -104,9 +105,10 @@ class PixelFeed(Feed):
     def memory(self, shape: Shape, whole: bool = False) -> Pixels:
         """For a batch, content undefined. It is free when its last copy is done, which is waited
         for. whole: without `data`. Any thread may ask."""
+        take = self._unused.pop if self.latest_first else self._unused.popleft
         with contextlib.suppress(IndexError):  # there is none, or another thread took it
             while True:
-                pixels = self._unused.popleft()
+                pixels = take()
                 pixels.wait()
                 if pixels.shape == shape and (pixels.data is None) == whole:
                     return pixels

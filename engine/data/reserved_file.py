@@ -8,7 +8,7 @@ import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-SYNC_BYTES = 1 << 26  # that are written before the disk is to take them
+SYNC_BYTES = 1 << 24  # that are written before the disk is to take them
 
 
 class ReservedFile:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import NetError
+from caffepy.engine.data.verdicts import VERDICT
 from caffepy.engine.net import Net
-from caffepy.engine.solver.average_precision import ROW, DetectionPool, mean_average_precision
+from caffepy.engine.solver.average_precision import DetectionPool, mean_average_precision
 from caffepy.engine.solver.scores import Output, Scores
 from caffepy.proto.caffe_pb2 import SolverParameter
 
@@ -33,7 +34,7 @@ class DetectionScores:
     def add(self) -> None:
         """Adds the outputs of the forward pass that has just run."""
         for name, pool in self._pools.items():
-            pool.add(self._net.blobs[name].data.read().reshape(-1, ROW))
+            pool.add(self._net.blobs[name].data.read().reshape(-1, VERDICT))
         self._loss += float(self._net.loss.read())
         self._batches += 1
 
@@ -70,9 +71,18 @@ def make_scores(net: Net, param: SolverParameter) -> Scores | DetectionScores:
 
 
 def check_outputs(test_nets: Sequence[Net], param: SolverParameter) -> None:
-    """Raises: NetError where a test net's outputs are not what the solver's eval_type takes."""
-    for net in test_nets if param.eval_type == _DETECTION else ():
-        check_detects(net, 'the solver\'s eval_type is "detection"')
+    """Warns of detections that are not tested as such.
+
+    Raises: NetError where a test net's outputs are not what the solver's eval_type takes.
+    """
+    for net in test_nets:
+        if param.eval_type == _DETECTION:
+            check_detects(net, 'the solver\'s eval_type is "detection"')
+        elif any(layer.type == "DetectionEvaluate" for layer in net.layers):
+            log.warning(
+                f"Test net '{net.name}' judges detections, whose means say nothing: set the "
+                'solver\'s eval_type to "detection" for their average precision.'
+            )
 
 
 def check_detects(net: Net, since: str) -> None:
@@ -85,11 +95,18 @@ def check_detects(net: Net, since: str) -> None:
             f"net '{net.name}': expected an output, since {since}, got none. Add a "
             "DetectionEvaluate layer."
         )
-    for name in net.outputs:
-        shape = net.blobs[name].shape
-        if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != ROW:
-            raise NetError(
-                f"net '{net.name}': output '{name}': expected the top of a DetectionEvaluate "
-                f"layer, shape (1, 1, rows, {ROW}), since {since}, got shape {shape}. Put a "
-                "Silence layer on it."
-            )
+    shapes = {name: net.blobs[name].shape for name in net.outputs}
+    others = [name for name, shape in shapes.items() if not _is_evaluated(shape)]
+    if others:
+        remedy = "Put a Silence layer on it."
+        if len(others) == len(shapes):
+            remedy = "Give a net that has such a layer in phase TEST."
+        raise NetError(
+            f"net '{net.name}': output '{others[0]}': expected the top of a DetectionEvaluate "
+            f"layer, shape (1, 1, rows, {VERDICT}), since {since}, got shape {shapes[others[0]]}. "
+            f"{remedy}"
+        )
+
+
+def _is_evaluated(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == VERDICT

@@ -95,6 +95,12 @@ def test_commands_and_pycaffe_hand_the_dialect_on(tmp_path: Path) -> None:
     assert np.shape(shown.blobs["x"].data) == ()
     with pytest.raises(PrototxtError, match="got 'sdd'"):
         caffe.Net(str(path), TEST, dialect="sdd")
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text(f'net: "{path}" base_lr: 0.1 lr_policy: "fixed" max_iter: 1')
+    assert caffe.SGDSolver(str(solver), dialect="ssd").iter == 0
+    for made in (caffe.SGDSolver, caffe.get_solver):
+        with pytest.raises(PrototxtError, match="got 'sdd'"):
+            made(str(solver), dialect="sdd")
     for command in ("train", "test", "time", "extract_features"):
         result = CliRunner().invoke(cli.caffepy, [command, "--dialect", "sdd"])
         assert result.exit_code == 2

@@ -13,12 +13,12 @@ import pytest
 from caffepy.engine import files
 from caffepy.engine.core.errors import DataError, SaveError
 from caffepy.engine.files import (
-    hdf5_bytes,
     refusing,
     remove_abandoned,
     written_together,
     written_whole,
 )
+from caffepy.engine.hdf5_file import hdf5_bytes
 
 
 def test_files_written_together_appear_in_order(

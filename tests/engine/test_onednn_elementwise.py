@@ -46,6 +46,7 @@ OF_INPUT: dict[str, Callable[[Ops], Any]] = {
     "relu with negative slope": lambda ops: ops.relu(-0.5),
     "swish": lambda ops: ops.swish(1.0),
     "swish with beta": lambda ops: ops.swish(1.7),
+    "mish": lambda ops: ops.mish(),
     "elu": lambda ops: ops.elu(0.8),
     "bnll": lambda ops: ops.bnll(),
     "linear": lambda ops: ops.power(1.0, 2.0, -1.0),
@@ -67,11 +68,12 @@ OF_OUTPUT: dict[str, Callable[[Ops], Any]] = {
     "tanh": lambda ops: ops.tanh(),
     "sigmoid": lambda ops: ops.sigmoid(),
     "exp": lambda ops: ops.exp(2.0, 0.5, 0.1),
+    "relu6": lambda ops: ops.relu6(0.2),
 }
 ALL = OF_INPUT | POSITIVE | OF_OUTPUT
 KEEPS_ZERO = {
     "relu with negative slope", "swish", "swish with beta", "elu", "times", "square", "clip",
-    "tanh",
+    "tanh", "mish", "relu6",
 }  # fmt: skip
 
 

@@ -140,6 +140,10 @@ def test_a_list_of_files_is_loaded_one_after_the_other(tmp_path: Path) -> None:
             INPUT.replace('"in"', '"input"') + ip("c"),
             r"w: expected layers of net 'plain', got no layer whose name is in it \('input', 'c'\)",
         ),
+        (
+            INPUT + ip("c"),
+            r"w: expected weights of net 'plain', got none: .* whose weights are of others \('c'\)",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_leave_the_net_as_it_was(

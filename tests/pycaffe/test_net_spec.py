@@ -221,6 +221,13 @@ def test_a_field_that_cannot_be_is_refused(
     assert told in str(refusal.value)
 
 
+def test_blocks_in_the_block_of_a_type_need_not_name_it() -> None:
+    top = L.DetectionOutput(num_classes=3, nms_param={"top_k": 4}, loss_param={"normalize": True})
+    (layer,) = top.to_proto().layer
+    assert layer.detection_output_param.nms_param.top_k == 4
+    assert layer.loss_param.normalize
+
+
 def test_an_enum_of_no_message_is_refused() -> None:
     with pytest.raises(AttributeError, match="got 'Poling'"):
         P.Poling.MAX  # noqa: B018

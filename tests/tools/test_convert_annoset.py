@@ -1,4 +1,4 @@
-"""convert_annoset, create_label_map, get_image_size: the tools of the SSD fork."""
+"""convert_annoset."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from click.testing import CliRunner
 from caffepy.engine.core.errors import CaffepyError, DataError
 from caffepy.engine.data import annotations, boxes, datum, images
 from caffepy.engine.data.db import open_db
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import AnnotatedDatum, LabelMap
+from caffepy.proto.caffe_pb2 import AnnotatedDatum
 from caffepy.proto.errors import PrototxtError
-from caffepy.tools import convert_annoset, create_label_map, get_image_size
+from caffepy.tools import convert_annoset
 from caffepy.tools.arguments import normalise, option_table
 from caffepy.tools.convert_annoset import AnnotationOptions
 from caffepy.tools.stored_image import ImageOptions, stored_image
+from tests.tools.invocation import invoke
 
 RESIZED = {"anno_raw_lmdb", "anno_json_lmdb", "class_lmdb"}
 
@@ -53,12 +53,6 @@ def boxes_of(record: AnnotatedDatum) -> list[Any]:
         }
         for group in record.annotation_group
     ]
-
-
-def invoke(command: Any, *arguments: str) -> None:
-    given = normalise([*arguments], option_table(command))
-    done = CliRunner().invoke(command, given, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(
@@ -162,6 +156,31 @@ def test_boxes_that_are_odd_are_told_of(pictures: Path, caplog: pytest.LogCaptur
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        ("xml", xml("<name>a</name>"), "an object has no <bndbox>: its box is 0, as in the fork."),
+        ("txt", "2 0 0 3 4\n9 1 1 2 2", "label 9 in line 2 is not in the label map."),
+        ("txt", "2 0.1 0 0.5 1", "no side is above 1: expected pixels, these look like shares of"),
+    ],
+)
+def test_what_the_fork_is_silent_about_is_told(
+    pictures: Path, kind: str, content: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (pictures / "a.xml").write_text(content)
+    (pictures / "b.xml").write_text({"xml": xml(), "txt": "2 0 0 1 1"}[kind])
+    (pictures / "list.txt").write_text("a.png a.xml\na.png b.xml\n")
+    assert len(convert(pictures, kind)) == 2
+    (told,) = [one for one in caplog.messages if "No such node" not in one]
+    assert told.startswith(f"{pictures}/a.xml {message}")
+
+
+def test_where_all_annotations_are_of_another_kind_the_option_is_told(pictures: Path) -> None:
+    (pictures / "a.xml").write_text("1 0 0 3 4")
+    with pytest.raises(DataError, match=r"none of the 1 images with .*a\.png.* and --label_type\."):
+        convert(pictures)
+
+
 @pytest.mark.parametrize("encoding", ["gb2312", "GBK", "shift_jis", "latin-1", "utf-16", "utf-8"])
 def test_xml_may_be_in_any_encoding(pictures: Path, encoding: str) -> None:
     name = "é" if encoding == "latin-1" else "日"
@@ -179,7 +198,7 @@ def test_names_that_no_file_can_have_are_names_of_no_file(
     lines = f"a.png {'x' * 300}", "a.png a\0.xml", "a\0.png a.xml", f"{'y' * 300} a.xml"
     (pictures / "list.txt").write_text("\n".join(lines))
     assert len(convert(pictures)) == 2
-    assert "2 of 4 images could not be read" in caplog.text
+    assert "2 of 4 images with their boxes could not be read" in caplog.text
 
 
 def test_a_size_beyond_all_numbers_is_told_of(
@@ -237,6 +256,7 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         ("json", "{", "expected JSON, got other text"),
         ("json", "[" * 100_000, "expected JSON, got other text"),
         ("json", "[]", 'expected an object with a list "annotation", got none'),
+        ("json", '{"annotations": []}', "those of a whole set (write a file for each image)"),
         ("json", '{"annotation": [{"bbox": [1, 2, 3, 4]}]}', '"category_id" and a "bbox" of 4'),
         ("json", '{"annotation": [{"category_id": "a", "bbox": [1, 2, 3]}]}', 'a "bbox" of 4 num'),
         ("json", '{"annotation": [{"category_id": "a", "bbox": [1, 2, 3, null]}]}', "as bbox, got"),
@@ -257,7 +277,7 @@ def test_bad_annotations_are_listed_and_left_out(
     told, *_ = caplog.messages
     assert told.startswith(f"{pictures}/list.txt:1: failed to read {pictures}/a.xml: expected ")
     assert message in told
-    assert "1 of 2 images could not be read" in caplog.text
+    assert "1 of 2 images with their boxes could not be read" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["xml", "json", "txt"])
@@ -354,6 +374,7 @@ def convert_with(folder: Path, name: str, **more: Any) -> dict[str, AnnotatedDat
             "--anno_type=detection --label_type=txt {0} {0}/empty.txt {0}/db",
             "expected lines of an image file and an annotation file, got none",
         ),
+        ("{0} {0}/list.txt {0}/db", "For files of boxes give --anno_type detection."),
         ("--min_dim=9 --max_dim=5 {0} {0}/list.txt {0}/db", "--min_dim 9, --max_dim 5: expected"),
     ],
 )
@@ -385,76 +406,3 @@ def test_sides_are_enlarged_and_shrunk_together(
     stored = stored_image(pictures / "a.png", options)
     assert stored.size == (*size, 3)
     assert stored.own_size == (4, 6)
-
-
-# ---- create_label_map
-
-
-@pytest.mark.parametrize(
-    ("content", "arguments", "expected"),
-    [
-        ("cat\ndog\n", "", [("cat", 0, "cat"), ("dog", 1, "dog")]),
-        (
-            "cat\ndog",
-            "--include_background",
-            [("none_of_the_above", 0, "background"), ("cat", 1, "cat"), ("dog", 2, "dog")],
-        ),
-        ("cat 5\r\n\ndog 3\n", "-delimiter ' '", [("cat", 5, "cat"), ("dog", 3, "dog")]),
-        ("n01:4;a cat", "--delimiter=:;", [("n01", 4, "a cat")]),
-    ],
-)
-def test_a_label_map_of_names(
-    tmp_path: Path, content: str, arguments: str, expected: list[tuple[str, int, str]]
-) -> None:
-    (tmp_path / "map.txt").write_bytes(content.encode())
-    names = str(tmp_path / "map.txt"), str(tmp_path / "map.prototxt")
-    invoke(create_label_map.command, *shlex.split(arguments), *names)
-    items = text.read(tmp_path / "map.prototxt", LabelMap).item
-    assert [(item.name, item.label, item.display_name) for item in items] == expected
-
-
-def test_a_label_map_is_written_as_the_fork_writes_it(golden: Path, tmp_path: Path) -> None:
-    theirs = (golden / "fork_formats" / "labelmap.prototxt").read_text()
-    (tmp_path / "map.txt").write_text(
-        "red_box:1:red box\ngreen_box:2:green box\nblue_box:3:blue box\n"
-    )
-    arguments = "--delimiter=:", "--include_background=true"
-    out = tmp_path / "labelmap.prototxt"
-    invoke(create_label_map.command, *arguments, str(tmp_path / "map.txt"), str(out))
-    assert out.read_text() == theirs
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a 1\nb", r"map.txt:2: expected 2 fields, as in the lines before, .* got 1: 'b'"),
-        ("a 1 b c", r"map.txt:1: expected 1 to 3 fields"),
-        ("a b", r"map.txt:1: expected a whole number as label, got 'b'"),
-        ("a 99999999999", r"expected a whole number as label, got '99999999999'"),
-        ("\xff", r"map.txt: the classes cannot be read: it is no UTF-8"),
-    ],
-)
-def test_wrong_names_are_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "map.txt").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DataError, match=message):
-        create_label_map.label_map(tmp_path / "map.txt")
-
-
-# ---- get_image_size
-
-
-def test_sizes_of_images_by_name_or_number(golden: Path, tmp_path: Path) -> None:
-    folder = golden / "fork_formats"
-    out = tmp_path / "sizes.txt"
-    arguments = f"{folder}/", str(folder / "list_xml.txt"), str(out)
-    invoke(get_image_size.command, *arguments)
-    lines = out.read_text().splitlines()
-    assert lines[:2] == ["img_00 36 38", "img_01 35 40"]
-    assert len(lines) == 12
-    numbered = "".join(f"img_{number:02} {number + 7}\n" for number in range(12))
-    (tmp_path / "ids.txt").write_text(numbered)
-    invoke(get_image_size.command, f"--name_id_file={tmp_path / 'ids.txt'}", *arguments)
-    assert out.read_text().splitlines()[:2] == ["7 36 38", "8 35 40"]
-    (tmp_path / "ids.txt").write_text("img_00 1\n")
-    with pytest.raises(DataError, match="expected a number for 'img_01', line 2 of"):
-        get_image_size.run(*arguments, str(tmp_path / "ids.txt"))

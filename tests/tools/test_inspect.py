@@ -167,6 +167,24 @@ def test_annotated_images_and_other_records(tmp_path: Path) -> None:
     assert "expected a Datum message" in told(tmp_path / "other")["no Datum"]
 
 
+def test_boxes_of_annotated_images_are_counted(tmp_path: Path) -> None:
+    inner = datum.raw(np.ones((3, 2, 2), np.uint8), -1)
+    bare = AnnotatedDatum(datum=inner, type=AnnotatedDatum.BBOX)
+    full = AnnotatedDatum(datum=inner, type=AnnotatedDatum.BBOX)
+    for label, boxes in ((1, 2), (3, 1)):
+        group = full.annotation_group.add(group_label=label)
+        for number in range(boxes):
+            group.annotation.add().bbox.difficult = number > 0
+    with create_db(tmp_path / "db", "lmdb") as writer:
+        for key, record in enumerate((bare, full, full)):
+            writer.put(b"%d" % key, record.SerializeToString())
+    content = told(tmp_path / "db")
+    assert content["boxes"] == 6
+    assert content["labels of boxes"] == {"1": 4, "3": 2}
+    assert content["difficult boxes"] == 2
+    assert content["images without boxes"] == 1
+
+
 def test_hdf5_data(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caffepy.tools.file_content._SLICE_BYTES", 100)
     path = golden / "formats" / "hdf5" / "part0.h5"

@@ -66,7 +66,22 @@ def test_one_precision_and_the_names_of_the_classes(capsys: pytest.CaptureFixtur
 
 def test_a_net_without_detections_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._run(["test_detection", "--model", "train.prototxt"], debug=False) == 1
-    assert "output 'loss': expected the top of a DetectionEvaluate layer" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "output 'loss': expected the top of a DetectionEvaluate layer" in told
+    assert "Give a net that has such a layer in phase TEST." in told
+
+
+def test_a_net_with_parameters_and_no_weights_is_warned_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    net = Path("test.prototxt").read_text()
+    more = """layer { name: "w" type: "Parameter" top: "w" parameter_param { shape { dim: 1 } } }
+        layer { name: "s" type: "Silence" bottom: "w" }"""
+    assert run() == 0
+    assert "No --weights" not in capsys.readouterr().err
+    Path("test.prototxt").write_text(net + more)
+    assert run() == 0
+    assert "No --weights: parameters are as their fillers make them." in capsys.readouterr().err
 
 
 def test_an_unknown_precision_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:

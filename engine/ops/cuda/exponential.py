@@ -78,7 +78,8 @@ class CudaSwish(CudaOp):
 
 
 class CudaMish(CudaOp):
-    """x tanh(log(1 + exp(x))), by the powers of exp(-|x|), which cannot overflow."""
+    """x tanh(log(1 + exp(x))). With e = exp(x) and n = e (e + 2) that is x n / (n + 2), whose
+    quotient is 1 long before anything overflows."""
 
     family = "exponential"
 
@@ -94,8 +95,8 @@ class CudaMish(CudaOp):
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
-        """out: gradient of x, dy (t + x (1 - t^2) / (1 + exp(-x))), t being the hyperbolic tangent;
-        may be dy. x may be what forward wrote over it."""
+        """out: gradient of x, dy (n + 4 x e (1 + e) / (n + 2)) / (n + 2); may be dy. x may be what
+        forward wrote over it."""
         self.launch("mish_backward", x.count, dy, self._kept.of(x), out)
 
 

@@ -64,6 +64,6 @@ class CudaUnpool(CudaOp):
 
     @step(reads="dy mask", writes="out")
     def backward(self, dy: Value, mask: Value, *, out: Value) -> None:
-        """out: gradient of x: that of the place it went to, 0 where another took it."""
-        given = *self._sizes, *self._places.check(mask), self._owners
+        """out: gradient of x, that of the place it went to, also where another stayed there."""
+        given = *self._sizes, *self._places.check(mask)
         self.launch("unpool_backward", out.count, *given, dy, out)

@@ -15,6 +15,7 @@ from caffepy.engine.ops.numpy.box_losses import (
     logistic_losses,
 )
 from caffepy.engine.ops.numpy.box_matching import classes_of, predicted_boxes
+from caffepy.engine.ops.numpy.ordering import largest
 from caffepy.engine.ops.numpy.softmax_loss import SMALLEST
 
 LEAST_AREA = 1e-5  # of boxes that pass the suppression: SSD's constant
@@ -135,7 +136,10 @@ class MineBoxes(Op):
             candidates = np.flatnonzero(matches == geometry.FREE)
             matched = np.float32(np.count_nonzero(matches >= 0))
             most = int(min(matched * np.float32(mining.ratio), geometry.priors))
-        order = candidates[np.argsort(-hardness[candidates], kind="stable")]
+        if mining.suppression is None and most < len(candidates):
+            order = candidates[largest(hardness[candidates], most)]
+        else:
+            order = candidates[np.argsort(-hardness[candidates], kind="stable")]
         if mining.suppression is not None and most:
             if mining.suppression.by_prior:
                 compared = priors.read().reshape(2, geometry.priors, 4)[0]

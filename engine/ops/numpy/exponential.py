@@ -124,7 +124,10 @@ class Swish(ScratchOp):
 
 
 class Mish(ScratchOp):
-    """x tanh(log(1 + exp(x))), by the powers of exp(-|x|), which cannot overflow."""
+    """x tanh(log(1 + exp(x))). With e = exp(x) and n = e (e + 2) that is x n / (n + 2), whose
+    quotient is 1 from FLAT on, so that nothing overflows."""
+
+    FLAT = 20.0  # for float64 too
 
     def __init__(self, ops: Ops) -> None:
         super().__init__(ops)
@@ -136,44 +139,35 @@ class Mish(ScratchOp):
         self._kept.keep(x, out)
         source, target = source_and_target(x, out)
         for part, result in chunks(source, target):
-            share, rest = self._shares(part)
-            rest += share
-            share /= rest
-            np.multiply(part, share, out=result)
+            _, _, n, whole = self._parts(part)
+            n /= whole
+            np.multiply(part, n, out=result)
 
     @step(reads="dy x", writes="out")
     def backward(self, dy: Value, x: Value, *, out: Value) -> None:
-        """out: gradient of x, dy (t + x (1 - t^2) / (1 + exp(-x))), t being the hyperbolic tangent;
-        may be dy. x may be what forward wrote over it."""
+        """out: gradient of x, dy (n + 4 x e (1 + e) / (n + 2)) / (n + 2); may be dy. x may be what
+        forward wrote over it."""
         source, target = source_and_target(dy, out)
         for part, original, result in chunks(source, self._kept.read(x), target):
-            share, rest = self._shares(original)
-            whole = self.take("whole", share.shape)
-            np.add(share, rest, out=whole)
-            share /= whole
-            rest /= whole  # 1 - t
-            sigmoid(original, whole)
-            whole *= original
-            whole *= rest
-            np.add(share, 1, out=rest)
-            whole *= rest
-            share += whole
-            np.multiply(part, share, out=result)
+            argument, e, n, whole = self._parts(original)
+            argument *= e
+            argument *= 4
+            e += 1
+            argument *= e
+            argument /= whole
+            argument += n
+            argument /= whole
+            np.multiply(part, argument, out=result)
 
-    def _shares(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """t / (t + r) is the hyperbolic tangent: t and r, in scratch. With e = exp(-|x|) they are
-        e^2 + 2 e and 2 for negative x, 1 + 2 e and 2 e^2 for others."""
-        share, rest, power = (self.take(name, x.shape) for name in ("share", "rest", "power"))
-        np.abs(x, out=power)
-        np.negative(power, out=power)
-        np.exp(power, out=power)
-        below = x < 0
-        np.multiply(power, power, out=rest)
-        np.add(power, power, out=share)
-        share += np.where(below, rest, self.ops.dtype.type(1))
-        rest *= 2
-        np.copyto(rest, 2, where=below)
-        return share, rest
+    def _parts(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        """x, but not above FLAT, e, n and n + 2, in scratch."""
+        argument, e, n, whole = (self.take(name, x.shape) for name in ("x", "e", "n", "whole"))
+        np.clip(x, -np.inf, self.FLAT, out=argument)
+        np.exp(argument, out=e)
+        np.add(e, 2, out=n)
+        n *= e
+        np.add(n, 2, out=whole)
+        return argument, e, n, whole
 
 
 class Exp(ScratchOp):

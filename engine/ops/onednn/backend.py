@@ -52,11 +52,11 @@ from caffepy.engine.ops.onednn.elementwise import (
     FlatClip,
     FlatExp,
     FlatLog,
-    FlatMish,
     FlatRelu,
     FlatRelu6,
     OneDnnAbsolute,
     OneDnnElu,
+    OneDnnMish,
     OneDnnPower,
     OneDnnSigmoid,
     OneDnnSwish,
@@ -126,7 +126,7 @@ class OneDnnOps(NumpyOps):
     absolute = op(OneDnnAbsolute, Absolute)
     power = op(OneDnnPower, Power)
     bnll = op(FlatBnll, Bnll)
-    mish = op(FlatMish, Mish)
+    mish = op(OneDnnMish, Mish)
     relu6 = op(FlatRelu6, Relu6)
     exp = op(FlatExp, Exp)
     log = op(FlatLog, Log)

@@ -48,6 +48,7 @@ class Algorithm(IntEnum):
     LINEAR = 0x26
     SWISH = 0x2C
     POWER = 0x30
+    MISH = 0x33
     TANH = 0x101  # the gradient is taken from the output
     LOGISTIC = 0x104  # likewise
     POOLING_MAX = 0x1FF

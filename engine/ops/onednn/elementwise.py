@@ -2,8 +2,8 @@
 Caffe's, else on numpy.
 
 The library's exponential makes inf of nan, its logarithm errs by 1e-6 beside 1, its softplus
-becomes negative, its clipping loses nan, and nan is nothing to its gradients of ELU and of the
-absolute value: these are numpy's here.
+becomes negative, its clipping loses nan, its gradient of Mish is nan for great numbers, and nan is
+nothing to its gradients of ELU and of the absolute value: these are numpy's here.
 """
 
 from __future__ import annotations
@@ -81,6 +81,20 @@ class OneDnnElu(FlatOfInput, Elu):
         self._function(source, target)
 
 
+class OneDnnMish(FlatOfInput, Mish):
+    """x tanh(log(1 + exp(x))), forward by the library."""
+
+    reference = Mish
+
+    def __init__(self, ops: PrimitiveOps) -> None:
+        super().__init__(ops)
+        self._function = Elementwise(ops, Algorithm.MISH)
+
+    def run(self, source: np.ndarray, target: np.ndarray) -> None:
+        self._kept.keep(*self.show_pair(source, target))
+        self._function(source, target)
+
+
 class OneDnnAbsolute(FlatOfInput, Absolute):
     """|x|; the gradient at 0 is 0. Forward by the library."""
 
@@ -132,12 +146,6 @@ class FlatBnll(FlatOfInput, Bnll):
 
     reference = Bnll
     zero_stays = False
-
-
-class FlatMish(FlatOfInput, Mish):
-    """x tanh(log(1 + exp(x)))."""
-
-    reference = Mish
 
 
 class FlatRelu6(FlatOfOutput, Relu6):

@@ -119,7 +119,10 @@ def test_the_best_weights_are_kept_by_it_and_it_stands_in_the_metrics() -> None:
 def test_outputs_that_are_no_detections_are_refused() -> None:
     net = Path("test.prototxt").read_text()
     for change, message in (
-        ('layer { name: "s" type: "Power" bottom: "det" top: "x" }', r"output 'x'.*\(1, 1, \d+, 7"),
+        (
+            'layer { name: "s" type: "Power" bottom: "det" top: "x" }',
+            r"output 'x'.*\(1, 1, \d+, 7.*Put a Silence",
+        ),
         ('layer { name: "s" type: "Silence" bottom: "detection_eval" }', "expected an output"),
     ):
         Path("test.prototxt").write_text(net + change)
@@ -134,6 +137,11 @@ def test_what_does_not_exist_is_refused_by_the_nearest_name() -> None:
     ):
         with pytest.raises(PrototxtError, match=message):
             make_solver(text(change))
+
+
+def test_without_eval_type_detections_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    make_solver(text(('eval_type: "detection"', ""))).close()
+    assert 'set the solver\'s eval_type to "detection"' in caplog.text
 
 
 def test_without_eval_type_the_remedy_is_told() -> None:

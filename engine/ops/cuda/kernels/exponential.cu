@@ -39,29 +39,27 @@ extern "C" __global__ void swish_backward(size_t count, T beta, const T* dy, con
       out, dy, x);
 }
 
-// The hyperbolic tangent of log(1 + exp(x)), and what it lacks of 1, by the powers of exp(-|x|).
-struct Tangent {
-  T value, rest;
+// x, but not above where n / (n + 2) is 1 for the width of T, with e = exp(x) and n = e (e + 2).
+__device__ inline T before_flat(T x) { return x > 20 ? (T)20 : x; }
 
-  __device__ Tangent(T x) {
-    const T e = exp(-fabs(x));
-    const T share = x < 0 ? e * e + 2 * e : 1 + 2 * e, other = x < 0 ? (T)2 : 2 * e * e;
-    value = share / (share + other);
-    rest = other / (share + other);
-  }
-};
-
-// x tanh(log(1 + exp(x)))
+// x tanh(log(1 + exp(x))), which is x n / (n + 2)
 extern "C" __global__ void mish_forward(size_t count, const T* x, T* out) {
-  map(count, [](T at) { return at * Tangent(at).value; }, out, x);
+  map(
+      count,
+      [](T at) {
+        const T e = exp(before_flat(at)), n = e * (e + 2);
+        return at * (n / (n + 2));
+      },
+      out, x);
 }
 
+// dy (n + 4 x e (1 + e) / (n + 2)) / (n + 2)
 extern "C" __global__ void mish_backward(size_t count, const T* dy, const T* x, T* out) {
   map(
       count,
       [](T d, T at) {
-        const Tangent t(at);
-        return d * (t.value + at * sigmoid(at) * t.rest * (1 + t.value));
+        const T argument = before_flat(at), e = exp(argument), n = e * (e + 2), whole = n + 2;
+        return d * ((n + 4 * argument * e * (1 + e) / whole) / whole);
       },
       out, dy, x);
 }

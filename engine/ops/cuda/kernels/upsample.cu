@@ -51,11 +51,9 @@ extern "C" __global__ void unpool(size_t count, const unsigned* owners, const T*
 extern "C" __global__ void unpool_backward(size_t count, size_t size, size_t out_size,
                                            const T* mask, bool ignores, int ignore,
                                            unsigned long long number,
-                                           unsigned long long* add_watch, const unsigned* owners,
-                                           const T* dy, T* out) {
+                                           unsigned long long* add_watch, const T* dy, T* out) {
   EACH(i, count) {
     const long long place = class_of(mask, i, out_size, ignores, ignore, number, add_watch);
-    const size_t target = divide(i, size).quotient * out_size + place;
-    out[i] = place >= 0 && owners[target] == (unsigned)i + 1 ? dy[target] : (T)0;
+    out[i] = place >= 0 ? dy[divide(i, size).quotient * out_size + place] : (T)0;
   }
 }
