@@ -123,7 +123,8 @@ def test_images_and_labels_are_cut_to_whole_numbers() -> None:
 
 
 def test_boxes_that_are_no_boxes_hit_nothing() -> None:
-    for box in ([np.nan] * 4, [0.75, 0.75, 0.25, 0.25], [-np.inf, 0, np.inf, 1]):
+    huge = [-1e30, -1e30, 1e30, 1e30]
+    for box in ([np.nan] * 4, [0.75, 0.75, 0.25, 0.25], [-np.inf, 0, np.inf, 1], huge):
         assert rows([[0, 1, 0.9, *box]], [OBJECT])[0][3:] == [0, 1]
 
 

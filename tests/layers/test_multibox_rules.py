@@ -74,6 +74,7 @@ def test_of_equal_losses_the_lower_priors_are_mined(ops: Ops) -> None:
 def test_any_number_of_negatives_may_be_asked_for(ops: Ops) -> None:
     losses = [_run(f"neg_pos_ratio: {ratio}", ops=ops).forward()[0] for ratio in ("99", "1e30")]
     assert losses[0] == losses[1]
+    _run("mining_type: HARD_EXAMPLE neg_pos_ratio: -1", ops=ops).forward()
 
 
 def test_scores_that_are_nan_make_the_loss_nan(ops: Ops) -> None:

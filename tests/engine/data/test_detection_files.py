@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,24 @@ def test_bad_label_maps_and_names_are_refused() -> None:
         Path("map.txt").write_text(content)
         with pytest.raises((NetError, DataError), match=message):
             single([1, 1, 1], SAVE % ("VOC", ""))
+
+
+@pytest.mark.usefixtures("lists")
+@pytest.mark.parametrize("form", ["VOC", "ILSVRC", "COCO"])
+def test_a_box_that_is_nan_is_refused(form: str) -> None:
+    run = single([0.75, 0.5, 0.25], SAVE % (form, ""))
+    run.forward()
+    run.bottom[0].data.modify()[0, 5] = math.nan
+    with pytest.raises(DataError, match=r"image 2 of the files: expected boxes of .*nan"):
+        run.forward()
+
+
+@pytest.mark.usefixtures("lists")
+def test_names_that_no_file_can_have_are_refused() -> None:
+    with pytest.raises(DataError, match=r"output_directory: .* cannot be made"):
+        single([1, 1, 1], (SAVE % ("VOC", "")).replace("deep/results", "a\\000b"))
+    text = Path("map.txt").read_text()
+    Path("map.txt").write_text(text.replace("cat", "c" * 300))
+    run = single([1, 1, 1], SAVE % ("VOC", "num_test_image: 1"))
+    with pytest.raises(DataError, match="cannot be written: File name too long"):
+        run.forward()
