@@ -78,7 +78,7 @@ def check_outputs(test_nets: Sequence[Net], param: SolverParameter) -> None:
     for net in test_nets:
         if param.eval_type == _DETECTION:
             check_detects(net, 'the solver\'s eval_type is "detection"')
-        elif any(layer.type == "DetectionEvaluate" for layer in net.layers):
+        elif any(layer.param.type == "DetectionEvaluate" for layer in net.layers):
             log.warning(
                 f"Test net '{net.name}' judges detections, whose means say nothing: set the "
                 'solver\'s eval_type to "detection" for their average precision.'
