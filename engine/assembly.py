@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from caffepy.engine.core import log
@@ -127,6 +127,22 @@ class Assembly:
             for layer in self.layers:
                 layer.param_propagate_down = [True] * len(layer.blobs)
         return needs
+
+    def let_shapes_vary(self) -> None:
+        """Tops with another number of rows in each batch do not end the recorded passes, where all
+        layers that read them are called anew in each pass, or take any number of rows."""
+        for layer, tops in zip(self.layers, self.tops, strict=True):
+            for index, top in enumerate(tops):
+                varies = index in layer.varying_tops and not layer.loss_weight(index)
+                if varies and all(self._any_rows_do(top)):
+                    top.vary()
+
+    def _any_rows_do(self, blob: Blob) -> Iterator[bool]:
+        """For each layer that reads a blob, whether its number of rows may be any."""
+        for layer, bottoms in zip(self.layers, self.bottoms, strict=True):
+            for index, bottom in enumerate(bottoms):
+                if bottom is blob:
+                    yield not layer.records or index in layer.bottoms_of_any_rows
 
     def _take_bottom(self, param: LayerParameter, name: str) -> Blob:
         if name not in self.unread:

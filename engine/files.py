@@ -52,10 +52,11 @@ def written_together(
 
 def _target(path: Path, refusal: type[CaffepyError]) -> Path:
     """What a link leads to; `path` itself where it is none. Raises: `refusal`."""
-    if path.exists() and not path.is_file():
-        got = "a folder" if path.is_dir() else "a device or a pipe"
-        raise refusal(f"{path}: cannot be written: expected a file, got {got}. Name a file.")
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    with refusing(path, refusal):  # a name may be too long
+        if path.exists() and not path.is_file():
+            got = "a folder" if path.is_dir() else "a device or a pipe"
+            raise refusal(f"{path}: cannot be written: expected a file, got {got}. Name a file.")
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextlib.contextmanager

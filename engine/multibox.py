@@ -28,6 +28,7 @@ class MultiBoxLayer(LossLayer):
     say. alpha, gamma: what a type may set before `reshape`: of the focal loss of a softmax."""
 
     bottoms = 4
+    bottoms_of_any_rows = (3,)
     not_finite_where = "a prior has no width, no height, or a variance of 0"
     alpha = 1.0
     gamma = 0.0
@@ -39,6 +40,11 @@ class MultiBoxLayer(LossLayer):
         self.refuse_fork_fields(param)
         self._check_classes(param)
         self._check_mining(param)
+        if not math.isfinite(param.loc_weight):
+            self.error(
+                "multibox_loss_param.loc_weight: expected a finite number, got "
+                f"{param.loc_weight:g}. Correct it."
+            )
         self._built: MultiBox | None = None  # what the ops are made for
 
     @property
@@ -170,10 +176,10 @@ class MultiBoxLayer(LossLayer):
                 f"{block}.share_location: expected true with mining_type {kind}, got false. Set "
                 "mining_type: NONE, or share the locations."
             )
-        if kind == "MAX_NEGATIVE" and not param.neg_pos_ratio > 0:
+        if kind == "MAX_NEGATIVE" and not 0 < param.neg_pos_ratio < math.inf:
             self.error(
                 f"{block}.neg_pos_ratio: expected more than 0 with mining_type {kind}, got "
-                f"{param.neg_pos_ratio:g}. Raise it."
+                f"{param.neg_pos_ratio:g}. Correct it."
             )
         if kind == "HARD_EXAMPLE" and param.sample_size < 1:
             self.error(

@@ -102,9 +102,9 @@ class Net:
             for layer_param in self.param.layer:
                 made.add(layer_param)
             needs = made.decide_backward(self.param.force_backward)
-            self.layer_needs_backward = needs.layers
-            self.bottom_needs_backward = needs.bottoms
+            self.layer_needs_backward, self.bottom_needs_backward = needs.layers, needs.bottoms
             self.memory_bytes = made.memory_bytes
+            made.let_shapes_vary()
             outputs = [made.blobs[name] for name in made.unread]
             self.passing_data, self.passing_diffs = self._let_values_pass(keep, outputs)
             warn_of_changes_in_place(self)

@@ -66,6 +66,8 @@ class AnnotatedDataLayer(DatabaseLayer):
             sampler { min_scale: 0.3 } sample_constraint { min_jaccard_overlap: 0.5 } } } }
     """
 
+    varying_tops = (1,)
+
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         param, annotated = self.param.data_param, self.param.annotated_data_param
         self._check(annotated)

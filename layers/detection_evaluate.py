@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from caffepy.engine.core.errors import DataError
 from caffepy.engine.core.layer import Blobs, Layer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.data.image_sizes import (
-    ImageSize,
-    boxes_in_pixels,
-    read_image_sizes,
-    resize_of,
-)
-from caffepy.proto.caffe_pb2 import ResizeParameter
-
-_DETECTION, _OBJECT, _ROW = 7, 8, 5  # numbers in a row
-_DIFFICULT = 7  # the place in an object's row
-_NONE = -1  # in place of an image or a label
+from caffepy.engine.data.image_sizes import read_image_sizes, resize_of
+from caffepy.engine.data.verdicts import DETECTION, MOST_CLASSES, OBJECT, VERDICT, Judge
 
 
 @register_layer("DetectionEvaluate")
@@ -60,34 +48,28 @@ class DetectionEvaluateLayer(Layer):
 
     bottoms = 2
     records = False
+    varying_tops = (0,)
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         given = self.param.detection_evaluate_param
         self.refuse_fork_fields(given, others=("output_logits",))
         self.refuse_fork_fields(given.resize_param)
-        if not given.num_classes:
+        if not 0 < given.num_classes <= MOST_CLASSES:
             self.error(
-                "detection_evaluate_param.num_classes: expected at least 1, got 0. Set it to the "
-                "number of classes, the background included."
+                f"detection_evaluate_param.num_classes: expected 1 to {MOST_CLASSES}, got "
+                f"{given.num_classes}. Set it to the number of classes, the background included."
             )
-        self._labels = np.delete(
-            np.arange(given.num_classes),
-            [given.background_label_id] if given.background_label_id < given.num_classes else [],
-        )
-        self._threshold = np.float32(given.overlap_threshold)
-        self._difficult_count = given.evaluate_difficult_gt
-        self._sizes: list[ImageSize] = []
-        self._next_size = 0
-        self._resize: ResizeParameter | None = None
+        sizes, resize = [], None
         if given.name_size_file:
             path = self.find_file(given.name_size_file, "detection_evaluate_param.name_size_file")
-            self._sizes = read_image_sizes(path)
-            self._resize = resize_of(given, f"{self.where}: detection_evaluate_param")
+            sizes = read_image_sizes(path)
+            resize = resize_of(given, f"{self.where}: detection_evaluate_param")
+        self._judge = Judge(given, sizes, resize, self.where)
 
     def reshape(self, bottom: Blobs, top: Blobs) -> bool:
         if not super().reshape(bottom, top):
             return False
-        for blob, width in zip(bottom, (_DETECTION, _OBJECT), strict=True):
+        for blob, width in zip(bottom, (DETECTION, OBJECT), strict=True):
             if blob.num_axes != 4 or blob.shape[:2] != (1, 1) or blob.shape[3] != width:
                 self.shape_error(
                     f"bottom '{blob.name}'",
@@ -96,118 +78,17 @@ class DetectionEvaluateLayer(Layer):
                     "Give it the top of a DetectionOutput layer, then the labels of an "
                     "AnnotatedData layer.",
                 )
-        top[0].reshape((1, 1, len(self._labels) + bottom[0].shape[2], _ROW))
+        top[0].reshape((1, 1, len(self._judge.labels) + bottom[0].shape[2], VERDICT))
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        detections, objects = (
-            blob.data.read().reshape(blob.shape[2:]).astype(np.float32) for blob in bottom
-        )
-        for rows in (detections, objects):
-            rows[:, :2] = np.trunc(rows[:, :2])  # images and labels
-        ends = np.flatnonzero(objects[:, 0] == _NONE)
-        objects = objects[: ends[0]] if len(ends) else objects
-        self._check(objects, np.arange(len(objects)), bottom[1].name, slice(0, 7))
-        images = np.unique(detections[detections[:, 0] != _NONE, 0])
-        given = np.flatnonzero((detections[:, :2] != _NONE).all(axis=1))
-        self._check(detections, given, bottom[0].name, slice(0, 3))
-        detections = detections[given]
-        # stable: within an image and label they keep their order
-        detections = detections[np.lexsort((detections[:, 1], detections[:, 0]))]
-        head = np.full((len(self._labels), _ROW), _NONE, np.float32)
-        head[:, 1] = self._labels
-        counted = objects if self._difficult_count else objects[objects[:, _DIFFICULT] == 0]
-        head[:, 2] = (counted[:, 1] == self._labels[:, None]).sum(axis=1)
-        rows = np.concatenate([head, self._judged(detections, objects, images)])
+        detections, objects = (blob.data.read().reshape(blob.shape[2:]) for blob in bottom)
+        rows = self._judge.rows(detections, objects, (bottom[0].name, bottom[1].name))
         top[0].reshape((1, 1, *rows.shape))
         top[0].data.write()[...] = rows
-        if self._sizes:
-            self._next_size = (self._next_size + len(images)) % len(self._sizes)
 
     def state(self) -> dict[str, Any]:
-        return {"size": self._next_size} if self._sizes else {}
+        return self._judge.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._next_size = state.get("size", 0) % max(len(self._sizes), 1)
-
-    def _check(self, rows: np.ndarray, used: np.ndarray, name: str, numbers: slice) -> None:
-        """Raises: DataError where a used row has a label that is none, or nan in `numbers`."""
-        bad = ~np.isin(rows[used, 1], self._labels)
-        not_numbers = np.isnan(rows[used, numbers]).any(axis=1)
-        if not_numbers.any():
-            row = int(used[not_numbers.argmax()])
-            problem = f"expected numbers, got {_shown(rows[row])}. Look for nan in what gives it."
-        elif bad.any():
-            row = int(used[bad.argmax()])
-            given = self.param.detection_evaluate_param
-            problem = (
-                f"expected a label of 0 to {given.num_classes - 1}, but not "
-                f"{given.background_label_id}, which is the background's, got {rows[row, 1]:g}. "
-                "Correct the labels, or num_classes."
-            )
-        else:
-            return
-        raise DataError(f"{self.where}: bottom '{name}', row {row}: {problem}")
-
-    def _judged(
-        self, detections: np.ndarray, objects: np.ndarray, images: np.ndarray
-    ) -> np.ndarray:
-        """detections: (E, 7), by image and label.  objects: (G, 8).  images: those with rows.
-        Returns (E, 5): image, label, score, hit, miss."""
-        rows = np.zeros((len(detections), _ROW), np.float32)
-        rows[:, :3] = detections[:, :3]
-        rows[:, 4] = 1
-        starts = np.flatnonzero((np.diff(detections[:, :2], axis=0, prepend=np.nan) != 0).any(1))
-        for start, end in zip(starts, [*starts[1:], len(detections)]):
-            there = objects[(objects[:, :2] == detections[start, :2]).all(axis=1)]
-            if not len(there):
-                continue
-            order = start + np.argsort(-detections[start:end, 2], kind="stable")
-            boxes, targets, extra = detections[order, 3:], there[:, 3:7], 0
-            if self._sizes:
-                place = int(np.searchsorted(images, detections[start, 0])) + self._next_size
-                size = self._sizes[place % len(self._sizes)]
-                boxes, targets = (
-                    boxes_in_pixels(each, size, self._resize) for each in (boxes, targets)
-                )
-                extra = 1
-            common = _overlaps(boxes, targets, extra)
-            nearest = common.argmax(axis=1)
-            found = common.max(axis=1) >= self._threshold
-            rows[start:end, 2] = detections[order, 2]
-            rows[start:end, 3:] = _verdicts(nearest, found)
-            if not self._difficult_count:
-                rows[start:end, 3:][found & (there[nearest, _DIFFICULT] != 0)] = 0
-        return rows
-
-
-def _overlaps(boxes: np.ndarray, targets: np.ndarray, extra: int) -> np.ndarray:
-    """boxes: (A, 4).  targets: (B, 4).  Returns (A, B): intersection over union; 0 for boxes that
-    are nan or do not meet. extra: 1 where both ends belong to a box, as in pixels."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # boxes of a net that has gone astray
-        low = np.maximum(boxes[:, None, :2], targets[:, :2])
-        high = np.minimum(boxes[:, None, 2:], targets[:, 2:])
-        common = np.where((high < low).any(axis=2), 0, (high - low + extra).prod(axis=2))
-        union = _areas(boxes, extra)[:, None] + _areas(targets, extra) - common
-        shares = common / union
-    return np.where(common > 0, np.nan_to_num(shares), 0)
-
-
-def _areas(boxes: np.ndarray, extra: int) -> np.ndarray:
-    """boxes: (n, 4).  Returns (n,)."""
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    return np.where((sizes < 0).any(axis=1), 0, (sizes + extra).prod(axis=1))
-
-
-def _verdicts(nearest: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """nearest: (n,) the object of each detection, scores falling.  found: (n,) whether it overlaps
-    enough.  Returns (n, 2): hit, miss; of several on one object the first is the hit."""
-    hit = np.zeros(len(nearest), bool)
-    candidates = np.flatnonzero(found)
-    _, first = np.unique(nearest[candidates], return_index=True)
-    hit[candidates[first]] = True
-    return np.stack([hit, ~hit], axis=1)
-
-
-def _shown(row: np.ndarray) -> str:
-    return "(" + ", ".join(f"{number:g}" for number in row) + ")"
+        self._judge.restore(state)

@@ -70,6 +70,7 @@ class DetectionOutputLayer(Layer):
 
     bottoms = (3, 4)
     records = False
+    varying_tops = (0,)
 
     _files: DetectionFiles | None = None
 
@@ -83,7 +84,9 @@ class DetectionOutputLayer(Layer):
                 "detection_output_param.visualize: expected false, since no windows are shown "
                 "here, got true. Remove it, and draw the rows of the top in Python."
             )
-        self._check_range("num_classes", asked.num_classes, asked.num_classes > 0, "at least 1")
+        # labels are float: with more classes these could not be told from each other
+        classes = asked.num_classes
+        self._check_range("num_classes", classes, 0 < classes <= 2**24, "at least 1, up to 2^24")
         self._check_range(
             "background_label_id",
             asked.background_label_id,

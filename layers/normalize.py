@@ -132,10 +132,10 @@ class NormalizeLayer(Layer):
         return True
 
     def _refuse_no_channels(self, bottom: Blobs) -> None:
-        if bottom[0].num_axes < 2:
+        if bottom[0].num_axes < 2 or not bottom[0].shape[1]:
             self.shape_error(
                 f"bottom '{bottom[0].name}'",
-                "at least 2 axes (N, C, ...)",
+                "at least 2 axes (N, C, ...) with channels",
                 f"shape {bottom[0].shape}",
                 "Reshape it.",
             )

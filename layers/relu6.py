@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from caffepy.engine.core.blob import Blob
@@ -18,7 +19,7 @@ class ReLU6Layer(NeuronLayer):
     bottom[0]: any shape   top[0]: the same shape, may be the bottom
     relu6_param: negative_slope (0): not below 0; engine (DEFAULT): of no effect
 
-    Raises: NetError where negative_slope is below 0.
+    Raises: NetError where negative_slope is below 0, or infinite.
     Source: A. Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010; the fork
     eric612/MobileNet-YOLO.
     Differs: the gradient of a negative slope is right in place too.
@@ -31,7 +32,7 @@ class ReLU6Layer(NeuronLayer):
 
     def setup(self, bottom: Blobs, top: Blobs) -> None:
         slope = self.param.relu6_param.negative_slope
-        if not slope >= 0:
+        if not 0 <= slope < math.inf:
             self.error(
                 f"relu6_param.negative_slope: expected 0 or more, got {slope:g}. Correct it."
             )

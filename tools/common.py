@@ -132,6 +132,27 @@ def reader_threads_option(command: F) -> F:
     )(command)
 
 
+def conversion_options(command: F) -> F:
+    """--resize_width to --encode_type, --threads, --resume: how images go into a database."""
+    for option in (
+        click.option(
+            "--resume/--no-resume",
+            default=True,
+            help="Go on where the same conversion was interrupted, or start anew. [default: go on]",
+        ),
+        reader_threads_option,
+        click.option("--encode_type", default="", help="Type of these files: png, jpg, ..."),
+        click.option(
+            "--encoded/--no-encoded", help="Store compressed image files instead of pixels."
+        ),
+        click.option("--check_size/--no-check_size", help="Stop at an image of another size."),
+        click.option("--resize_height", default=0, help="Height to resize images to."),
+        click.option("--resize_width", default=0, help="Width to resize images to."),
+    ):
+        command = option(command)
+    return command
+
+
 def _all_cpus(ctx: click.Context, param: click.Parameter, value: int | None) -> int:
     from caffepy.engine.machine import allowed_cpus
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caffepy.tools.common import reader_threads_option
+from caffepy.tools.common import conversion_options
 from caffepy.tools.conversion import LISTED, Images, Read, in_order_of, rooted, stamp, write
 from caffepy.tools.stored_image import ImageOptions, StoredImage, stored_image
 
@@ -56,17 +57,7 @@ class AnnotationOptions:
 @click.option("--check_label/--no-check_label", help="Stop at a name that the map has twice.")
 @click.option("--min_dim", default=0, help="Enlarge images whose shorter side is less.")
 @click.option("--max_dim", default=0, help="Shrink images whose longer side is more.")
-@click.option("--resize_width", default=0, help="Width to resize images to.")
-@click.option("--resize_height", default=0, help="Height to resize images to.")
-@click.option("--check_size/--no-check_size", help="Stop at an image of another size.")
-@click.option("--encoded/--no-encoded", help="Store compressed image files instead of pixels.")
-@click.option("--encode_type", default="", help="Type of these files: png, jpg, ...")
-@reader_threads_option
-@click.option(
-    "--resume/--no-resume",
-    default=True,
-    help="Go on where the same conversion was interrupted, or start anew. [default: go on]",
-)
+@conversion_options
 def command(
     root_folder: str,
     list_file: str,
@@ -230,7 +221,7 @@ def _boxed(
         name = root_folder + listed.annotation(index)
         path = rooted(root_folder, listed.annotation(index))
         found = annotations.Annotations()
-        if path.exists():
+        if os.path.exists(path):  # unlike path.exists(), whatever the name
             found = annotations.read(path, name, annotation.label_type, stored.own_size, labels)
         else:
             bare.append(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from caffepy.tools.common import reader_threads_option
+from caffepy.tools.common import conversion_options
 from caffepy.tools.conversion import Images, Read, Size, in_order_of, rooted, stamp, write
 from caffepy.tools.stored_image import ImageOptions, stored_image
 
@@ -18,17 +18,7 @@ from caffepy.tools.stored_image import ImageOptions, stored_image
 @click.option("--gray/--no-gray", help="Store gray images instead of color ones.")
 @click.option("--shuffle/--no-shuffle", help="Shuffle images and labels, always in the same way.")
 @click.option("--backend", default="lmdb", help="lmdb or leveldb. [default: lmdb]")
-@click.option("--resize_width", default=0, help="Width to resize images to.")
-@click.option("--resize_height", default=0, help="Height to resize images to.")
-@click.option("--check_size/--no-check_size", help="Stop at an image of another size.")
-@click.option("--encoded/--no-encoded", help="Store compressed image files instead of pixels.")
-@click.option("--encode_type", default="", help="Type of these files: png, jpg, ...")
-@reader_threads_option
-@click.option(
-    "--resume/--no-resume",
-    default=True,
-    help="Go on where the same conversion was interrupted, or start anew. [default: go on]",
-)
+@conversion_options
 def command(
     root_folder: str,
     list_file: str,

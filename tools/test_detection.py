@@ -161,7 +161,8 @@ def batches_to_run(net: Net, asked: int | None) -> int:
 
 def pooled(net: Net, iterations: int) -> dict[str, DetectionPool]:
     """What each output says of so many batches."""
-    from caffepy.engine.solver.average_precision import ROW, DetectionPool
+    from caffepy.engine.data.verdicts import VERDICT
+    from caffepy.engine.solver.average_precision import DetectionPool
     from caffepy.tools.task import Task
 
     pools = {name: DetectionPool(f"net '{net.name}', output '{name}'") for name in net.outputs}
@@ -169,7 +170,7 @@ def pooled(net: Net, iterations: int) -> dict[str, DetectionPool]:
         for _ in range(iterations):
             net.forward()
             for name, pool in pools.items():
-                pool.add(net.blobs[name].data.read().reshape(-1, ROW))
+                pool.add(net.blobs[name].data.read().reshape(-1, VERDICT))
             task.advance()
     return pools
 

@@ -61,6 +61,10 @@ class Blob:
         self.data.alias(other.data, shape)
         self.diff.alias(other.diff, shape)
 
+    def vary(self) -> None:
+        """From now on its shape may be another in each pass: see Value."""
+        self.data.varies = self.diff.varies = True
+
     def _check(self, shape: Shape) -> None:
         """Refuses a shape before memory is asked for."""
         if min(shape, default=0) < 0 or math.prod(shape) > MAX_COUNT:

@@ -68,7 +68,9 @@ class Layer:
     Class attributes say how many blobs the layer takes (an int, or a range (least, most)), whether
     missing tops are made up, whether its first top is a loss, and whether it consists of op calls
     only (`records`): then its calls are recorded and replayed, otherwise it is called anew in each
-    run. `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
+    run. `varying_tops`: those with another number of rows (axis 2) in each batch, nothing else
+    changing; `bottoms_of_any_rows`: those that its ops, once built, take with any number of rows.
+    `not_finite_where` says which finite numbers the layer makes nan or inf of, for messages.
     `loose_blobs`: whether the shapes of its blobs in files may have more or fewer axes of size 1.
     """
 
@@ -80,6 +82,8 @@ class Layer:
     is_loss: ClassVar[bool] = False
     in_place_allowed: ClassVar[bool] = False
     records: ClassVar[bool] = True
+    varying_tops: ClassVar[tuple[int, ...]] = ()
+    bottoms_of_any_rows: ClassVar[tuple[int, ...]] = ()
     not_finite_where: ClassVar[str] = ""
     loose_blobs: ClassVar[bool] = False
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from caffepy.engine.core.layer import Blobs, Layer
+
+_LARGEST_SCALE = 1e6
 
 
 class RegionLayer(Layer):
@@ -48,11 +49,11 @@ class RegionLayer(Layer):
         return regions
 
     def check_scale(self, block: str, scale: float) -> None:
-        """Raises: NetError where it is no number above 0."""
-        if not (math.isfinite(scale) and scale > 0):
+        """Raises: NetError where it is no number above 0, or one that places overflow with."""
+        if not 0 < scale <= _LARGEST_SCALE:
             self.error(
                 f"{block}.spatial_scale: expected a number above 0, the size of the maps by that "
-                f"of the images, got {scale:g}. Correct it."
+                f"of the images, and at most {_LARGEST_SCALE:g}, got {scale:g}. Correct it."
             )
 
     def check_size(self, field_name: str, size: int) -> None:

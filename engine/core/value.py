@@ -15,8 +15,8 @@ from caffepy.engine.core.storage import Owner, Rounding, Shape, Storage
 
 
 class Epoch:
-    """Counts the shape changes among the values of one net; a recorded Program is valid for one
-    count."""
+    """Counts the shape changes among the values of one net, without those of values that vary; a
+    recorded Program is valid for one count."""
 
     __slots__ = ("count",)
 
@@ -29,14 +29,17 @@ class Value:
 
     Copies in several layouts may exist; those that agree with the last write are fresh. `read`
     converts at most once per write and keeps the result.
+
+    varies: whether its shape may be another in each pass, of which Programs need not know.
     """
 
-    __slots__ = ("_epoch", "_storage", "shape")
+    __slots__ = ("_epoch", "_storage", "shape", "varies")
 
     def __init__(
         self, shape: Shape = (), dtype: Any = np.float32, epoch: Epoch | None = None
     ) -> None:
         self.shape: Shape = tuple(shape)
+        self.varies = False
         self._epoch = epoch or Epoch()
         self._storage = Storage(np.dtype(dtype))
 
@@ -322,7 +325,8 @@ class Value:
 
     def _take_shape(self, shape: Shape) -> None:
         self.shape = shape
-        self._epoch.count += 1
+        if not self.varies:
+            self._epoch.count += 1
 
     def _copy(self, layout: Layout) -> Buffer:
         """The buffer in a layout, whatever it holds."""

@@ -29,6 +29,7 @@ KINDS = ("xml", "json", "txt")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MOST_PIXELS = 1e9  # of a side; more than any image has
 _LENGTHS = ("height", "width")
+_ENCODING = re.compile(rb"""<\?xml[^>]*\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
 _WHOLE = re.compile("[+-]?[0-9]{1,18}")
 
 
@@ -131,14 +132,16 @@ class _Reader:
             if known and label not in known:
                 self._warn(f"label {label} in line {number} is not in the label map.")
             sides = [self._number(side, word) for side, word in zip(_SIDES, words[1:], strict=True)]
-            most = max(most, *sides)
-            fractions = fractions or any(not float(side).is_integer() for side in sides)
+            numbers = [float(side) for side in sides]
+            most = max(most, *numbers)
+            fractions = fractions or not all(number.is_integer() for number in numbers)
             self._set(self._add(label), sides, False)
         if fractions and most <= 1:
             self._warn("no side is above 1: expected pixels, these look like shares of the image.")
 
-    def _parsed_xml(self, data: bytes) -> ElementTree.Element:
-        builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate()
+    def _parsed_xml(self, data: bytes, encoding: str | None = None) -> ElementTree.Element:
+        """encoding: in place of that which the text says it has."""
+        builder, parser = ElementTree.TreeBuilder(), expat.ParserCreate(encoding)
         parser.StartElementHandler = builder.start
         parser.EndElementHandler = builder.end
         parser.CharacterDataHandler = builder.data
@@ -147,6 +150,13 @@ class _Reader:
             parser.Parse(data, True)
         except expat.ExpatError as error:
             self._refuse("XML", f"other text ({error})")
+        except (LookupError, ValueError):  # expat knows no encoding of several bytes but Unicode's
+            stated = _ENCODING.match(data)
+            try:
+                text = data.decode(stated[1].decode() if stated else "")
+            except (LookupError, ValueError) as error:
+                self._refuse("XML in an encoding that is known", f"another ({error})")
+            return self._parsed_xml(text.encode("utf-8", "replace"), "utf-8")
         return builder.close()
 
     def _refuse_doctype(self, *_: object) -> None:
@@ -161,7 +171,7 @@ class _Reader:
                 return
             try:
                 stated = float(length)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 stated = math.nan
             if not stated.is_integer():
                 self._warn_of_size(f"conversion of '{length}' to a whole number failed")

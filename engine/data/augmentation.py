@@ -159,6 +159,7 @@ class Augmentation:
         height, width = change.fitted_size(param, *pixels.shape[:2])
         pixels = change.resized(pixels, height, width, _INTERPOLATION[mode], where)
         if param.resize_mode == ResizeParameter.FIT_LARGE_SIZE_AND_PAD:
+            images.check_size(param.height * param.width * pixels.shape[2], where)
             pixels = change.padded(pixels, param)
         return pixels
 
@@ -259,11 +260,13 @@ class Augmentation:
         for field, value in distort.ListFields():
             if field.name.endswith("_prob") and not 0 <= value <= 1:
                 self._refuse(f"distort_param.{field.name}", "0 to 1", f"{value:g}")
-            if field.name.endswith("_delta") and value < 0:
+            if field.name.endswith("_delta") and not 0 <= value < math.inf:
                 self._refuse(f"distort_param.{field.name}", "0 or more", f"{value:g}")
         for kind in ("contrast", "saturation"):
             least, most = getattr(distort, f"{kind}_lower"), getattr(distort, f"{kind}_upper")
-            if getattr(distort, f"{kind}_prob") and not (0 <= least <= most and most > 0):
+            if getattr(distort, f"{kind}_prob") and not (
+                0 <= least <= most < math.inf and most > 0
+            ):
                 self._refuse(
                     f"distort_param.{kind}_lower, {kind}_upper",
                     "factors, the first not the larger",

@@ -14,6 +14,7 @@ from caffepy.engine.data import boxes as geometry
 from caffepy.proto.caffe_pb2 import BatchSampler, SampleConstraint, Sampler
 
 _TOGETHER = 4096  # windows that are drawn and judged at a time
+_MOST_TRIALS = 1_000_000
 _DRAWS = 4  # of a window: scale, aspect ratio, two of the place
 _FIRST = 4  # the first word of windows; that which chooses among them is number 0
 _RANGES = ("min_scale", "max_scale", "min_aspect_ratio", "max_aspect_ratio")
@@ -40,6 +41,12 @@ class WindowSampler:
         self.where = where
         for number, sampler in enumerate(samplers):
             self._check(number, sampler.sampler)
+            if sampler.max_trials > _MOST_TRIALS:
+                raise NetError(
+                    f"{where}: annotated_data_param.batch_sampler {number}: max_trials: expected "
+                    f"at most {_MOST_TRIALS}, got {sampler.max_trials}, which may take hours for "
+                    "an image. Lower it."
+                )
         used = [sampler for sampler in samplers if sampler.use_original_image]
         self._ends = np.cumsum([sampler.max_trials for sampler in used], dtype=np.int64)
         self._most = np.array([_most(sampler) for sampler in used], np.int64)

@@ -14,6 +14,7 @@ from caffepy.engine.core.errors import DataError
 from caffepy.proto.caffe_pb2 import AnnotatedDatum, EmitConstraint, ResizeParameter
 
 WHOLE = np.array([0, 0, 1, 1], np.float32)  # the window that takes all of an image
+_FAR = 1e9  # places beyond it are garbage, whose areas overflow
 COLUMNS = 8  # of a label: item, group label, instance, four of the place, difficult
 
 
@@ -103,8 +104,9 @@ def read(record: AnnotatedDatum, where: str) -> Boxes:
     if not kinds:
         return NONE
     found = np.array(places, np.float32).reshape(-1, 4)
-    if not np.isfinite(found).all():
-        number = int(np.flatnonzero(~np.isfinite(found).all(1))[0])
+    good = (np.abs(found) < _FAR).all(1)  # not nan
+    if not good.all():
+        number = int(np.flatnonzero(~good)[0])
         raise DataError(
             f"{where}: expected boxes of finite numbers, got {found[number].tolist()} for box "
             f"{number}. Correct its annotation, and make the database again."
@@ -118,22 +120,23 @@ def window_of(top: int, left: int, size: tuple[int, int], image: tuple[int, int]
     return edges / np.array([image[1], image[0]] * 2, np.float32)
 
 
-def areas(places: np.ndarray) -> np.ndarray:
-    """(n,): 0 for those that end before they begin."""
+def areas(places: np.ndarray, ends: int = 0) -> np.ndarray:
+    """(n,): 0 for those that end before they begin.
+
+    ends: added to both lengths, 1 where the pixels at both ends belong to a box.
+    """
     wide, high = places[..., 2] - places[..., 0], places[..., 3] - places[..., 1]
-    area: np.ndarray = np.maximum(wide, 0) * np.maximum(high, 0)
-    return area
+    return _area(wide, high, ends)
 
 
-def shared_areas(places: np.ndarray, others: np.ndarray) -> np.ndarray:
+def shared_areas(places: np.ndarray, others: np.ndarray, ends: int = 0) -> np.ndarray:
     """The areas that places (..., 4) have in common with others (..., 4)."""
     wide, high = (
         np.minimum(places[..., axis + 2], others[..., axis + 2])
         - np.maximum(places[..., axis], others[..., axis])
         for axis in (0, 1)
     )
-    shared: np.ndarray = np.maximum(wide, 0) * np.maximum(high, 0)
-    return shared
+    return _area(wide, high, ends)
 
 
 def coverage(places: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -145,12 +148,20 @@ def coverage(places: np.ndarray, others: np.ndarray) -> np.ndarray:
     return share
 
 
-def overlaps(places: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union."""
-    shared = shared_areas(places, others)
-    union = areas(places) + areas(others) - shared
+def overlaps(places: np.ndarray, others: np.ndarray, ends: int = 0) -> np.ndarray:
+    """Intersection over union; 0 where they do not meet, or one has nan."""
+    shared = shared_areas(places, others, ends)
+    union = areas(places, ends) + areas(others, ends) - shared
     overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
     return overlap
+
+
+def _area(wide: np.ndarray, high: np.ndarray, ends: int) -> np.ndarray:
+    """Of lengths that may be negative."""
+    if ends:
+        wide, high = (np.where(length < 0, 0, length + ends) for length in (wide, high))
+    area: np.ndarray = np.maximum(wide, 0) * np.maximum(high, 0)
+    return area
 
 
 def _emitted(places: np.ndarray, window: np.ndarray, emit: EmitConstraint) -> np.ndarray:

@@ -55,17 +55,27 @@ class DetectionFiles:
         self._found: list[np.ndarray] = []  # (n, 7): image, label, score, x, y, width, height
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a name with \0 in it is a ValueError
+            told = error.strerror if isinstance(error, OSError) else error
             raise DataError(
                 f"{where}: save_output_param.output_directory: '{folder}' cannot be made: "
-                f"{error.strerror}. Name another folder."
+                f"{told}. Name another folder."
             ) from None
 
     def add(self, rows: np.ndarray, images: int) -> None:
         """rows: (D, 7), image, label, score and box as fractions of the net's input, by image.
-        images: how many they are the detections of; images count from 0."""
+        images: how many they are the detections of; images count from 0.
+
+        Raises: DataError where a box is nan or infinite, which no file can hold, or one cannot be
+        written."""
         for image in range(images):
             found = rows[rows[:, 0] == image].astype(np.float32)
+            if not np.isfinite(found).all():
+                raise DataError(
+                    f"{self._where}: image {self._images + 1} of the files: expected boxes of "
+                    f"numbers, got {found[~np.isfinite(found).all(1)][0, 3:].tolist()}. Look for "
+                    "nan in what gives the locations."
+                )
             found[:, 0] = self._images
             boxes = boxes_in_pixels(found[:, 3:], self._sizes[self._images], self._resize)
             boxes[:, 2:] -= boxes[:, :2]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from caffepy.engine.core.errors import DataError
-from caffepy.engine.data.images import opencv
+from caffepy.engine.data.images import check_size, opencv
 from caffepy.proto.caffe_pb2 import ResizeParameter
 
 _SATURATION, _HUE = 1, 0  # channels of HSV
@@ -23,8 +23,9 @@ def resized(
 ) -> np.ndarray:
     """The image in another size; interpolation: OpenCV's number, None: bilinear.
 
-    Raises: DataError, beginning with `where`, where OpenCV cannot.
+    Raises: DataError, beginning with `where`, where OpenCV cannot, or it would have too many bytes.
     """
+    check_size(height * width * image.shape[2], where)
     cv2 = opencv()
     mode = cv2.INTER_LINEAR if interpolation is None else interpolation
     try:

@@ -40,11 +40,11 @@ def read(path: Path, where: str) -> bytes:
         with open(path, "rb") as file:
             check_size(os.fstat(file.fileno()).st_size, where)
             data = file.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with \0 in it is a ValueError
         hint = ": file names take / and not \\ here" if "\\" in str(path) else ""
+        told = error.strerror if isinstance(error, OSError) else error
         raise DataError(
-            f"{where}: cannot be read: {error.strerror}{hint}. Fix the name, or take it off the "
-            "list."
+            f"{where}: cannot be read: {told}{hint}. Fix the name, or take it off the list."
         ) from None
     if not data:
         raise DataError(

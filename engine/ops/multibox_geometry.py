@@ -43,6 +43,11 @@ class MultiBox:
         return 1 if self.shared else self.classes
 
     @property
+    def locations_shape(self) -> tuple[int, int, int, int]:
+        """(N, P, L, 4)"""
+        return self.images, self.priors, self.location_classes, 4
+
+    @property
     def groups(self) -> int:
         """G: 1, or C where the boxes of each class are matched for themselves. Matches are
         (N, G, P) rows of the truth."""

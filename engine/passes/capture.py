@@ -60,8 +60,10 @@ def captured(program: Program, ops: CapturingOps, made: Callable[[], None]) -> P
 
 
 def _is_call(step: Step) -> bool:
-    """Whether a step needs nothing of the host: calls of ops, and the end of values."""
-    return step.op is not None or bool(step.releases)
+    """Whether a step needs nothing of the host, as calls of ops and the end of values, and does the
+    same in each pass, whatever its values' shapes."""
+    same = not any(value.varies for value in step.reads)
+    return (step.op is not None and same) or bool(step.releases)
 
 
 @dataclass

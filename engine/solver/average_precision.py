@@ -17,7 +17,6 @@ import numpy as np
 
 from caffepy.engine.core.errors import DataError
 
-ROW = 5  # numbers of a detection: image, label, score, hit, miss
 _HEAD = -1  # in place of the image: label, number of objects
 
 Measure = Callable[[np.ndarray, np.ndarray], np.float32]  # of precision and recall, scores falling

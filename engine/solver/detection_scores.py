@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from caffepy.engine.core import log
 from caffepy.engine.core.errors import NetError
+from caffepy.engine.data.verdicts import VERDICT
 from caffepy.engine.net import Net
-from caffepy.engine.solver.average_precision import ROW, DetectionPool, mean_average_precision
+from caffepy.engine.solver.average_precision import DetectionPool, mean_average_precision
 from caffepy.engine.solver.scores import Output, Scores
 from caffepy.proto.caffe_pb2 import SolverParameter
 
@@ -33,7 +34,7 @@ class DetectionScores:
     def add(self) -> None:
         """Adds the outputs of the forward pass that has just run."""
         for name, pool in self._pools.items():
-            pool.add(self._net.blobs[name].data.read().reshape(-1, ROW))
+            pool.add(self._net.blobs[name].data.read().reshape(-1, VERDICT))
         self._loss += float(self._net.loss.read())
         self._batches += 1
 
@@ -102,10 +103,10 @@ def check_detects(net: Net, since: str) -> None:
             remedy = "Give a net that has such a layer in phase TEST."
         raise NetError(
             f"net '{net.name}': output '{others[0]}': expected the top of a DetectionEvaluate "
-            f"layer, shape (1, 1, rows, {ROW}), since {since}, got shape {shapes[others[0]]}. "
+            f"layer, shape (1, 1, rows, {VERDICT}), since {since}, got shape {shapes[others[0]]}. "
             f"{remedy}"
         )
 
 
 def _is_evaluated(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == ROW
+    return len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == VERDICT

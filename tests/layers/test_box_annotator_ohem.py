@@ -63,6 +63,11 @@ def test_nan_and_inf_are_the_hardest(ops: Ops) -> None:
     np.testing.assert_array_equal(run.forward()[0].ravel(), [-1, 2, 3, 4, -1])
 
 
+def test_there_may_be_no_regions(ops: Ops) -> None:
+    run = annotator(np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), "roi_per_img: 2", ops)
+    assert [top.shape for top in run.forward()] == [(0, 1, 1, 1), (0, 8, 1, 1)]
+
+
 def test_images_are_cut_to_integers_and_may_lack_regions(ops: Ops) -> None:
     run = annotator(np.array([7, 2.9, 2.1]), np.array([1.0, 2, 3]), "roi_per_img: 1", ops)
     np.testing.assert_array_equal(run.forward()[0].ravel(), [1, -1, 3])

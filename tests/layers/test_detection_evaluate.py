@@ -123,7 +123,8 @@ def test_images_and_labels_are_cut_to_whole_numbers() -> None:
 
 
 def test_boxes_that_are_no_boxes_hit_nothing() -> None:
-    for box in ([np.nan] * 4, [0.75, 0.75, 0.25, 0.25], [-np.inf, 0, np.inf, 1]):
+    huge = [-1e30, -1e30, 1e30, 1e30]
+    for box in ([np.nan] * 4, [0.75, 0.75, 0.25, 0.25], [-np.inf, 0, np.inf, 1], huge):
         assert rows([[0, 1, 0.9, *box]], [OBJECT])[0][3:] == [0, 1]
 
 
@@ -198,7 +199,8 @@ def test_bad_fields_are_refused(tmp_path: Path) -> None:
     text = 'type: "DetectionEvaluate" detection_evaluate_param {{ {} }}'
     bottoms = [np.zeros((1, 1, 1, 7)), np.zeros((1, 1, 1, 8))]
     for fields, message in (
-        ("", "num_classes: expected at least 1, got 0"),
+        ("", "num_classes: expected 1 to 16777216, got 0"),
+        ("num_classes: 4294967295", "num_classes: expected 1 to 16777216, got 4294967295"),
         ("num_classes: 4 output_logits: true", "output_logits: expected it to be left out"),
         ('num_classes: 4 name_size_file: "s.txt" resize_param { height: 9 }', "9 x 0. Set both"),
     ):

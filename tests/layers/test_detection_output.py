@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from caffepy.engine.core.errors import DataError, NetError, ShapeError
+from caffepy.engine.core.errors import NetError, ShapeError
 from caffepy.engine.ops.base import Ops
 from caffepy.proto.caffe_pb2 import TEST
 from tests.harness import LayerRun, golden_cases, make_layer, run_golden
@@ -215,6 +214,12 @@ def test_a_batch_without_images_has_no_rows(ops: Ops) -> None:
     assert top.shape == (1, 1, 0, 7)
 
 
+def test_a_map_without_cells_has_no_detections(ops: Ops) -> None:
+    bottoms = [np.zeros((2, 0)), np.zeros((2, 0)), np.zeros((1, 2, 0))]
+    (top,) = make_layer(PARAM.format("num_classes: 2"), bottoms, ops=ops).forward()
+    np.testing.assert_array_equal(top[0, 0, :, :2], [[0, -1], [1, -1]])
+
+
 def test_rows_may_change_from_pass_to_pass_in_a_net(ops: Ops) -> None:
     net = make_net(
         """
@@ -240,131 +245,14 @@ def test_rows_may_change_from_pass_to_pass_in_a_net(ops: Ops) -> None:
         assert (found[0, 0, :, 2] == (2 if high else -2)).all()
 
 
-# ---- files
-
-SAVE = """nms_param { nms_threshold: 1 } save_output_param {
-  output_directory: "deep/results" output_name_prefix: "a_" output_format: "%s"
-  label_map_file: "map.txt" name_size_file: "sizes.txt" %s }"""
-
-
-@pytest.fixture
-def lists(folder: Path) -> None:
-    """A label map, and sizes of three images."""
-    Path("map.txt").write_text('item { name: "bg" label: 0 } item { name: "cat" label: 1 }')
-    Path("sizes.txt").write_text("007 100 200\n42 10 20\n\nlast 100 100\n")
-
-
-@pytest.mark.usefixtures("lists")
-def test_files_are_written_when_all_images_are_there_and_then_anew() -> None:
-    run = single([0.75, 0.5, 0.25], SAVE % ("VOC", "num_test_image: 2"))
-    path = Path("deep/results/a_cat.txt")
-    run.forward()
-    assert not path.exists()
-    run.forward()
-    assert path.read_text().splitlines() == [
-        "007 0.75 0 0 100 50", "007 0.5 100 0 200 50", "007 0.25 50 0 150 50",
-        "42 0.75 0 0 10 5", "42 0.5 10 0 20 5", "42 0.25 5 0 15 5",
-    ]  # fmt: skip
-    Path("deep/results/other.txt").write_text("of the user")
-    for scores in ([0, 0, 1], [0, 1, 0]):
-        run.bottom[1].data.modify().reshape(3, 2)[:, 1] = scores
-        run.forward()
-    assert len(path.read_text().splitlines()) == 6
-    assert Path("deep/results/other.txt").exists()
-
-
-@pytest.mark.usefixtures("lists")
-def test_coco_files_are_json_whatever_the_names() -> None:
-    run = single([0.75, -1, -1], SAVE % ("COCO", "") + "confidence_threshold: 0")
-    for _ in range(3):
-        run.forward()
-    found = json.loads(Path("deep/results/a_.json").read_text())
-    assert [each["image_id"] for each in found] == ["007", 42, "last"]
-    assert found[0] == {
-        "image_id": "007", "category_id": "cat", "bbox": [0, 0, 100, 50], "score": 0.75,
-    }  # fmt: skip
-    run.bottom[1].data.write()[...] = -1
-    for _ in range(3):
-        run.forward()
-    assert json.loads(Path("deep/results/a_.json").read_text()) == []
-
-
-@pytest.mark.usefixtures("lists")
-def test_a_resumed_run_goes_on_with_the_images(caplog: pytest.LogCaptureFixture) -> None:
-    whole = single([0.75, 0.5, 0.25], SAVE % ("ILSVRC", ""))
-    for _ in range(3):
-        whole.forward()
-    path = Path("deep/results/a_.txt")
-    expected = path.read_text()
-    assert expected.startswith("007 1 0.75 0 0 100 50\n")
-    path.unlink()
-    first = single([0.75, 0.5, 0.25], SAVE % ("ILSVRC", ""))
-    first.forward()
-    state = first.layer.state()
-    first.forward()
-    first.layer.close()
-    assert "the detections of 2 images were not saved: expected 3" in caplog.text
-    second = single([0.75, 0.5, 0.25], SAVE % ("ILSVRC", ""))
-    second.layer.restore(state)
-    for _ in range(2):
-        second.forward()
-    assert path.read_text() == expected
-
-
-@pytest.mark.usefixtures("lists")
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("VOC", "voc", r"output_format: expected one of VOC, ILSVRC, COCO, got 'voc'\. Did you me"),
-        ('"map.txt"', '"no.txt"', "label_map_file: expected an existing file"),
-        ("map.txt", "short.txt", "expected a name .* for label 1, got ''"),
-        ('"sizes.txt"', '"no.txt"', "name_size_file: expected an existing file"),
-        ("output_name", "num_test_image: 4 output_name", "expected 1 to 3, the number of images"),
-        ('"deep/results"', '"map.txt/x"', "output_directory: 'map.txt/x' cannot be made"),
-        (
-            "output_name",
-            "resize_param { width: 9 } output_name",
-            "resize_param: expected height an",
-        ),
-    ],
-)
-def test_what_keeps_files_from_being_written_is_told_at_once(
-    old: str, new: str, message: str
-) -> None:
-    Path("short.txt").write_text('item { name: "bg" label: 0 }')
-    with pytest.raises((NetError, DataError), match=message):
-        single([1, 1, 1], (SAVE % ("VOC", "")).replace(old, new))
-
-
-@pytest.mark.usefixtures("lists")
-def test_without_a_map_or_sizes_nothing_is_saved_and_that_is_told(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    single([1, 1, 1], (SAVE % ("VOC", "")).replace('label_map_file: "map.txt"', "")).forward()
-    assert "label_map_file: expected one with output_directory, got none" in caplog.text
-    assert not Path("deep").exists()
-
-
-def test_bad_label_maps_and_names_are_refused() -> None:
-    Path("sizes.txt").write_text("one 1 1\n")
-    one = 'item { name: "a" label: 1 }'
-    for content, message in (
-        (one + 'item { name: "b" label: 1 }', "map.txt:1.*label 1: expected once in a label map"),
-        (one + 'item { name: "a" label: 2 }', "name 'a': expected once in a label map"),
-        ('item { name: "a/b" label: 1 }', "expected a name that a file can have"),
-    ):
-        Path("map.txt").write_text(content)
-        with pytest.raises((NetError, DataError), match=message):
-            single([1, 1, 1], SAVE % ("VOC", ""))
-
-
 # ---- refusals
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("", "num_classes: expected at least 1, got 0"),
+        ("", "num_classes: expected at least 1, up to 2.24, got 0"),
+        ("num_classes: 4294967295", "num_classes: expected at least 1, up to"),
         ("num_classes: 2 visualize: true", "visualize: expected false"),
         ("num_classes: 2 background_label_id: 2", "background_label_id: expected -1 to 1, got 2"),
         ("num_classes: 2 nms_param { eta: 0 }", "eta: expected above 0 and up to 1, got 0"),

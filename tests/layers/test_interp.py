@@ -69,7 +69,9 @@ def test_gradient(fields: str, shape: tuple[int, ...], out: tuple[int, int]) -> 
     check_layer_gradient(layer(fields), [RANDOM.standard_normal(shape)])
 
 
-@pytest.mark.parametrize("fields", ["height: 129 width: 65", "shrink_factor: 3", "zoom_factor: 4"])
+@pytest.mark.parametrize(
+    "fields", ["height: 129 width: 65", "height: 1 width: 3", "shrink_factor: 3", "zoom_factor: 4"]
+)
 def test_the_gradient_is_the_transpose_on_every_engine(fields: str, ops: Ops) -> None:
     """By <A x, dy> = <x, A^T dy>, on more pixels than a gradient check has time for."""
     x = RANDOM.standard_normal((2, 3, 33, 40)).astype(np.float32)
@@ -83,6 +85,19 @@ def test_the_gradient_is_the_transpose_on_every_engine(fields: str, ops: Ops) ->
     assert not dx[:, :, :, 0].any()
     forward, backward = (float((a.astype(float) * b).sum()) for a, b in ((top, dy), (x, dx)))
     assert forward == pytest.approx(backward, rel=1e-4, abs=1e-3)
+
+
+def test_a_long_row_takes_no_large_matrix(ops: Ops) -> None:
+    x = RANDOM.standard_normal((1, 2, 1, 3000))
+    run = make_layer(layer("height: 2 width: 5999"), [x], ops=ops)
+    (top,) = run.forward()
+    between = np.interp(np.arange(5999) / 2, np.arange(3000), x[0, 1, 0])
+    np.testing.assert_allclose(top[0, 1, 1], between, atol=1e-5)
+    run.top[0].diff.write()[...] = 1
+    run.backward()
+    expected = np.full(3000, 4.0)
+    expected[[0, -1]] = 3
+    np.testing.assert_allclose(run.bottom[0].diff.read()[0, 1, 0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("what", [np.nan, np.inf])

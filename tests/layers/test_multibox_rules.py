@@ -42,6 +42,21 @@ def test_no_row_at_all_is_no_box(ops: Ops) -> None:
     assert with_none[0] == with_none[1] > 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_may_have_no_images_and_images_no_priors(kind: str, ops: Ops) -> None:
+    for images, priors in ((0, 4), (2, 0)):
+        bottoms = [
+            np.zeros((images, priors * 4)),
+            np.zeros((images, priors * 3)),
+            np.zeros((1, 2, priors * 4)),
+            np.zeros((1, 1, 0, 8)),
+        ]
+        fields = f"multibox_loss_param {{ num_classes: 3 {kind} }}"
+        run = make_layer(f'type: "MultiBoxLoss" {fields}', bottoms, ops=ops)
+        assert run.forward()[0] == 0
+        run.backward([True, True, False, False])
+
+
 def test_of_equal_losses_the_lower_priors_are_mined(ops: Ops) -> None:
     run = _run("neg_pos_ratio: 1 neg_overlap: 2", ops=ops, scores=np.zeros((3, 96)))
     run.forward()
@@ -54,6 +69,12 @@ def test_of_equal_losses_the_lower_priors_are_mined(ops: Ops) -> None:
         matched = np.count_nonzero(matches[image] >= 0)
         assert matched
         assert np.flatnonzero(targets[image] == 0).tolist() == free[:matched].tolist()
+
+
+def test_any_number_of_negatives_may_be_asked_for(ops: Ops) -> None:
+    losses = [_run(f"neg_pos_ratio: {ratio}", ops=ops).forward()[0] for ratio in ("99", "1e30")]
+    assert losses[0] == losses[1]
+    _run("mining_type: HARD_EXAMPLE neg_pos_ratio: -1", ops=ops).forward()
 
 
 def test_scores_that_are_nan_make_the_loss_nan(ops: Ops) -> None:
@@ -216,6 +237,8 @@ def test_row_is_found_wrong_on_the_device(cuda_runtime: CudaRuntime) -> None:
             "do_neg_mining: expected it to agree with mining_type MAX_NEG",
         ),
         ("neg_pos_ratio: 0", "neg_pos_ratio: expected more than 0 .*, got 0"),
+        ("neg_pos_ratio: inf", "neg_pos_ratio: expected more than 0 .*, got inf"),
+        ("loc_weight: nan", "loc_weight: expected a finite number, got nan"),
         ("mining_type: HARD_EXAMPLE sample_size: 0", "sample_size: expected at least 1"),
         ("background_label_id: 4", "background_label_id: expected 0 to 3 with a SOFTMAX loss"),
         ("background_label_id: 3 map_object_to_agnostic: true", "num_classes: expected 5 or more"),

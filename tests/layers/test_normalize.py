@@ -163,8 +163,9 @@ def test_other_channels_than_at_setup_are_refused() -> None:
     run.bottom[0].reshape((2, 4, 4))
     with pytest.raises(ShapeError, match="expected 3 channels in axis 1, as when the scales"):
         run.layer.reshape(run.bottom, run.top)
-    with pytest.raises(ShapeError, match="expected at least 2 axes"):
-        make_layer(layer(), [np.ones(3)])
+    for shape in ((3,), (2, 0, 4)):
+        with pytest.raises(ShapeError, match=r"expected at least 2 axes .* with channels"):
+            make_layer(layer(), [np.ones(shape)])
 
 
 @pytest.mark.parametrize(

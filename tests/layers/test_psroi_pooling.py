@@ -89,6 +89,10 @@ def test_what_does_not_fit_is_refused() -> None:
         make_layer(layer(3, 2, 1), [np.ones((2, 12)), rois])
     for block, message in (
         ("output_dim: 3 group_size: 2", "spatial_scale: expected a number above 0"),
+        (
+            "output_dim: 3 group_size: 2 spatial_scale: 1e30",
+            "spatial_scale: expected .* at most 1e\\+06, got 1e\\+30",
+        ),
         ("spatial_scale: 1 group_size: 2", "output_dim: expected at least 1, got 0"),
         ("spatial_scale: 1 output_dim: 3", "group_size: expected at least 1, got 0"),
         ("spatial_scale: 1 output_dim: 3 group_size: -2", "group_size: expected at least 1"),

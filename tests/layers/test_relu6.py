@@ -46,9 +46,11 @@ def test_corners_and_what_is_not_finite(ops: Ops) -> None:
     run.top[0].diff.write()[...] = 1
     run.backward()
     np.testing.assert_array_equal(run.bottom[0].diff.read(), [0.5, 0, 0, 0, 0.5, 0])
+    (top,) = make_layer(layer(), [np.array([-np.inf, np.inf, np.nan])], ops=ops).forward()
+    np.testing.assert_array_equal(top, [0, 6, np.nan])
 
 
-@pytest.mark.parametrize("slope", ["-0.1", "nan"])
+@pytest.mark.parametrize("slope", ["-0.1", "nan", "inf"])
 def test_a_slope_below_zero_is_refused(slope: str) -> None:
     with pytest.raises(NetError, match="negative_slope: expected 0 or more, got"):
         make_layer(f'type: "ReLU6" relu6_param {{ negative_slope: {slope} }}', [np.ones(3)])

@@ -37,7 +37,9 @@ def test_equals_the_fork(case: Path, ops: Ops) -> None:
 
 
 @pytest.mark.parametrize("scale", [None, 1, 2, 5])
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 40, 13, 7), (0, 2, 3, 3)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 40, 13, 7), (0, 2, 3, 3), (2, 1, 0, 3)]
+)
 def test_pixels_become_squares(shape: tuple[int, ...], scale: int | None, ops: Ops) -> None:
     x = RANDOM.standard_normal(shape).astype(np.float32)
     run = make_layer(layer("" if scale is None else f"scale: {scale}"), [x], ops=ops)

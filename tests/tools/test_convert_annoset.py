@@ -1,4 +1,4 @@
-"""convert_annoset, create_label_map, get_image_size: the tools of the SSD fork."""
+"""convert_annoset."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from click.testing import CliRunner
 from caffepy.engine.core.errors import CaffepyError, DataError
 from caffepy.engine.data import annotations, boxes, datum, images
 from caffepy.engine.data.db import open_db
-from caffepy.proto import text
-from caffepy.proto.caffe_pb2 import AnnotatedDatum, LabelMap
+from caffepy.proto.caffe_pb2 import AnnotatedDatum
 from caffepy.proto.errors import PrototxtError
-from caffepy.tools import convert_annoset, create_label_map, get_image_size
+from caffepy.tools import convert_annoset
 from caffepy.tools.arguments import normalise, option_table
 from caffepy.tools.convert_annoset import AnnotationOptions
 from caffepy.tools.stored_image import ImageOptions, stored_image
+from tests.tools.invocation import invoke
 
 RESIZED = {"anno_raw_lmdb", "anno_json_lmdb", "class_lmdb"}
 
@@ -53,12 +53,6 @@ def boxes_of(record: AnnotatedDatum) -> list[Any]:
         }
         for group in record.annotation_group
     ]
-
-
-def invoke(command: Any, *arguments: str) -> None:
-    given = normalise([*arguments], option_table(command))
-    done = CliRunner().invoke(command, given, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(
@@ -187,6 +181,35 @@ def test_where_all_annotations_are_of_another_kind_the_option_is_told(pictures: 
         convert(pictures)
 
 
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "shift_jis", "latin-1", "utf-16", "utf-8"])
+def test_xml_may_be_in_any_encoding(pictures: Path, encoding: str) -> None:
+    name = "é" if encoding == "latin-1" else "日"
+    (pictures / "map.prototxt").write_text(f'item {{ name: "{name}" label: 9 }}', "utf-8")
+    head = f'<?xml version="1.0" encoding="{encoding}"?>'
+    content = head + xml(f"<name>{name}</name>{box(1, 1, 2, 2)}")
+    (pictures / "a.xml").write_bytes(content.encode(encoding))
+    (record,) = convert(pictures).values()
+    assert boxes_of(record)[0]["group_label"] == 9
+
+
+def test_names_that_no_file_can_have_are_names_of_no_file(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = f"a.png {'x' * 300}", "a.png a\0.xml", "a\0.png a.xml", f"{'y' * 300} a.xml"
+    (pictures / "list.txt").write_text("\n".join(lines))
+    assert len(convert(pictures)) == 2
+    assert "2 of 4 images with their boxes could not be read" in caplog.text
+
+
+def test_a_size_beyond_all_numbers_is_told_of(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    huge = f'{{"image": {{"height": 1{"0" * 400}, "width": 1}}, "annotation": []}}'
+    (pictures / "a.xml").write_text(huge)
+    assert len(convert(pictures, "json")) == 1
+    assert "to a whole number failed" in caplog.text
+
+
 def test_images_without_annotation_have_no_boxes_and_are_told_of(
     pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,6 +252,7 @@ BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aa"><!ENTITY b "&a;&a;">
         ("xml", xml("<name>a</name><bndbox/>"), "expected a number as xmin, got none"),
         ("xml", xml(f"<name>a</name>{box(1, 'nan', 2, 2)}"), "a number as ymin, got 'nan'"),
         ("xml", xml(size="<size><width>0</width><height>3</height></size>"), "a width of at least"),
+        ("xml", '<?xml version="1.0" encoding="klingon"?><annotation/>', "encoding that is known"),
         ("json", "{", "expected JSON, got other text"),
         ("json", "[" * 100_000, "expected JSON, got other text"),
         ("json", "[]", 'expected an object with a list "annotation", got none'),
@@ -382,87 +406,3 @@ def test_sides_are_enlarged_and_shrunk_together(
     stored = stored_image(pictures / "a.png", options)
     assert stored.size == (*size, 3)
     assert stored.own_size == (4, 6)
-
-
-# ---- create_label_map
-
-
-def test_names_and_labels_of_two_classes_are_warned_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "map.txt").write_text("a 1\nb 1\nc 2\na 3\n")
-    assert len(create_label_map.label_map(tmp_path / "map.txt").item) == 4
-    assert [one.split(": ")[1] for one in caplog.messages] == [
-        "the name 'b' or its label 1 is of two classes",
-        "the name 'a' or its label 3 is of two classes",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "arguments", "expected"),
-    [
-        ("cat\ndog\n", "", [("cat", 0, "cat"), ("dog", 1, "dog")]),
-        (
-            "cat\ndog",
-            "--include_background",
-            [("none_of_the_above", 0, "background"), ("cat", 1, "cat"), ("dog", 2, "dog")],
-        ),
-        ("cat 5\r\n\ndog 3\n", "-delimiter ' '", [("cat", 5, "cat"), ("dog", 3, "dog")]),
-        ("n01:4;a cat", "--delimiter=:;", [("n01", 4, "a cat")]),
-    ],
-)
-def test_a_label_map_of_names(
-    tmp_path: Path, content: str, arguments: str, expected: list[tuple[str, int, str]]
-) -> None:
-    (tmp_path / "map.txt").write_bytes(content.encode())
-    names = str(tmp_path / "map.txt"), str(tmp_path / "map.prototxt")
-    invoke(create_label_map.command, *shlex.split(arguments), *names)
-    items = text.read(tmp_path / "map.prototxt", LabelMap).item
-    assert [(item.name, item.label, item.display_name) for item in items] == expected
-
-
-def test_a_label_map_is_written_as_the_fork_writes_it(golden: Path, tmp_path: Path) -> None:
-    theirs = (golden / "fork_formats" / "labelmap.prototxt").read_text()
-    (tmp_path / "map.txt").write_text(
-        "red_box:1:red box\ngreen_box:2:green box\nblue_box:3:blue box\n"
-    )
-    arguments = "--delimiter=:", "--include_background=true"
-    out = tmp_path / "labelmap.prototxt"
-    invoke(create_label_map.command, *arguments, str(tmp_path / "map.txt"), str(out))
-    assert out.read_text() == theirs
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a 1\nb", r"map.txt:2: expected 2 fields, as in the lines before, .* got 1: 'b'"),
-        ("a 1 b c", r"map.txt:1: expected 1 to 3 fields"),
-        ("a b", r"map.txt:1: expected a whole number as label, got 'b'"),
-        ("a 99999999999", r"expected a whole number as label, got '99999999999'"),
-        ("\xff", r"map.txt: the classes cannot be read: it is no UTF-8"),
-    ],
-)
-def test_wrong_names_are_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "map.txt").write_bytes(content.encode("latin-1"))
-    with pytest.raises(DataError, match=message):
-        create_label_map.label_map(tmp_path / "map.txt")
-
-
-# ---- get_image_size
-
-
-def test_sizes_of_images_by_name_or_number(golden: Path, tmp_path: Path) -> None:
-    folder = golden / "fork_formats"
-    out = tmp_path / "sizes.txt"
-    arguments = f"{folder}/", str(folder / "list_xml.txt"), str(out)
-    invoke(get_image_size.command, *arguments)
-    lines = out.read_text().splitlines()
-    assert lines[:2] == ["img_00 36 38", "img_01 35 40"]
-    assert len(lines) == 12
-    numbered = "".join(f"img_{number:02} {number + 7}\n" for number in range(12))
-    (tmp_path / "ids.txt").write_text(numbered)
-    invoke(get_image_size.command, f"--name_id_file={tmp_path / 'ids.txt'}", *arguments)
-    assert out.read_text().splitlines()[:2] == ["7 36 38", "8 35 40"]
-    (tmp_path / "ids.txt").write_text("img_00 1\n")
-    with pytest.raises(DataError, match="expected a number for 'img_01', line 2 of"):
-        get_image_size.run(*arguments, str(tmp_path / "ids.txt"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from caffepy.engine.core.value import Value
+from caffepy.engine.ops.cuda.box_matching import CODES
 from caffepy.engine.ops.cuda.op import CudaOp, DeviceOps
 from caffepy.engine.ops.detection_geometry import DetectionGeometry
 from caffepy.engine.ops.numpy.detection import best_of_images
-
-_CODES = {"CORNER": 0, "CENTER_SIZE": 1, "CORNER_SIZE": 2}  # as in boxes.cuh
 
 
 class CudaDetectionOutput(CudaOp):
@@ -39,7 +38,7 @@ class CudaDetectionOutput(CudaOp):
         found = self._scores, self._boxes
         places.clear()
         self.launch("rank_candidates", conf.count, *sizes, geometry.threshold, conf, places)
-        how = geometry.shared, _CODES[geometry.code_type], geometry.variance_encoded_in_target
+        how = geometry.shared, CODES.index(geometry.code_type), geometry.variance_encoded_in_target
         given = places, loc, conf, priors
         self.launch("decode_candidates", places.count, *sizes, *how, *given, *found)
         limits = geometry.most, geometry.nms_threshold, geometry.eta

@@ -62,7 +62,7 @@ def location_differences(
         geometry.code_type,
         geometry.variance_in_target,
     )
-    given = locations.read().reshape(geometry.images, geometry.priors, -1, 4)
+    given = locations.read().reshape(geometry.locations_shape)
     values = given[images, places, classes] - wanted
     slopes = np.ones_like(values)
     if geometry.variance_in_target:
@@ -131,7 +131,7 @@ class BoxLocationLoss(Op):
         if self.loss.kind == "SMOOTH_L1":
             values = np.clip(values, -1, 1)
         weight = dloss.read() * (self.loss.weight / self._divisor(matches))
-        gradient = out.write().reshape(self.geometry.images, self.geometry.priors, -1, 4)
+        gradient = out.write().reshape(self.geometry.locations_shape)
         gradient.fill(0)
         gradient[found.images, found.priors, found.places] = values * found.slopes * weight
 

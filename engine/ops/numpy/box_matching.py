@@ -99,7 +99,7 @@ def classes_of(truth: Value) -> np.ndarray:
 
 def predicted_boxes(geometry: MultiBox, image: int, locations: Value, priors: Value) -> np.ndarray:
     """(P, L, 4): the boxes that the locations of an image mean."""
-    found = locations.read().reshape(geometry.images, geometry.priors, -1, 4)[image]
+    found = locations.read().reshape(geometry.locations_shape)[image]
     prior, variance = priors.read().reshape(2, geometry.priors, 4)
     decoded = boxes.decode(
         prior, variance, found.swapaxes(0, 1), geometry.code_type, geometry.variance_in_target

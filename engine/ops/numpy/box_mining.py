@@ -15,6 +15,7 @@ from caffepy.engine.ops.numpy.box_losses import (
     logistic_losses,
 )
 from caffepy.engine.ops.numpy.box_matching import classes_of, predicted_boxes
+from caffepy.engine.ops.numpy.ordering import largest
 from caffepy.engine.ops.numpy.softmax_loss import SMALLEST
 
 LEAST_AREA = 1e-5  # of boxes that pass the suppression: SSD's constant
@@ -81,7 +82,7 @@ class MineBoxes(Op):
         """Without mining: the class of the last group that a prior is matched in."""
         geometry = self.geometry
         targets.fill(geometry.classes if self.logistic else geometry.background_target)
-        for group in matches.reshape(geometry.images, geometry.groups, -1).swapaxes(0, 1):
+        for group in matches.swapaxes(0, 1):
             matched = group >= 0
             targets[matched] = self._target(classes[group[matched]])
 
@@ -134,8 +135,11 @@ class MineBoxes(Op):
         else:
             candidates = np.flatnonzero(matches == geometry.FREE)
             matched = np.float32(np.count_nonzero(matches >= 0))
-            most = int(matched * np.float32(mining.ratio))
-        order = candidates[np.argsort(-hardness[candidates], kind="stable")]
+            most = int(min(matched * np.float32(mining.ratio), geometry.priors))
+        if mining.suppression is None and most < len(candidates):
+            order = candidates[largest(hardness[candidates], most)]
+        else:
+            order = candidates[np.argsort(-hardness[candidates], kind="stable")]
         if mining.suppression is not None and most:
             if mining.suppression.by_prior:
                 compared = priors.read().reshape(2, geometry.priors, 4)[0]

@@ -12,6 +12,7 @@ from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.detection_geometry import DetectionGeometry
 from caffepy.engine.ops.numpy.boxes import decode, overlaps_between
+from caffepy.engine.ops.numpy.ordering import largest
 
 _NARROWING = 0.5  # thresholds above it shrink by eta
 
@@ -78,27 +79,16 @@ def _candidates(scores: np.ndarray, geometry: DetectionGeometry) -> tuple[np.nda
     threshold = scores.dtype.type(geometry.threshold)
     columns = np.ascontiguousarray(scores.transpose(0, 2, 1)[:, list(geometry.labels)])
     found = []
-    for column in columns.reshape(-1, geometry.priors):
+    for column in columns.reshape(geometry.groups, geometry.priors):
         places = np.flatnonzero(column > threshold)
         if len(places) > geometry.most:
-            places = _best(column, places, geometry.most)
+            places = places[largest(column[places], geometry.most)]
         found.append(places[np.argsort(-column[places], kind="stable")])
     counts = np.array([len(places) for places in found], np.int64)
     table = np.zeros((geometry.groups, counts.max(initial=0)), np.int64)
     for row, places in zip(table, found, strict=True):
         row[: len(places)] = places
     return table, counts
-
-
-def _best(column: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
-    """The places with the `most` highest numbers, of equal ones the first, in order."""
-    numbers = column[places]
-    limit = np.partition(numbers, len(numbers) - most)[len(numbers) - most] if most else np.inf
-    above = numbers > limit
-    level = np.flatnonzero(numbers == limit)[: most - int(above.sum())]
-    above[level] = True
-    best: np.ndarray = places[above]
-    return best
 
 
 def _suppressed(boxes: np.ndarray, counts: np.ndarray, geometry: DetectionGeometry) -> np.ndarray:

@@ -46,7 +46,8 @@ class ImageReader(LabelReader):
         )
 
     def _numbers(self, rois: Value) -> np.ndarray:
-        numbers: np.ndarray = rois.read().reshape(self.scores.outer, 5, -1)[:, 0]
+        shape = self.scores.outer, 5, self.scores.inner // 5
+        numbers: np.ndarray = rois.read().reshape(shape)[:, 0]
         return numbers
 
 

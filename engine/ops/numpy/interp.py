@@ -10,19 +10,22 @@ from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.geometry import InterpGeometry
 from caffepy.engine.ops.numpy.arrays import ScratchOp
 
+_MOST = 1 << 22  # elements of a matrix
+
 
 class Interp(ScratchOp):
     """Bilinear interpolation: each pixel of the result lies between four of x, and is the sum of
     these by how near they are.
 
-    By products with matrices of two numbers a row; where there are inf or nan, which would spread
-    along rows and columns, by the pixels one after the other.
+    By products with matrices of two numbers a row; where these would be large, or there are inf or
+    nan, which would spread along rows and columns, by the pixels one after the other.
     """
 
     def __init__(self, ops: Ops, geometry: InterpGeometry) -> None:
         super().__init__(ops)
         self.geometry = geometry
         self._axes = [_Axis(geometry, axis, ops.dtype) for axis in (0, 1)]
+        self._by_products = all(axis.matrix.size for axis in self._axes)
 
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:
@@ -32,7 +35,7 @@ class Interp(ScratchOp):
         target = out.write().reshape(planes, *self.geometry.out)
         rows = self.take("interp", (planes, height, out_w))
         by_row, by_column = self._axes
-        if np.isfinite(source.sum()):
+        if self._by_products and np.isfinite(source.sum()):
             np.matmul(source, by_column.matrix.T, out=rows)
             np.matmul(by_row.matrix, rows, out=target)
         else:
@@ -46,7 +49,7 @@ class Interp(ScratchOp):
         target = out.write().reshape(planes, height, width)
         rows = self.take("interp", (planes, height, out_w))
         by_row, by_column = self._axes
-        if np.isfinite(gradient.sum()):
+        if self._by_products and np.isfinite(gradient.sum()):
             np.matmul(by_row.matrix.T, gradient, out=rows)
             np.matmul(rows, by_column.matrix, out=target)
         else:
@@ -60,7 +63,10 @@ class Interp(ScratchOp):
 
 
 class _Axis:
-    """Where the pixels of the result lie along one axis of x."""
+    """Where the pixels of the result lie along one axis of x.
+
+    matrix: (out, size) their shares of the pixels of x; empty where it would be large.
+    """
 
     def __init__(self, geometry: InterpGeometry, axis: int, dtype: np.dtype) -> None:
         out, start = geometry.out[axis], geometry.start[axis]
@@ -69,6 +75,9 @@ class _Axis:
         self._before, self._after = before + start, after + start
         share = rest / max(1, out - 1)
         self._near, self._far = (1 - share).astype(dtype), share.astype(dtype)
+        if out * geometry.size[axis] > _MOST:
+            self.matrix = np.zeros((0, 0), dtype)
+            return
         self.matrix = np.zeros((out, geometry.size[axis]), dtype)
         places = np.arange(out)
         self.matrix[places, self._before] += self._near

@@ -38,3 +38,15 @@ class ArgMax(Op):
         target = out.write().reshape(outer, len(wanted), self.top_k, inner)
         for index, part in enumerate(wanted):
             target[:, index] = part
+
+
+def largest(numbers: np.ndarray, most: int) -> np.ndarray:
+    """The places of the `most` largest numbers, of equal ones the first, in the order of places.
+    numbers: (n,) without nan, n at least `most`."""
+    if not most:
+        return np.empty(0, np.intp)
+    limit = np.partition(numbers, len(numbers) - most)[len(numbers) - most]
+    chosen = numbers > limit
+    level = np.flatnonzero(numbers == limit)[: most - np.count_nonzero(chosen)]
+    chosen[level] = True
+    return np.flatnonzero(chosen)

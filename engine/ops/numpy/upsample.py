@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 
 import numpy as np
 
@@ -11,10 +11,11 @@ from caffepy.engine.core.storage import Shape
 from caffepy.engine.core.value import Value
 from caffepy.engine.ops.base import Op, Ops
 from caffepy.engine.ops.geometry import AxisGeometry
+from caffepy.engine.ops.numpy.arrays import ScratchOp
 from caffepy.engine.ops.numpy.labels import LabelReader
 
 
-class Upsample(Op):
+class Upsample(ScratchOp):
     """Each pixel of x becomes a square of scale x scale pixels.
 
     shape: of x, its last two axes the rows and columns of planes.
@@ -28,24 +29,36 @@ class Upsample(Op):
     @step(reads="x", writes="out")
     def forward(self, x: Value, *, out: Value) -> None:
         """out: scale times as many rows and columns."""
-        source, squares = x.read().reshape(-1, *self.shape[-2:]), self._squares(out.write())
-        for down, right in itertools.product(range(self.scale), repeat=2):
-            squares[:, :, down, :, right] = source
+        wide, pixels = self._wide()
+        source = x.read().reshape(pixels.shape[:-1])
+        for right in range(self.scale):
+            pixels[..., right] = source
+        self._rows(out.write())[...] = wide[:, None]
 
     @step(reads="dy", writes="out")
     def backward(self, dy: Value, *, out: Value) -> None:
-        """out: gradient of x, the sum over each square."""
-        target, squares = out.write().reshape(-1, *self.shape[-2:]), self._squares(dy.read())
-        np.copyto(target, squares[:, :, 0, :, 0])
-        for down, right in itertools.islice(
-            itertools.product(range(self.scale), repeat=2), 1, None
-        ):
-            target += squares[:, :, down, :, right]
+        """out: gradient of x, the sum over each square: of its columns first."""
+        wide, pixels = self._wide()
+        rows, target = self._rows(dy.read()), out.write().reshape(pixels.shape[:-1])
+        np.copyto(wide, rows[:, 0])
+        for down in range(1, self.scale):
+            wide += rows[:, down]
+        np.copyto(target, pixels[..., 0])
+        for right in range(1, self.scale):
+            target += pixels[..., right]
 
-    def _squares(self, array: np.ndarray) -> np.ndarray:
-        """(planes, H, scale, W, scale)"""
-        height, width = self.shape[-2:]
-        return array.reshape(-1, height, self.scale, width, self.scale)
+    def _wide(self) -> tuple[np.ndarray, np.ndarray]:
+        """(planes * H, W * scale) the rows of x in their new width, and the same memory as
+        (planes * H, W, scale)."""
+        *rows, width = self.shape
+        count = math.prod(rows)
+        wide = self.take("wide", (count, width * self.scale))
+        return wide, wide.reshape(count, width, self.scale)
+
+    def _rows(self, array: np.ndarray) -> np.ndarray:
+        """(planes * H, scale, W * scale)"""
+        *rows, width = self.shape
+        return array.reshape(math.prod(rows), self.scale, width * self.scale)
 
 
 class Unpool(Op):
@@ -74,7 +87,8 @@ class Unpool(Op):
     @step(reads="dy mask", writes="out")
     def backward(self, dy: Value, mask: Value, *, out: Value) -> None:
         """out: gradient of x, that of the place it went to, also where another stayed there."""
-        out.write().reshape(-1)[:] = dy.read().reshape(-1)[self._places(mask)]
+        places, gradient = self._places(mask), out.write().reshape(-1)
+        np.take(dy.read().reshape(-1), places, out=gradient, mode="clip")  # all are in it
 
     def _places(self, mask: Value) -> np.ndarray:
         """(planes * size,) where in y each pixel goes."""

@@ -102,6 +102,7 @@ def _functions() -> Iterator[Case]:
     """Functions of one element, and their gradients from what the library takes them from."""
     flat = Descriptor.plain(X.shape)
     sigmoid = 1 / (1 + np.exp(-X))
+    share = np.tanh(np.log1p(np.exp(X)))  # of x in Mish
     for algorithm, alpha, beta, y, slope in (
         (Algorithm.RELU, 0.25, 0.0, np.where(X > 0, X, X / 4), np.where(X > 0, 1, 0.25)),
         (Algorithm.ELU, 0.5, 0.0, np.where(X > 0, X, np.expm1(X) / 2),
@@ -109,6 +110,7 @@ def _functions() -> Iterator[Case]:
         (Algorithm.ABSOLUTE, 0.0, 0.0, abs(X), np.sign(X)),
         (Algorithm.LINEAR, 2.0, 3.0, 2 * X + 3, 2 + 0 * X),
         (Algorithm.SWISH, 1.0, 0.0, X * sigmoid, sigmoid * (1 + X * (1 - sigmoid))),
+        (Algorithm.MISH, 0.0, 0.0, X * share, share + X * sigmoid * (1 - share**2)),
         (Algorithm.POWER, 2.0, 3.0, 2 * X**3, 6 * X**2),
         (Algorithm.TANH, 0.0, 0.0, np.tanh(X), 1 - np.tanh(X) ** 2),
         (Algorithm.LOGISTIC, 0.0, 0.0, sigmoid, sigmoid * (1 - sigmoid)),

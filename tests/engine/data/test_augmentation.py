@@ -270,6 +270,14 @@ def test_prob_of_a_size_says_that_it_does_nothing(caplog: pytest.LogCaptureFixtu
         ("erase_ratio: 1 aspect_min: 0", "aspect_min, aspect_max: expected more than 0"),
         ("distort_param { hue_prob: 2 }", "distort_param.hue_prob: expected 0 to 1, got 2"),
         ("distort_param { hue_prob: 1 hue_delta: -1 }", "hue_delta: expected 0 or more, got -1"),
+        (
+            "distort_param { brightness_delta: inf }",
+            "brightness_delta: expected 0 or more, got inf",
+        ),
+        (
+            "distort_param { contrast_prob: 1 contrast_lower: 1 contrast_upper: inf }",
+            "contrast_lower, contrast_upper: expected factors, .* got 1 and inf",
+        ),
         ("distort_param { contrast_prob: 1 }", "contrast_lower, contrast_upper: expected factors"),
         ("distort_param { all_effects: true }", "distort_param.all_effects: expected a field of"),
     ],
@@ -305,3 +313,10 @@ def test_what_a_size_leaves_nothing_of_is_refused() -> None:
     fit = "resize_param { height: 1 width: 2 resize_mode: FIT_LARGE_SIZE_AND_PAD }"
     with pytest.raises(DataError, match="record 0: resizing 2 x 300 to 0 x 2: OpenCV cannot"):
         many(fit, np.zeros((1, 2, 300), np.uint8), 1)
+
+
+@pytest.mark.parametrize("mode", ["WARP", "FIT_SMALL_SIZE", "FIT_LARGE_SIZE_AND_PAD"])
+def test_images_of_more_bytes_than_a_record_may_have_are_refused(mode: str) -> None:
+    param = f"resize_param {{ resize_mode: {mode} height: 4294967295 width: 9 }} crop_size: 2"
+    with pytest.raises(DataError, match="expected at most 512"):
+        many(param, count=1)

@@ -120,12 +120,15 @@ def test_scales_of_a_fitted_image_are_the_units_of_boxes() -> None:
     assert boxes.extrapolated(resize, 10, 20, geometry.WHOLE, WHERE) is boxes
 
 
-def test_boxes_of_no_numbers_are_refused() -> None:
+@pytest.mark.parametrize("number", [math.nan, -math.inf, 1e30])
+def test_boxes_of_no_numbers_are_refused(number: float) -> None:
     record = AnnotatedDatum()
     group = record.annotation_group.add(group_label=1)
     group.annotation.add().bbox.xmax = 1
-    group.annotation.add(instance_id=1).bbox.ymin = math.nan
-    with pytest.raises(DataError, match=r"here: expected boxes of finite.*nan.* for box 1\. Corr"):
+    group.annotation.add(instance_id=1).bbox.ymin = number
+    with pytest.raises(
+        DataError, match=r"here: expected boxes of finite.*, got .* for box 1\. Corr"
+    ):
         geometry.read(record, "here")
 
 
@@ -222,6 +225,11 @@ def test_windows_are_a_function_of_the_number() -> None:
     backwards = [other.window(OBJECTS, number) for number in reversed(range(20))]
     np.testing.assert_array_equal(forwards, backwards[::-1])
     assert len({tuple(window) for window in forwards if window is not None}) == 20
+
+
+def test_more_trials_than_anybody_waits_for_are_refused() -> None:
+    with pytest.raises(NetError, match="batch_sampler 0: max_trials: expected at most 1000000"):
+        sampler("batch_sampler { max_trials: 4294967295 }")
 
 
 @pytest.mark.parametrize(

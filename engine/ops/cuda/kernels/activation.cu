@@ -82,7 +82,7 @@ extern "C" __global__ void clip_backward(size_t count, T least, T most, const T*
 
 // nan stays nan.
 extern "C" __global__ void relu6_forward(size_t count, T slope, const T* x, T* out) {
-  map(count, [=](T at) { return at > 6 ? (T)6 : at < 0 ? at * slope : at; }, out, x);
+  map(count, [=](T at) { return at > 6 ? (T)6 : rectified(at, slope); }, out, x);
 }
 
 extern "C" __global__ void relu6_backward(size_t count, T slope, const T* dy, const T* y, T* out) {

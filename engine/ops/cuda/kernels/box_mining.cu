@@ -145,7 +145,9 @@ extern "C" __global__ void mine_boxes(size_t images, size_t priors_count, bool h
       matched += matches[prior] >= 0 ? 1 : 0;
     }
     matched = block_sum(matched);
-    const size_t most = hard ? size : (size_t)((float)matched * (float)ratio);
+    const float wanted = (float)matched * (float)ratio;
+    size_t most = size;
+    if (!hard) most = wanted < (float)priors_count ? (size_t)wanted : priors_count;
     if (threshold > 0) {
       if (top_k >= 0) keep_hardest(top_k, priors_count, own_hardness, state);
       for (size_t prior = threadIdx.x; prior < priors_count; prior += BLOCK)

@@ -27,7 +27,7 @@ struct Place {
 // The first one of `out` that lies at a pixel of `read` or behind it.
 __device__ inline size_t first_from(size_t pixel, size_t read, size_t out) {
   if (pixel == 0) return 0;
-  if (pixel >= read) return out;
+  if (pixel >= read || out == 1) return out;  // a single one lies at pixel 0
   return divide(pixel * (out - 1) + read - 2, read - 1).quotient;
 }
 
