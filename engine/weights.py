@@ -114,8 +114,8 @@ def fit_weights(
     if must_match and owned and surplus and not copies:
         names = [f"'{name}'" for name in list(dict.fromkeys(row.layer for row in surplus))[:5]]
         raise WeightsError(
-            f"{path}: expected weights of net '{net.name}', got none: the layers of these names "
-            f"have none in the file, whose weights are of others ({', '.join(names)}). Layers are "
+            f"{path}: expected weights of net '{net.name}', got those of other layers "
+            f"({', '.join(names)}): what has the same name in both has no weights. Layers are "
             "matched by name: use the weights of this net, or give its layers the file's names."
         )
     nothing = LayerInFile("", {}, True)
