@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from caffepy.proto.overrides import Override
 
 ALL = ("11point", "MaxIntegral", "Integral")
+ITERATIONS = 50  # where nothing says how many images there are
 
 
 @click.command()
@@ -43,8 +44,8 @@ ALL = ("11point", "MaxIntegral", "Integral")
     "--iterations",
     type=click.IntRange(1),
     metavar="N",
-    default=50,
-    help="Batches to run. [default: 50]",
+    default=None,
+    help="Batches to run. [default: what reads the net's database once, or else 50]",
 )
 @click.option(
     "--ap",
@@ -54,7 +55,10 @@ ALL = ("11point", "MaxIntegral", "Integral")
     "precisions (VOC 2012) or under the precision itself. [default: all]",
 )
 @click.option(
-    "--label-map", type=FileName(), metavar="FILE", help="A label map, for the classes' names."
+    "--label-map",
+    type=FileName(),
+    metavar="FILE",
+    help="A label map, for the classes' names. [default: the one that the net names, if there]",
 )
 @click.option(
     "--json", "target", type=FileName(), metavar="FILE", help="Write the results there as JSON."
@@ -66,20 +70,16 @@ ALL = ("11point", "MaxIntegral", "Integral")
 @layer_options
 @ignored_signal_options
 def command(
-    model: str, weights: str | None, iterations: int, ap: str, label_map: str | None,
+    model: str, weights: str | None, iterations: int | None, ap: str, label_map: str | None,
     target: str | None, level: int, stage: str, chosen: EngineChoice, data_threads: int | None,
     layers: tuple[str, ...], python_layers: bool, dialect: str, overrides: tuple[Override, ...],
 ) -> None:  # fmt: skip
     """Runs the net in phase TEST, pools what its DetectionEvaluate layers say of all batches, and
     prints the average precision of each class and their mean."""
     from caffepy.engine.core import log
-    from caffepy.engine.data.label_map import read_label_map
     from caffepy.engine.solver.detection_scores import check_detects
 
-    names = {}
-    if label_map is not None:
-        items = read_label_map(Path(label_map)).item
-        names = {item.label: item.display_name or item.name for item in items}
+    names = class_names(Path(label_map)) if label_map is not None else {}
     ops = chosen.make_ops()
     registry = layer_types(layers, python_layers)
     net = open_net(
@@ -96,9 +96,12 @@ def command(
         dialect=dialect,
     )
     try:
+        if label_map is None and (named := label_map_of(net)) is not None:
+            names = class_names(named)
         check_detects(net, "test_detection pools detections")
         if not weights and net.parameters.learnable:
             log.warning("No --weights: parameters are as their fillers make them.")
+        iterations = batches_to_run(net, iterations)
         log.info(f"Running for {iterations} iterations.")
         pools = pooled(net, iterations)
     finally:
@@ -110,6 +113,50 @@ def command(
             click.echo(line)
     if target is not None:
         write(Path(target), iterations, results)
+
+
+def class_names(label_map: Path) -> dict[int, str]:
+    """What the classes of a label map are called. Raises: DataError, PrototxtError."""
+    from caffepy.engine.data.label_map import read_label_map
+
+    items = read_label_map(label_map).item
+    return {item.label: item.display_name or item.name for item in items}
+
+
+def label_map_of(net: Net) -> Path | None:
+    """The first label map that a layer names and that is there."""
+    for layer in net.layers:
+        param = layer.param
+        for name in (
+            param.annotated_data_param.label_map_file,
+            param.detection_output_param.save_output_param.label_map_file,
+        ):
+            if name and Path(name).is_file():
+                return Path(name)
+    return None
+
+
+def batches_to_run(net: Net, asked: int | None) -> int:
+    """How many batches: those that are asked for, or what reads the net's database once.
+
+    Where not all records are read once, a warning says so.
+    """
+    from caffepy.engine.core import log
+    from caffepy.engine.data.database_layer import DatabaseLayer
+
+    source = next((layer for layer in net.layers if isinstance(layer, DatabaseLayer)), None)
+    if source is None:
+        return asked or ITERATIONS
+    batch_size, records = source.param.data_param.batch_size, source.source.database.count
+    batches = asked or -(-records // batch_size)
+    images = batches * batch_size
+    if images != records:
+        log.warning(
+            f"{batches} batches of {batch_size} are {images} images, and "
+            f"'{source.source.database.path}' has {records}: "
+            f"{'the others are left out' if images < records else 'some count more than once'}."
+        )
+    return batches
 
 
 def pooled(net: Net, iterations: int) -> dict[str, DetectionPool]:

@@ -132,8 +132,9 @@ class _Reader:
             if known and label not in known:
                 self._warn(f"label {label} in line {number} is not in the label map.")
             sides = [self._number(side, word) for side, word in zip(_SIDES, words[1:], strict=True)]
-            most = max(most, *sides)
-            fractions = fractions or any(not float(side).is_integer() for side in sides)
+            numbers = [float(side) for side in sides]
+            most = max(most, *numbers)
+            fractions = fractions or not all(number.is_integer() for number in numbers)
             self._set(self._add(label), sides, False)
         if fractions and most <= 1:
             self._warn("no side is above 1: expected pixels, these look like shares of the image.")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from caffepy.engine.core.registry import LAYERS
 from caffepy.engine.net import Net
 from caffepy.engine.ops.base import Ops
 from caffepy.engine.ops.cuda.backend import CudaOps
 from caffepy.engine.ops.cuda.port import CudaRuntime, Graph
 from caffepy.engine.ops.numpy.backend import NumpyOps
 from caffepy.engine.passes.capture import WARM_UP
-from caffepy.proto.caffe_pb2 import TEST, TRAIN
+from caffepy.engine.solver.settings import Settings
+from caffepy.engine.solver.solver import Solver
+from caffepy.proto import text
+from caffepy.proto.caffe_pb2 import TEST, TRAIN, NetParameter, SolverParameter
 from tests.layers.test_annotated_data import pictures, write
 from tests.nets import make_net
 
@@ -128,4 +133,32 @@ def test_the_rest_of_a_pass_runs_as_graphs(
     assert launched[-1] > 1
     assert set(launched[WARM_UP + 1 :]) == {launched[-1]}
     for one in (net, reference):
+        one.close()
+
+
+def test_so_do_iterations_of_a_training(
+    cuda_runtime: CudaRuntime,
+    launches: list[Graph],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    param = SolverParameter(
+        net_param=text.parse(DETECTOR + LOSS, NetParameter), base_lr=1e-4, momentum=0.9,
+        lr_policy="fixed", max_iter=PASSES, random_seed=1,
+    )  # fmt: skip
+    make = functools.partial(
+        Solver, registry=LAYERS, make_net=functools.partial(Net, keep=False), honour_mode=False
+    )
+    ours, reference = (
+        make(Settings(param), ops=ops)
+        for ops in (CudaOps(cuda_runtime, np.float64), NumpyOps(np.float64))
+    )
+    for _ in range(PASSES):
+        launches.clear()
+        for one in (ours, reference):
+            one.step(1)
+        np.testing.assert_allclose(ours.net.loss.read(), reference.net.loss.read(), 1e-9)
+    assert len(launches) == 3  # in front of the loss, in it, and behind it
+    for one in (ours, reference):
         one.close()

@@ -110,7 +110,7 @@ def options(draw: st.DrawFn) -> str:
     fields += one("code_type", *CODES) + one("match_type", "BIPARTITE", "PER_PREDICTION")
     fields += one("loc_loss_type", "L2", "SMOOTH_L1") + one("overlap_threshold", 0, 0.3, 0.5)
     fields += one("conf_loss_type", "SOFTMAX", "LOGISTIC") + one("neg_overlap", 0.1, 0.5, 1)
-    fields += one("neg_pos_ratio", 0.3, 1, 3) + one("sample_size", 1, 8, 64)
+    fields += one("neg_pos_ratio", 0.3, 1, 1e30) + one("sample_size", 1, 8, 64)
     fields += one("background_label_id", 0, 1)
     for name in (
         "use_prior_for_matching",

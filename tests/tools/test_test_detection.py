@@ -6,9 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from caffepy.proto.caffe_pb2 import LayerParameter, NetParameter
+from caffepy.engine.data import datum
+from caffepy.engine.data.db import create_db
+from caffepy.proto.caffe_pb2 import (
+    AnnotatedDatum,
+    LayerParameter,
+    NetParameter,
+    NormalizedBBox,
+)
 from caffepy.tools import cli
 
 CASES = Path(__file__).resolve().parents[1] / "golden" / "fork_solvers"
@@ -64,6 +72,19 @@ def test_one_precision_and_the_names_of_the_classes(capsys: pytest.CaptureFixtur
     assert printed[-1].split() == ["mean", "0.272691"]
 
 
+def test_a_label_map_that_the_net_names_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    net = Path("test.prototxt").read_text()
+    named = 'detection_output_param { save_output_param { label_map_file: "map.prototxt" } }'
+    data = 'name: "data"'
+    assert net.count(data) == 1
+    Path("test.prototxt").write_text(net.replace(data, f"{data} {named}"))
+    for content, name in ((None, "11point"), ('item { name: "cat" label: 1 }', "cat")):
+        if content is not None:
+            Path("map.prototxt").write_text(content)
+        assert run() == 0
+        assert name in capsys.readouterr().out.split()
+
+
 def test_a_net_without_detections_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._run(["test_detection", "--model", "train.prototxt"], debug=False) == 1
     told = capsys.readouterr().err
@@ -100,3 +121,46 @@ def test_caffepy_test_points_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["test", "-model=test.prototxt", "-weights=none.caffemodel", "-iterations=1"]
     assert cli._run(given, debug=False) == 0
     assert "`caffepy test_detection` computes" in capsys.readouterr().err
+
+
+READING = """layer { name: "data" type: "AnnotatedData" top: "data" top: "label"
+  transform_param { resize_param { height: 8 width: 8 } }
+  data_param { source: "boxes" batch_size: 2 backend: LMDB } }
+layer { name: "none" type: "Silence" bottom: "data" }
+layer { name: "found" type: "DummyData" top: "found" dummy_data_param {
+  shape { dim: 1 dim: 1 dim: 1 dim: 7 } data_filler { value: 1 } } }
+layer { name: "eval" type: "DetectionEvaluate" bottom: "found" bottom: "label" top: "eval"
+  detection_evaluate_param { num_classes: 3 background_label_id: 0 } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("records", "arguments", "batches", "warning"),
+    [
+        (4, [], 2, ""),
+        (4, ["-iterations=2"], 2, ""),
+        (4, ["-iterations=1"], 1, "1 batches of 2 are 2 images, and 'boxes' has 4: the others are"),
+        (3, [], 2, "2 batches of 2 are 4 images, and 'boxes' has 3: some count more than once."),
+    ],
+)
+def test_a_database_is_read_once(
+    records: int,
+    arguments: list[str],
+    batches: int,
+    warning: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = AnnotatedDatum(datum=datum.raw(np.ones((3, 8, 8), np.uint8), -1))
+    record.type = AnnotatedDatum.BBOX
+    group = record.annotation_group.add(group_label=1)
+    group.annotation.add().bbox.MergeFrom(NormalizedBBox(xmin=0, ymin=0, xmax=1, ymax=1))
+    with create_db("boxes", "lmdb") as writer:
+        for key in range(records):
+            writer.put(b"%d" % key, record.SerializeToString())
+    Path("net.prototxt").write_text(READING)
+    assert cli._run(["test_detection", "-model=net.prototxt", *arguments], debug=False) == 0
+    printed = capsys.readouterr()
+    assert f"Running for {batches} iterations." in printed.err
+    assert warning in printed.err
+    assert ("images, and" in printed.err) == bool(warning)
+    assert printed.out.splitlines()[2].split()[:2] == ["1", str(2 * batches)]
