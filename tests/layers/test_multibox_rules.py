@@ -91,6 +91,17 @@ def test_predicted_boxes_that_are_nan_match_nothing(ops: Ops) -> None:
     assert (_loss(run).matches.read() < 0).all()
 
 
+def test_predicted_boxes_that_are_nan_are_mined_as_they_cover_none(ops: Ops) -> None:
+    located = np.full_like(GIVEN.locations, np.nan)
+    targets = []
+    for suppressed in ("", "nms_param { nms_threshold: 0.1 top_k: -1 }"):
+        run = _run(f"neg_overlap: 2 {suppressed}", ops=ops, locations=located)
+        run.forward()
+        targets.append(_loss(run).targets.read().copy())
+    assert (targets[0] == 0).any()
+    np.testing.assert_array_equal(*targets)
+
+
 @pytest.mark.parametrize("falses", [0, 1, 2])
 def test_what_nothing_is_propagated_to_is_no_part_of_the_loss(falses: int, ops: Ops) -> None:
     whole = Plain(loss_layer("loc_weight: 3"), GIVEN).compute().loss

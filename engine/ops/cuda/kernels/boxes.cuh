@@ -17,9 +17,10 @@ __device__ inline int class_of_row(const T* truth, long long row) {
   return (int)trunc(truth[row * TRUTH + 1]);
 }
 
+// nan where a side is nan.
 __device__ inline T area_of(Box box) {
   const T width = box.side[2] - box.side[0], height = box.side[3] - box.side[1];
-  return width > 0 && height > 0 ? width * height : (T)0;
+  return (width < 0 ? (T)0 : width) * (height < 0 ? (T)0 : height);
 }
 
 // nan where one of them is nan.
