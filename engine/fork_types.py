@@ -42,6 +42,7 @@ _TYPES = {
     "DeepDetect": "SELU",
     "N-dimensional": "Convolution3D Pooling3D PoolingND",
     "mask R-CNN": "ROIAlign",
+    "Vitis-AI": "Tiling",
 }
 
 FORK_OF = {name: fork for fork, names in _TYPES.items() for name in names.split()}
@@ -111,6 +112,7 @@ INSTEAD = {
     "SegAccuracy": "Use Accuracy with `ignore_label`: it counts per pixel.",
     "SegmentationEvaluate": "Take it out: it only reports.",
     "SpatialTransformer": f"{_PYTHON}.",
+    "Tiling": "Use Reshape, Permute and Reshape: it lays channels out side by side.",
     "Transpose": "Use Permute: `transpose_param { dim }` is `permute_param { order }`.",
     "UniqueLabel": f"{_PYTHON}.",
     "Unpooling": "Use Upsample with the second top of the Pooling layer as its second bottom.",
