@@ -16,7 +16,8 @@ Shape = tuple[int, ...]
 class ConvolutionGeometry:
     """Convolution over any number of spatial axes (0 included).
 
-    shape: (N, C, *spatial) of the input. kernel, stride, pad, dilation: one int per spatial axis.
+    shape: (N, C, *spatial) of the input. kernel, stride, pad, dilation: one int per spatial axis;
+    a stride beyond padded images and kernel becomes theirs, which is the same.
     """
 
     shape: Shape
@@ -26,6 +27,12 @@ class ConvolutionGeometry:
     pad: Shape
     dilation: Shape
     group: int = 1
+
+    def __post_init__(self) -> None:
+        # a single window takes no step: ops have no need to make room for a huge one
+        most = (max(sizes) for sizes in zip(self.padded, self.extent, strict=True))
+        stride = tuple(min(pair) for pair in zip(self.stride, most, strict=True))
+        object.__setattr__(self, "stride", stride)
 
     @property
     def extent(self) -> Shape:

@@ -252,3 +252,21 @@ def test_changed_channels_are_refused() -> None:
     run.bottom[0].reshape((2, 3, 3, 3))
     with pytest.raises(ShapeError, match="expected 4 axes with 2 channels in axis 1"):
         run.layer.reshape(run.bottom, run.top)
+
+
+@pytest.mark.parametrize("more", ["kernel_size: 3", "kernel_size: 3 pad: 1", "kernel_size: 1"])
+def test_a_stride_beyond_the_image_gives_one_window(more: str, ops: Ops) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 2, 5, 5))
+    tops = []
+    for stride in (7, 2147483647):
+        run = make_layer(
+            f'type: "Convolution" convolution_param {{ num_output: 2 stride: {stride} {more} '
+            'weight_filler { type: "xavier" } }',
+            [x],
+            ops=ops,
+        )
+        tops += run.forward()
+        run.top[0].diff.write()[...] = 1
+        run.backward()
+    assert tops[1].shape == (1, 2, 1, 1)
+    np.testing.assert_array_equal(*tops)
