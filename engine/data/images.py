@@ -139,9 +139,10 @@ def encode(image: np.ndarray, extension: str) -> bytes:
 def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.ndarray:
     """The image in another size, bilinear.
 
-    Raises: DataError, beginning with `where`, where memory does not suffice.
+    Raises: DataError, beginning with `where`, where it is too large, or memory does not suffice.
     """
     cv2 = opencv()
+    _check_resized(image, height, width, where)
     try:
         return np.asarray(cv2.resize(image, (width, height)))
     except cv2.error as error:
@@ -154,9 +155,11 @@ def resize(image: np.ndarray, height: int, width: int, where: str = "") -> np.nd
 def rescale(image: np.ndarray, factor: float, where: str) -> np.ndarray:
     """The image in another size, both sides times `factor`, bilinear.
 
-    Raises: DataError, beginning with `where`, where nothing is left or memory does not suffice.
+    Raises: DataError, beginning with `where`, where nothing is left, it is too large, or memory
+    does not suffice.
     """
     cv2 = opencv()
+    _check_resized(image, int(image.shape[0] * factor), int(image.shape[1] * factor), where)
     try:
         return np.asarray(cv2.resize(image, None, fx=factor, fy=factor))
     except cv2.error as error:
@@ -164,6 +167,15 @@ def rescale(image: np.ndarray, factor: float, where: str) -> np.ndarray:
             f"{where}: resizing by {factor:g}: OpenCV cannot ({' '.join(str(error).split())}). "
             "Choose another size."
         ) from None
+
+
+def _check_resized(image: np.ndarray, height: int, width: int, where: str) -> None:
+    count = height * width * (image.shape[2] if image.ndim > 2 else 1) * image.itemsize
+    if count > MOST_BYTES:
+        raise DataError(
+            f"{where and f'{where}: '}resizing to {height} x {width}: expected at most "
+            f"{size(MOST_BYTES)}, got {size(count)}. Choose a smaller size."
+        )
 
 
 def planes(image: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from caffepy.engine.data.db import open_db
 from caffepy.tools import convert_imageset
 from caffepy.tools.arguments import normalise, option_table
 from caffepy.tools.convert_imageset import ImageOptions, command, run
+from caffepy.tools.stored_image import stored_image
 
 RESIZED = {"mixed_resized_lmdb", "mixed_resized_gray_leveldb"}
 
@@ -278,3 +279,9 @@ def test_a_conversion_that_was_killed_goes_on(many: Path) -> None:
     )
     assert "Going on after 33 images" in again.stderr
     assert len(records(many / "db")) == 54
+
+
+def test_an_image_that_would_be_too_large_for_a_record_is_not_made(pictures: Path) -> None:
+    for options in (ImageOptions(width=60_000, height=50_000), ImageOptions(min_dim=20_000)):
+        with pytest.raises(DataError, match=r"a\.png: resizing to .* at most 512.* smaller size"):
+            stored_image(pictures / "a.png", options)
