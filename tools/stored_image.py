@@ -100,7 +100,7 @@ def _resized(image: np.ndarray, options: ImageOptions, path: Path) -> np.ndarray
     if not options.min_dim and not options.max_dim:
         if not options.width:
             return image
-        return images.resize(image, options.height, options.width)
+        return images.resize(image, options.height, options.width, str(path))
     single, (shorter, longer) = np.float32, sorted(image.shape[:2])
     factor = single(1)
     if shorter < options.min_dim:
