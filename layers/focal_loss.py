@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.loss import LossLayer, class_axis
+from caffepy.engine.core.loss import class_axis
+from caffepy.engine.core.probability_loss_layer import ProbabilityLossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
 @register_layer("FocalLoss")
-class FocalLossLayer(LossLayer):
+class FocalLossLayer(ProbabilityLossLayer):
     """E = -1/M sum of alpha (1 - p)^gamma log p, p = softmax(x)[label]; with alpha 1 and gamma 0
     SoftmaxWithLoss.
 
@@ -62,7 +60,6 @@ class FocalLossLayer(LossLayer):
             )
         class_axis(self, scores, labels, axis, "focal_loss_param.axis")
         geometry = AxisGeometry.around(scores.shape, axis)
-        self.probabilities = Value(scores.shape, self.ops.dtype)
         self.op = self.ops.focal_loss(
             geometry,
             self.normalization(geometry.outer, geometry.inner),
@@ -72,11 +69,3 @@ class FocalLossLayer(LossLayer):
             param.gamma,
         )
         return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data, prob=self.probabilities)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        self.refuse_label_gradient(propagate_down)
-        if propagate_down[0]:
-            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)

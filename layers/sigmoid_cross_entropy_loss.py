@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.loss import LossLayer
+from caffepy.engine.core.probability_loss_layer import ProbabilityLossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
 from caffepy.proto.caffe_pb2 import LossParameter
 
 
 @register_layer("SigmoidCrossEntropyLoss")
-class SigmoidCrossEntropyLossLayer(LossLayer):
+class SigmoidCrossEntropyLossLayer(ProbabilityLossLayer):
     """E = -1/M sum of t log p + (1 - t) log(1 - p), p = 1 / (1 + exp(-x)); gradient (p - t) / M.
 
     bottom[0]: (N, ...) scores x   bottom[1]: as many targets t, usually 0 to 1
@@ -37,18 +34,9 @@ class SigmoidCrossEntropyLossLayer(LossLayer):
             return False
         self.check_equal_counts(bottom)
         scores = bottom[0]
-        self.probabilities = Value(scores.shape, self.ops.dtype)
         samples = scores.shape[0]
         normalization = self.normalization(
             samples, scores.count // (samples or 1), LossParameter.BATCH_SIZE
         )
         self.op = self.ops.sigmoid_loss(normalization, self.ignore_label)
         return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data, prob=self.probabilities)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        self.refuse_label_gradient(propagate_down)
-        if propagate_down[0]:
-            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.loss import LossLayer
+from caffepy.engine.core.probability_loss_layer import ProbabilityLossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
 @register_layer("SoftmaxCrossEntropyLoss")
-class SoftmaxCrossEntropyLossLayer(LossLayer):
+class SoftmaxCrossEntropyLossLayer(ProbabilityLossLayer):
     """E = 1/N sum over targets t above 0 of t (log t - log p), p = softmax(x); gradient (p - t)/N.
 
     That is the Kullback-Leibler divergence: the cross entropy less the entropy of the targets. The
@@ -46,15 +43,6 @@ class SoftmaxCrossEntropyLossLayer(LossLayer):
         self.check_equal_counts(bottom)
         scores = bottom[0]
         axis = self.canonical_axis(self.param.softmax_param.axis, scores, "softmax_param.axis")
-        self.probabilities = Value(scores.shape, self.ops.dtype)
         geometry = AxisGeometry.around(scores.shape, axis)
         self.op = self.ops.soft_target_loss(geometry, scores.shape[0])
         return True
-
-    def forward(self, bottom: Blobs, top: Blobs) -> None:
-        self.op.forward(bottom[0].data, bottom[1].data, out=top[0].data, prob=self.probabilities)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        self.refuse_label_gradient(propagate_down)
-        if propagate_down[0]:
-            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffepy.engine.core.layer import Blobs
-from caffepy.engine.core.loss import LossLayer, LossNormalization, class_axis
+from caffepy.engine.core.loss import LossNormalization, class_axis
+from caffepy.engine.core.probability_loss_layer import ProbabilityLossLayer
 from caffepy.engine.core.registry import register_layer
-from caffepy.engine.core.value import Value
 from caffepy.engine.ops.geometry import AxisGeometry
 
 
 @register_layer("SoftmaxWithLossOHEM")
-class SoftmaxWithLossOHEMLayer(LossLayer):
+class SoftmaxWithLossOHEMLayer(ProbabilityLossLayer):
     """E = -1/M sum of log(softmax(x)[label]); its gradient is (softmax(x) - 1 at the label) / M.
 
     bottom[0]: (N, C, ...) scores   bottom[1]: (N, ...) class numbers 0 to C-1, as many as there are
@@ -50,7 +48,6 @@ class SoftmaxWithLossOHEMLayer(LossLayer):
         scores, labels = bottom
         axis = class_axis(self, scores, labels, self.param.softmax_param.axis, "softmax_param.axis")
         geometry = AxisGeometry.around(scores.shape, axis)
-        self.probabilities = Value(scores.shape, self.ops.dtype)
         self.op = self.ops.softmax_loss(
             geometry,
             self.normalization(geometry.outer, geometry.inner),
@@ -63,15 +60,8 @@ class SoftmaxWithLossOHEMLayer(LossLayer):
         return True
 
     def forward(self, bottom: Blobs, top: Blobs) -> None:
-        scores, labels = (blob.data for blob in bottom)
-        loss, *others = (blob.data for blob in top)
-        self.op.forward(scores, labels, out=loss, prob=self.probabilities)
-        for prob in others[:1]:
-            self.copy.forward([self.probabilities], out=prob)
-        for losses in others[1:]:
-            self.op.forward_positions(self.probabilities, labels, out=losses)
-
-    def backward(self, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs) -> None:
-        self.refuse_label_gradient(propagate_down)
-        if propagate_down[0]:
-            self.op.backward(self.probabilities, bottom[1].data, top[0].diff, out=bottom[0].diff)
+        super().forward(bottom, top)
+        for prob in top[1:2]:
+            self.copy.forward([self.probabilities], out=prob.data)
+        for losses in top[2:]:
+            self.op.forward_positions(self.probabilities, bottom[1].data, out=losses.data)
